@@ -1,0 +1,1 @@
+"""How the modules talk: a log of records by topic, delivered at least once to each group."""

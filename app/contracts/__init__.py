@@ -1,0 +1,32 @@
+"""The wire and nothing else: what travels over HTTP and the bus. Imports nothing of ours."""
+
+from app.contracts.comparison import (
+    ComparisonQueued,
+    JudgeKind,
+    LLMComparisonRequest,
+    LLMComparisonResponse,
+    LLMConfigOverrides,
+    Outcome,
+    TokenUsage,
+    Winner,
+)
+from app.contracts.events import EventEnvelope, LLMOrchestratorResponse
+from app.contracts.problem import FieldError, Problem
+from app.contracts.topics import COMPARISON_RESULT_TOPIC, is_legal_topic
+
+__all__ = [
+    "COMPARISON_RESULT_TOPIC",
+    "ComparisonQueued",
+    "EventEnvelope",
+    "FieldError",
+    "JudgeKind",
+    "LLMComparisonRequest",
+    "LLMComparisonResponse",
+    "LLMConfigOverrides",
+    "LLMOrchestratorResponse",
+    "Outcome",
+    "Problem",
+    "TokenUsage",
+    "Winner",
+    "is_legal_topic",
+]

@@ -1,0 +1,37 @@
+"""Problem details for HTTP APIs (RFC 9457), as every error answer carries them."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from app.contracts.wire import Text, Tolerant
+
+
+class FieldError(Tolerant):
+    """One field that was refused: where it is in the body, and why."""
+
+    field: Text
+    message: Text
+
+
+class Problem(Tolerant):
+    """What happened (`title`, `detail`), what to do (`hint`), and whether the same request may be sent again.
+
+    `type` is `urn:juxta:problem:<code>`; `errors` lists refused fields by name, never by value, so that no essay
+    text travels in an error.
+    """
+
+    type: Text
+    title: Text
+    status: int
+    detail: Text
+    hint: Text = ""
+    retryable: bool = False
+    retry_after: float | None = None
+    correlation_id: UUID | None = None
+    errors: tuple[FieldError, ...] = ()
+
+    @property
+    def code(self) -> str:
+        """The last part of `type`: the stable name of the failure."""
+        return self.type.rsplit(":", 1)[-1]

@@ -1,0 +1,40 @@
+"""What every model on the wire has in common: clean text, finite numbers, moments in UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+
+
+def _clean(text: str) -> str:
+    """Refuse what cannot be stored or sent on: NUL (PostgreSQL) and lone surrogates (no UTF-8 form)."""
+    if "\x00" in text:
+        raise ValueError("NUL characters are not allowed")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("lone surrogates are not allowed") from error
+    return text
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+Text = Annotated[str, AfterValidator(_clean)]
+Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
+
+
+class Wire(BaseModel):
+    """Something a caller sends or gets: unknown fields are refused, so that a typing slip is never lost."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Tolerant(BaseModel):
+    """Something read from the bus: unknown fields are ignored, so that writers may add some."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)

@@ -1,0 +1,194 @@
+"""Every failure that Juxta expects, in one tree; each leaf knows its HTTP status.
+
+JuxtaError
+├── InvalidRequest            422  the caller must change the request
+│   ├── MalformedBody         400  the body is not JSON at all
+│   ├── TopicNotAllowed       422  callback_topic is not on the provider's list
+│   └── RequestMismatch       422  another body under a known correlation_id
+├── NotFound                  404
+├── Conflict                  409  the thing is not in a state that allows this
+│   └── RequestCancelled      409  the stored outcome is `cancelled`
+├── TooLarge                  413
+├── RequestTimeout            408  the body did not arrive in time
+├── QueueFull                 429  the lane is at its limit; Retry-After says when to come back
+├── JudgeFailed               502  the stored outcome is `failed`
+├── RequestExpired            504  the stored outcome is `expired`
+├── Unavailable               503  a part we stand on is away; the same request may be sent again
+│   ├── NoRoom                503  no callback_topic and no free judge
+│   ├── BusUnavailable        503  a record may or may not have been stored
+│   ├── BusClosed             503  this process is leaving the bus
+│   ├── StoreUnavailable      503  the database is locked, full or gone
+│   └── ProviderUnavailable   503  cj could not reach the provider
+├── LeaseLost                 409  a worker's lease was taken over; it may write nothing (never leaves the provider)
+└── ConfigurationError        500  the process refuses to start
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class JuxtaError(Exception):
+    """Base of everything above.
+
+    `code` names the failure on the wire for good; `hint` says what to do about it; `retry_after` is in seconds.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+    hint: str = ""
+
+    def __init__(self, detail: str, *, hint: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after = retry_after
+        if hint is not None:
+            self.hint = hint
+
+
+class InvalidRequest(JuxtaError):
+    """The request cannot be served as it stands; `errors` names each offending field."""
+
+    status = 422
+    code = "invalid-request"
+
+    def __init__(
+        self, detail: str, *, errors: tuple[tuple[str, str], ...] = (), hint: str | None = None
+    ) -> None:
+        super().__init__(detail, hint=hint)
+        self.errors = errors
+
+
+class MalformedBody(InvalidRequest):
+    """The body is not JSON."""
+
+    status = 400
+    code = "malformed-body"
+    hint = "Send one JSON object, encoded as UTF-8."
+
+
+class TopicNotAllowed(InvalidRequest):
+    """Kafka would hang on an unknown or illegal topic, so the edge refuses it at once."""
+
+    code = "topic-not-allowed"
+
+
+class RequestMismatch(InvalidRequest):
+    """The correlation_id is already bound to another body."""
+
+    code = "request-mismatch"
+    hint = "Use a new correlation_id for a new comparison; repeat a comparison with exactly the same body."
+
+
+class NotFound(JuxtaError):
+    """Nothing is stored under that name."""
+
+    status = 404
+    code = "not-found"
+
+
+class Conflict(JuxtaError):
+    """The action does not fit the present state."""
+
+    status = 409
+    code = "conflict"
+
+
+class RequestCancelled(Conflict):
+    """The comparison was cancelled; its id is spent."""
+
+    code = "request-cancelled"
+
+
+class TooLarge(JuxtaError):
+    """The body is over the limit."""
+
+    status = 413
+    code = "too-large"
+
+
+class RequestTimeout(JuxtaError):
+    """The body did not arrive before its deadline."""
+
+    status = 408
+    code = "request-timeout"
+    retryable = True
+
+
+class QueueFull(JuxtaError):
+    """The lane holds as many open requests as it may."""
+
+    status = 429
+    code = "queue-full"
+    retryable = True
+    hint = "Wait for Retry-After seconds and send the same request again."
+
+
+class JudgeFailed(JuxtaError):
+    """The judge gave no verdict and will not; the outcome is final for this correlation_id."""
+
+    status = 502
+    code = "judge-failed"
+    hint = "Send a new comparison with a new correlation_id if the pair should be judged again."
+
+
+class RequestExpired(JuxtaError):
+    """Nobody judged the request before `expires_in` ran out."""
+
+    status = 504
+    code = "request-expired"
+    hint = "Send a new comparison with a new correlation_id, or a longer expires_in."
+
+
+class Unavailable(JuxtaError):
+    """A part we stand on is away for now."""
+
+    status = 503
+    code = "unavailable"
+    retryable = True
+    hint = "Send the same request again later; it is never counted twice."
+
+
+class NoRoom(Unavailable):
+    """No judge is free and the request names no callback_topic to answer on later."""
+
+    code = "no-room"
+    hint = "Name a callback_topic to be answered later, or try again."
+
+
+class BusUnavailable(Unavailable):
+    """The record may or may not have been stored; publishing it again under the same id is safe."""
+
+    code = "bus-unavailable"
+
+
+class BusClosed(Unavailable):
+    """The bus was left, or not yet entered."""
+
+    code = "bus-closed"
+
+
+class StoreUnavailable(Unavailable):
+    """The database did not take the transaction; nothing of it was stored."""
+
+    code = "store-unavailable"
+
+
+class ProviderUnavailable(Unavailable):
+    """The provider did not answer; the outcome of the request is unknown and a repeat is safe."""
+
+    code = "provider-unavailable"
+
+
+class LeaseLost(JuxtaError):
+    """The lease ran out and another worker has the request, or the request is closed."""
+
+    status = 409
+    code = "lease-lost"
+
+
+class ConfigurationError(JuxtaError):
+    """A setting is unknown, impossible, or does not fit another; the message holds every fault found."""
+
+    code = "configuration"

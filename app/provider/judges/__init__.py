@@ -1,0 +1,1 @@
+"""Who decides which essay is better: one file per kind of judge."""

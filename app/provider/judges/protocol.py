@@ -1,0 +1,73 @@
+"""What every judge promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.contracts import JudgeKind, LLMComparisonRequest, LLMConfigOverrides, TokenUsage, Winner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a judge decided. `confidence` is in 0..1; `justification` has at most 1,000 characters."""
+
+    winner: Winner
+    confidence: float
+    justification: str
+    provider: str
+    model: str
+    judge_kind: JudgeKind
+    token_usage: TokenUsage = TokenUsage()
+    cost_usd: float = 0.0
+    prompt_sha256: str | None = None
+
+
+class JudgeError(Exception):
+    """The judge gave no verdict. A verdict is never guessed.
+
+    `code` is the class of the failure (`refused`, `too_short`, `unknown_text`, `malformed`, `quota`, `timeout`,
+    `unavailable`, ...). `retryable`: asking again may help; `trips`: counts toward the circuit breaker;
+    `retry_after` (seconds) is a floor, and slows the lane without tripping it.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        retryable: bool = False,
+        trips: bool = False,
+        retry_after: float | None = None,
+        cost_usd: float = 0.0,
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.retryable = retryable
+        self.trips = trips
+        self.retry_after = retry_after
+        self.cost_usd = cost_usd
+
+
+class Judge(Protocol):
+    """Compares two essays; slow, limited, costly and unreliable, or none of these."""
+
+    kind: JudgeKind
+
+    def lane(self, overrides: LLMConfigOverrides) -> str:
+        """Name the judge configuration these overrides ask for; admission, limits and breakers go by lane.
+
+        :raises InvalidRequest: an override this judge cannot honour.
+        """
+
+    async def compare(self, request: LLMComparisonRequest) -> Verdict:
+        """Decide.
+
+        :raises JudgeError: there is no verdict, with its class.
+        """
+
+
+Judges = Mapping[str, Judge]
+"""By the provider name that `llm_config_overrides.provider` uses."""

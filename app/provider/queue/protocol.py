@@ -1,0 +1,228 @@
+"""What every queue promises (DESIGN: Q1 to Q9).
+
+One row per accepted request, one state machine:
+
+queued -> leased -> answered -> published, and leased -> queued (released, or the lease ran out).
+
+The queue is also the outbox: an outcome is stored before it is published, and comes with every later lease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import Protocol, Self
+from uuid import UUID
+
+from app.contracts import Outcome
+
+
+class Reply(StrEnum):
+    """How the asker gets the outcome: on the HTTP request that still waits, or by callback."""
+
+    RESPONSE = "response"
+    CALLBACK = "callback"
+
+
+class State(StrEnum):
+    """Where a row stands. `published` is the end: delivered by callback, or closed because a 200 delivers it."""
+
+    QUEUED = "queued"
+    LEASED = "leased"
+    ANSWERED = "answered"
+    PUBLISHED = "published"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedRequest:
+    """A request as accepted.
+
+    `body` is the JSON of the LLMComparisonRequest (empty once the outcome is stored), `fingerprint` its sha256,
+    `lane` the judge configuration, `expires_in` in seconds from acceptance.
+    """
+
+    queue_id: UUID
+    correlation_id: UUID
+    principal: str
+    lane: str
+    body: bytes
+    fingerprint: bytes
+    callback_topic: str | None
+    callback_key: str
+    priority: int = 5
+    expires_in: float = 86_400.0
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOutcome:
+    """The one outcome of a request. `event` is the exact body of its event, so that every copy has the same bytes."""
+
+    outcome: Outcome
+    event: bytes
+
+
+class Ending(StrEnum):
+    """Why a row without an outcome needs no judge any more."""
+
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    EXHAUSTED = "exhausted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A right to work on a request. (`place`, `attempt`) is the fence: `place` is never reused, `attempt` only grows.
+
+    `tries` counts judge calls begun. `stored` is an earlier outcome, to be published again and never made again;
+    `ending` says that the request is to be closed without asking a judge. `accepted_at` is POSIX seconds.
+    """
+
+    request: QueuedRequest
+    place: int
+    attempt: int
+    tries: int
+    reply: Reply
+    accepted_at: float
+    stored: StoredOutcome | None = None
+    ending: Ending | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """What `accept` found or made. `lease` is there when the row was born leased; `stored` when it was answered before."""
+
+    queue_id: UUID
+    known: bool
+    state: State
+    reply: Reply
+    lease: Lease | None = None
+    stored: StoredOutcome | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One row for people: never the prompt or the essays. Moments are POSIX seconds, None when not reached."""
+
+    queue_id: UUID
+    correlation_id: UUID
+    principal: str
+    lane: str
+    state: State
+    reply: Reply
+    priority: int
+    place: int
+    attempt: int
+    tries: int
+    cancelled: bool
+    outcome: Outcome | None
+    accepted_at: float
+    ready_at: float
+    expires_at: float
+    leased_at: float | None
+    answered_at: float | None
+    published_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStats:
+    """Open rows of one lane: waiting for a judge, leased, answered but not published; `oldest` in seconds."""
+
+    waiting: int
+    leased: int
+    answered: int
+    oldest: float
+
+
+class RequestQueue(Protocol):
+    """The ledger. Every write is durable before it returns; every write by lease is fenced.
+
+    All methods raise `StoreUnavailable` when the engine does not take the change; then nothing of it was stored.
+    """
+
+    async def accept(self, request: QueuedRequest, *, lease_for: float | None = None) -> Accepted:
+        """Store the request durably; a known id is found again, at any depth of the queue.
+
+        With `lease_for` (seconds) a new row is born leased with `Reply.RESPONSE`; otherwise it is queued with
+        `Reply.CALLBACK`. After the retention of a published row its id is new again.
+
+        :raises RequestMismatch: the id is known with another fingerprint.
+        :raises QueueFull: the lane already holds `limit` open rows and the id is new.
+        """
+
+    async def lease(self, lane: str, *, limit: int, seconds: float) -> Sequence[Lease]:
+        """Lease up to `limit` rows of `lane` that need a judge: ready, priority first, then first in first out.
+
+        Rows whose lease ran out are ready again; taking one over turns a `Reply.RESPONSE` with a callback topic
+        to `Reply.CALLBACK`. Rows with an ending or an outcome are left to `lease_closing`.
+        """
+
+    async def lease_closing(self, *, limit: int, seconds: float) -> Sequence[Lease]:
+        """Lease rows of any lane that need no judge: answered and unpublished, expired, cancelled, exhausted."""
+
+    async def begin_try(self, lease: Lease) -> int:
+        """Raise `tries` durably, just before the judge is called; returns the new count.
+
+        :raises LeaseLost: the fence does not hold (so for every method that takes a lease).
+        """
+
+    async def extend(self, lease: Lease, seconds: float) -> None:
+        """Let the lease run `seconds` from now."""
+
+    async def store(self, lease: Lease, outcome: StoredOutcome) -> tuple[StoredOutcome, Reply]:
+        """Store the outcome; the first one stays and is returned, with how it is to be delivered.
+
+        `Reply.RESPONSE` closes the row in the same transaction; `Reply.CALLBACK` leaves it answered, under this
+        lease, to be published. The body is dropped.
+        """
+
+    async def mark_published(self, lease: Lease) -> None:
+        """Close an answered row after its event was stored by the bus."""
+
+    async def release(self, lease: Lease, *, after: float = 0.0) -> None:
+        """Give the row back, ready again in `after` seconds; `tries` and an outcome stay."""
+
+    async def promise_callback(self, queue_id: UUID) -> StoredOutcome | None:
+        """Turn `Reply.RESPONSE` to `Reply.CALLBACK` by compare-and-set, before a 202 is written.
+
+        Returns the outcome when it is already stored: then the asker gets that instead of a 202, and no event
+        follows. Returns None when the callback is promised (now, or before).
+
+        :raises NotFound: no such row.
+        """
+
+    async def cancel(self, queue_id: UUID) -> Entry:
+        """Ask for the row to end as `cancelled`. A row under a valid lease keeps its call and whatever comes of it.
+
+        :raises NotFound: no such row.
+        """
+
+    async def find(self, queue_id: UUID) -> Entry | None:
+        """One row for people."""
+
+    async def browse(
+        self, *, lane: str | None = None, state: State | None = None, after: int = 0, limit: int = 50
+    ) -> Sequence[Entry]:
+        """Rows for people in order of `place`, beginning behind place `after`."""
+
+    def waiting(self, lane: str) -> int:
+        """How many open rows of the lane wait for a judge, as far as this process knows; never blocks."""
+
+    async def stats(self) -> Mapping[str, LaneStats]:
+        """Counts per lane, from counters or an index, never from a scan of closed rows."""
+
+    async def wait(self, seconds: float) -> None:
+        """Return when something may have become ready since the last call of this method, at the latest after `seconds`."""
+
+    async def purge(self) -> int:
+        """Delete published rows past the retention; returns how many."""
+
+    async def __aenter__(self) -> Self:
+        """Open; leases of former boots are released where the engine is ours alone."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish what is being written, then close."""
