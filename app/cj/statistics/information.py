@@ -1,0 +1,212 @@
+"""The curvature of the posterior and what follows from it: Newton steps, standard errors, log-determinant.
+
+For Bradley-Terry the observed information is the Laplacian of the comparison graph, weighted by
+p(1-p) per verdict, plus the prior precision on the diagonal: sparse, symmetric, positive definite.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from app.cj.statistics import FloatArray, IntArray, NotConverged
+
+EXACT_ITEMS = 2000
+"""Up to here covariance and determinant are exact (dense Cholesky, 0.3 s); above they are estimated."""
+
+_PROBE_SEED = 20_240_229  # fixed: the same verdicts must always give the same standard errors
+_VARIANCE_PROBES = 64
+_DETERMINANT_PROBES = 4
+_LANCZOS_STEPS = 12
+_PROBE_TOLERANCE = 1e-2  # below the noise of 64 probes on every graph tried
+_MAX_CG_STEPS = 10_000
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """Who was compared with whom: each pair once, and the same pairs listed from both ends, row by row.
+
+    `low < high` are the pairs, shape (e,). A Laplacian product is a gather and a sum per row; rows without
+    any neighbour are left out, because `np.add.reduceat` has no empty sums.
+    """
+
+    items: int
+    low: IntArray
+    high: IntArray
+
+    @cached_property
+    def _from_both_ends(self) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+        rows = np.concatenate((self.low, self.high))
+        order = np.argsort(rows, kind="stable")
+        neighbour = np.concatenate((self.high, self.low))[order]
+        linked, starts = np.unique(rows[order], return_index=True)
+        return order % max(self.low.size, 1), neighbour, linked, starts
+
+    def neighbour_sums(self, weights: FloatArray, vector: FloatArray) -> FloatArray:
+        """Sum over the neighbours j of each item i of weights_ij * vector_j; `weights` from `both_ends`."""
+        _, neighbour, linked, starts = self._from_both_ends
+        sums = np.zeros(self.items)
+        if linked.size:
+            sums[linked] = np.add.reduceat(weights * vector.take(neighbour), starts)
+        return sums
+
+    def both_ends(self, per_pair: FloatArray) -> FloatArray:
+        """Spread one value per pair over the two entries that the pair has in the rows."""
+        pair, _, _, _ = self._from_both_ends
+        return per_pair[pair]
+
+    def per_item(self, per_pair: FloatArray) -> FloatArray:
+        """Sum one value per pair over the pairs of each item."""
+        ends = np.bincount(self.low, per_pair, self.items) + np.bincount(self.high, per_pair, self.items)
+        return ends.astype(np.float64)
+
+
+class Information:
+    """H = L(weights) + precision * I, the negative Hessian of the log posterior at some scores."""
+
+    def __init__(self, wiring: Wiring, weights: FloatArray, precision: float) -> None:
+        self.wiring = wiring
+        self.precision = precision
+        self.diagonal = wiring.per_item(weights) + precision
+        self._weights = weights
+        self._row_weights = wiring.both_ends(weights)
+
+    def times(self, vector: FloatArray) -> FloatArray:
+        """H @ vector in O(pairs)."""
+        return self.diagonal * vector - self.wiring.neighbour_sums(self._row_weights, vector)
+
+    def solve(self, target: FloatArray, *, tolerance: float) -> FloatArray:
+        """H^-1 @ target by conjugate gradients with Jacobi preconditioning (Hestenes & Stiefel 1952).
+
+        Stops when the residual is `tolerance` times the target. It converges on every graph, also on chains
+        of neighbours where MM and fixed-point schemes stand still.
+
+        Raises:
+            NotConverged: the residual is still too large after many steps.
+        """
+        solution = np.zeros_like(target)
+        residual = target.copy()
+        goal = tolerance * float(np.sqrt(target @ target))
+        if goal == 0.0:
+            return solution
+        direction = residual / self.diagonal
+        energy = float(residual @ direction)
+        for _ in range(_MAX_CG_STEPS):
+            image = self.times(direction)
+            length = energy / float(direction @ image)
+            solution += length * direction
+            residual -= length * image
+            if float(np.sqrt(residual @ residual)) <= goal:
+                return solution
+            scaled = residual / self.diagonal
+            previous, energy = energy, float(residual @ scaled)
+            direction = scaled + (energy / previous) * direction
+        raise NotConverged(f"conjugate gradients did not reach {tolerance:g} in {_MAX_CG_STEPS} steps")
+
+    def centred_variances(self) -> FloatArray:
+        """Posterior variance of theta_i - mean(theta), shape (n,).
+
+        The vector of ones is an eigenvector of H with eigenvalue `precision`, so taking the mean away takes
+        1 / (n * precision) away from the diagonal of H^-1. No item serves as a reference.
+        """
+        items = self.wiring.items
+        level = 1.0 / (items * self.precision)
+        if items <= EXACT_ITEMS:
+            half = _lower_inverse(self._cholesky)
+            variances: FloatArray = (half * half).sum(axis=0)
+            return np.maximum(variances - level, 0.0)
+        # 1/H_ii and the prior variance bound the truth; the estimate may not leave them
+        estimate = self._estimated_variances()
+        return np.clip(estimate, np.maximum(1.0 / self.diagonal - level, 0.0), 1.0 / self.precision - level)
+
+    def log_determinant(self) -> float:
+        """Log of det H, exact up to `EXACT_ITEMS`, above by stochastic Lanczos quadrature with fixed probes."""
+        if self.wiring.items <= EXACT_ITEMS:
+            return 2.0 * float(np.log(np.diagonal(self._cholesky)).sum())
+        return self._estimated_log_determinant()
+
+    @cached_property
+    def _cholesky(self) -> FloatArray:
+        wiring = self.wiring
+        dense = np.diag(self.diagonal)
+        dense[wiring.low, wiring.high] = -self._weights
+        dense[wiring.high, wiring.low] = -self._weights
+        return np.linalg.cholesky(dense).astype(np.float64, copy=False)
+
+    @cached_property
+    def _squared_links(self) -> FloatArray:
+        """Diagonal of A^2, where H = D^1/2 (I - A) D^1/2 and D is the diagonal of H."""
+        wiring = self.wiring
+        return wiring.per_item(self._weights**2 / (self.diagonal[wiring.low] * self.diagonal[wiring.high]))
+
+    def _estimated_variances(self) -> FloatArray:
+        """Diagonal of the centred H^-1 as (1 + A^2 + remainder) / D.
+
+        (I - A)^-1 = I + A + A^2 + ...; A has no diagonal, that of A^2 is exact, and Rademacher probes z
+        estimate the rest as mean of z * (G z - z - A z - A^2 z) (Hutchinson 1990), where G z comes from a
+        solve with the mean taken out. Median error 0.2 % at
+        20 verdicts per item; 5 % when every item met only its nearest neighbours.
+        """
+        root = np.sqrt(self.diagonal)
+        remainder = np.zeros(self.wiring.items)
+        for probe in self._probes(_VARIANCE_PROBES):
+            target = probe * root
+            solved = root * self.solve(target - target.mean(), tolerance=_PROBE_TOLERANCE)
+            once = self._link(probe, root)
+            remainder += probe * (solved - probe - once - self._link(once, root))
+        return (1.0 + self._squared_links + remainder / _VARIANCE_PROBES) / self.diagonal
+
+    def _estimated_log_determinant(self) -> float:
+        """Sum of log D plus tr log(I - A), with the trace of -A - A^2/2 exact and the rest by quadrature.
+
+        Each probe runs a few Lanczos steps; nodes and weights of the tridiagonal matrix integrate
+        log(1 - a) + a + a^2/2 over its spectral measure (Ubaru, Chen & Saad 2017). The probes are fixed, so
+        that the error is a smooth function of the prior and hardly moves its best value.
+        """
+        root = np.sqrt(self.diagonal)
+        remainder = 0.0
+        for probe in self._probes(_DETERMINANT_PROBES):
+            nodes, shares = self._spectral_measure(probe, root)
+            remainder += float(shares @ (np.log1p(-nodes) + nodes + nodes**2 / 2.0))
+        trace = remainder * self.wiring.items / _DETERMINANT_PROBES
+        return float(np.log(self.diagonal).sum() - self._squared_links.sum() / 2.0 + trace)
+
+    def _spectral_measure(self, probe: FloatArray, root: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Gauss nodes and weights of A seen from `probe`, by Lanczos (Golub & Welsch 1969)."""
+        current = probe / np.sqrt(probe @ probe)
+        before = np.zeros_like(current)
+        centres: list[float] = []
+        couplings: list[float] = []
+        while True:
+            following = self._link(current, root)
+            centres.append(float(following @ current))
+            following -= centres[-1] * current + (couplings[-1] if couplings else 0.0) * before
+            coupling = float(np.sqrt(following @ following))
+            if len(centres) == _LANCZOS_STEPS or coupling < np.sqrt(np.finfo(float).eps):
+                break
+            couplings.append(coupling)
+            before, current = current, following / coupling
+        nodes, vectors = np.linalg.eigh(np.diag(centres) + np.diag(couplings, 1) + np.diag(couplings, -1))
+        return nodes, vectors[0] ** 2
+
+    def _link(self, vector: FloatArray, root: FloatArray) -> FloatArray:
+        """A @ vector."""
+        return self.wiring.neighbour_sums(self._row_weights, vector / root) / root
+
+    def _probes(self, count: int) -> FloatArray:
+        coins = np.random.default_rng(_PROBE_SEED).integers(0, 2, size=(count, self.wiring.items))
+        return np.where(coins == 1, 1.0, -1.0)
+
+
+def _lower_inverse(lower: FloatArray) -> FloatArray:
+    """Inverse of a lower triangular matrix by halves: matrix products do the work, 2.5x faster than `inv`."""
+    size = len(lower)
+    if size <= 64:  # noqa: PLR2004 -- below this LAPACK is faster than the recursion
+        return np.tril(np.linalg.inv(lower))
+    cut = size // 2
+    top, bottom = _lower_inverse(lower[:cut, :cut]), _lower_inverse(lower[cut:, cut:])
+    inverse = np.zeros_like(lower)
+    inverse[:cut, :cut] = top
+    inverse[cut:, cut:] = bottom
+    inverse[cut:, :cut] = -bottom @ (lower[cut:, :cut] @ top)
+    return inverse

@@ -1,0 +1,44 @@
+"""How far the scores can be trusted, and how well two orders agree."""
+
+import math
+
+import numpy as np
+
+from app.cj.statistics import FloatArray
+
+
+def eb_reliability(standard_errors: FloatArray, sigma: float) -> float:
+    """Empirical-Bayes reliability: the share of the spread of true scores that the verdicts explain.
+
+    1 - mean(SE^2) / (sigma^2 (1 - 1/n)), clipped to [0, 1]. SE is the posterior sd of theta_i - mean(theta),
+    whose prior variance is sigma^2 (1 - 1/n): without verdicts the figure is exactly 0. Unlike SSR it stays
+    low for a judge who tosses coins under adaptive pairing (Bramley 2015; Bramley & Vitello 2019).
+    A single item has no spread: 0.
+    """
+    items = len(standard_errors)
+    if items < 2:  # noqa: PLR2004 -- one item cannot be ranked
+        return 0.0
+    unexplained = float(np.mean(standard_errors**2)) / (sigma**2 * (1.0 - 1.0 / items))
+    return min(1.0, max(0.0, 1.0 - unexplained))
+
+
+def kendall_tau_b(x: FloatArray, y: FloatArray) -> float:
+    """Kendall's tau-b (1945), which corrects for ties in either order: 1 same, -1 opposite.
+
+    (concordant - discordant) / sqrt(pairs not tied in x * pairs not tied in y), in O(n^2) time and O(n)
+    memory. NaN when all values of one side are equal: then there is no order to agree with.
+
+    Raises:
+        ValueError: the two sides differ in length.
+    """
+    if len(x) != len(y):
+        raise ValueError(f"{len(x)} and {len(y)} values cannot be compared item by item")
+    agreement, untied_x, untied_y = 0, 0, 0
+    for i in range(len(x) - 1):
+        step_x, step_y = np.sign(x[i + 1 :] - x[i]), np.sign(y[i + 1 :] - y[i])
+        agreement += int(step_x @ step_y)
+        untied_x += int(np.count_nonzero(step_x))
+        untied_y += int(np.count_nonzero(step_y))
+    if not untied_x or not untied_y:
+        return math.nan
+    return agreement / math.sqrt(untied_x * untied_y)
