@@ -7,12 +7,13 @@ JuxtaError
 │   └── RequestMismatch       422  another body under a known correlation_id
 ├── NotFound                  404
 ├── Conflict                  409  the thing is not in a state that allows this
-│   └── RequestCancelled      409  the stored outcome is `cancelled`
 ├── TooLarge                  413
 ├── RequestTimeout            408  the body did not arrive in time
 ├── QueueFull                 429  the lane is at its limit; Retry-After says when to come back
-├── JudgeFailed               502  the stored outcome is `failed`
-├── RequestExpired            504  the stored outcome is `expired`
+├── NoVerdict                      the stored outcome is final and is no verdict
+│   ├── JudgeFailed           502  it is `failed`
+│   ├── RequestExpired        504  it is `expired`
+│   └── RequestCancelled      409  it is `cancelled`
 ├── Unavailable               503  a part we stand on is away; the same request may be sent again
 │   ├── NoRoom                503  no callback_topic and no free judge
 │   ├── BusUnavailable        503  a record may or may not have been stored
@@ -95,12 +96,6 @@ class Conflict(JuxtaError):
     code = "conflict"
 
 
-class RequestCancelled(Conflict):
-    """The comparison was cancelled; its id is spent."""
-
-    code = "request-cancelled"
-
-
 class TooLarge(JuxtaError):
     """The body is over the limit."""
 
@@ -125,20 +120,38 @@ class QueueFull(JuxtaError):
     hint = "Wait for Retry-After seconds and send the same request again."
 
 
-class JudgeFailed(JuxtaError):
-    """The judge gave no verdict and will not; the outcome is final for this correlation_id."""
+class NoVerdict(JuxtaError):
+    """The outcome is stored, final for its correlation_id, and no verdict.
+
+    `cause` names the class of the failure; `anew` says whether a new comparison, under a new id, may do better.
+    """
+
+    cause: str = ""
+    anew: bool = False
+
+
+class JudgeFailed(NoVerdict):
+    """The judge gave no verdict and will not."""
 
     status = 502
     code = "judge-failed"
     hint = "Send a new comparison with a new correlation_id if the pair should be judged again."
 
 
-class RequestExpired(JuxtaError):
+class RequestExpired(NoVerdict):
     """Nobody judged the request before `expires_in` ran out."""
 
     status = 504
     code = "request-expired"
+    anew = True
     hint = "Send a new comparison with a new correlation_id, or a longer expires_in."
+
+
+class RequestCancelled(NoVerdict):
+    """The comparison was cancelled; its id is spent."""
+
+    status = 409
+    code = "request-cancelled"
 
 
 class Unavailable(JuxtaError):

@@ -1,0 +1,216 @@
+"""What a batch is made of: essays, settings, comparisons, and where each stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any
+from uuid import UUID, uuid5
+
+from pydantic import Field
+
+from app.contracts import (
+    JudgeKind,
+    LLMComparisonResponse,
+    LLMConfigOverrides,
+    LLMOrchestratorResponse,
+    Outcome,
+    Winner,
+)
+from app.contracts.wire import Text, Wire
+
+
+class BatchState(StrEnum):
+    """Where a batch stands. `deleting` is left only by being gone."""
+
+    READY = "ready"
+    RUNNING = "running"
+    PAUSED = "paused"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    DELETING = "deleting"
+
+
+class ComparisonState(StrEnum):
+    """planned -> submitted -> decided | failed | cancelled; the last three are final."""
+
+    PLANNED = "planned"
+    SUBMITTED = "submitted"
+    DECIDED = "decided"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+OPEN = (ComparisonState.PLANNED, ComparisonState.SUBMITTED)
+
+
+class Road(StrEnum):
+    """How a result reached cj."""
+
+    RESPONSE = "response"
+    CALLBACK = "callback"
+
+
+class BatchSettings(Wire):
+    """How a batch is judged; frozen with the batch, so that a changed configuration never changes a running one.
+
+    Each pair is judged by one of `judges`, shared fairly. `comparisons_per_essay` caps the verdicts an essay gets on
+    average, `target_reliability` ends the batch earlier, `budget_usd` at the latest after the waves in flight.
+    """
+
+    judges: Annotated[tuple[LLMConfigOverrides, ...], Field(min_length=1)]
+    comparisons_per_essay: int = Field(10, ge=1, le=1000)
+    target_reliability: float = Field(0.8, gt=0, lt=1)
+    budget_usd: float | None = Field(None, gt=0)
+    random_rounds: int = Field(5, ge=1, le=50)
+    seed: int = Field(0, ge=0, lt=2**63)
+    expires_in: float = Field(86_400.0, gt=0)
+    priority: int = Field(5, ge=0, le=9)
+
+
+class NewEssay(Wire):
+    """An essay as handed in. `level` is the level of an anchor, as text; `name` is shown, never sent to a judge."""
+
+    name: Annotated[Text, Field(min_length=1, max_length=200)]
+    text: Annotated[Text, Field(min_length=1, max_length=200_000)]
+    level: Annotated[Text, Field(min_length=1, max_length=40)] | None = None
+
+
+class NewBatch(Wire):
+    """A batch as handed in; `question` is exactly what judges will read before the two essays."""
+
+    title: Annotated[Text, Field(min_length=1, max_length=200)]
+    question: Annotated[Text, Field(min_length=1, max_length=20_000)]
+    essays: Annotated[tuple[NewEssay, ...], Field(min_length=2, max_length=10_000)]
+    settings: BatchSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A batch as stored. Counts are of comparisons; `fitted_wave` is the last wave inside the shown scores."""
+
+    id: UUID
+    title: str
+    question: str
+    settings: BatchSettings
+    state: BatchState
+    essays: int
+    waves: int
+    fitted_wave: int
+    planned: int
+    decided: int
+    failed: int
+    cost_usd: float
+    reliability: float | None
+    stop_reason: str | None
+    problem: str | None
+    created_at: float
+    finished_at: float | None
+    version: int
+
+    @property
+    def open(self) -> int:
+        """Comparisons planned and not yet ended."""
+        return self.planned - self.decided - self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One open row to be sent: the exact body frozen when it was planned, or a cancellation to pass on."""
+
+    id: UUID
+    batch_id: UUID
+    body: bytes
+    cancelled: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedPair:
+    """A pair to be judged: essays by position, `first` shown as essay A; `again` counts earlier failures of the pair."""
+
+    sequence: int
+    first: int
+    second: int
+    judge: int
+    again: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """One result on its way into the store, by whichever road it came."""
+
+    id: UUID
+    batch_id: UUID | None
+    road: Road
+    outcome: Outcome
+    winner: Winner | None = None
+    confidence: float | None = None
+    justification: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    judge_kind: JudgeKind | None = None
+    cost_usd: float = 0.0
+    tokens: int = 0
+    response_time_ms: int = 0
+    attempts: int = 0
+    prompt_sha256: str | None = None
+    error_code: str | None = None
+    error_detail: str | None = None
+    retryable: bool = False
+
+    @classmethod
+    def of_response(cls, answer: LLMComparisonResponse, batch_id: UUID) -> Arrival:
+        """What a 200 brings; the judge was called for it once."""
+        return cls(
+            id=answer.correlation_id,
+            batch_id=batch_id,
+            road=Road.RESPONSE,
+            outcome=Outcome.SUCCEEDED,
+            attempts=1,
+            **_verdict(answer),
+        )
+
+    @classmethod
+    def of_event(cls, result: LLMOrchestratorResponse, batch_id: UUID | None) -> Arrival:
+        """What a callback brings."""
+        error = result.error
+        return cls(
+            id=result.correlation_id,
+            batch_id=batch_id,
+            road=Road.CALLBACK,
+            outcome=result.status,
+            attempts=result.attempts,
+            error_code=error.code if error else None,
+            error_detail=error.detail if error else None,
+            retryable=bool(error and error.retryable),
+            **_verdict(result),
+        )
+
+
+def _verdict(source: LLMComparisonResponse | LLMOrchestratorResponse) -> dict[str, Any]:
+    return {
+        "winner": source.winner,
+        "confidence": source.confidence,
+        "justification": source.justification,
+        "provider": source.provider,
+        "model": source.model,
+        "judge_kind": source.judge_kind,
+        "cost_usd": source.cost_usd,
+        "tokens": source.token_usage.total_tokens,
+        "response_time_ms": source.response_time_ms,
+        "prompt_sha256": source.prompt_sha256,
+    }
+
+
+class Fate(StrEnum):
+    """What became of an arrival: only `applied` changed anything."""
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"
+    LATE = "late"
+    UNKNOWN = "unknown"
+
+
+def comparison_id(batch_id: UUID, sequence: int) -> UUID:
+    """The correlation_id of a batch's n-th comparison: derived, so that planning twice plans the same rows."""
+    return uuid5(batch_id, str(sequence))

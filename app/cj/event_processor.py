@@ -1,0 +1,79 @@
+"""Where results enter cj. A 200 and a callback are both recorded here; a handler is one transaction and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+import structlog
+from pydantic import ValidationError
+
+from app.bus.protocol import Record, Reject, Retry
+from app.cj.batch import Arrival, Fate
+from app.cj.changes import Changes
+from app.cj.store import BatchStore
+from app.contracts import EventEnvelope, LLMOrchestratorResponse
+from app.errors import Unavailable
+
+_MAJOR = 1
+_Envelope = EventEnvelope[LLMOrchestratorResponse]
+log = structlog.get_logger()
+
+
+class EventProcessor:
+    """Applies results; never posts, publishes or fits.
+
+    `complete` is called with each batch that has a wave complete now: the planner's wake-up.
+    """
+
+    def __init__(
+        self, store: BatchStore, changes: Changes, *, topic: str, complete: Callable[[UUID], None]
+    ) -> None:
+        self._store = store
+        self._changes = changes
+        self._topic = topic
+        self._complete = complete
+
+    async def handle(self, records: Sequence[Record]) -> None:
+        """Take a batch of callbacks from the bus.
+
+        :raises Reject: a record can never be applied: it does not decode, or nobody asked for it.
+        :raises Retry: the store is away.
+        """
+        arrivals = [self._read(record) for record in records]
+        try:
+            fates = await self.record(arrivals)
+        except Unavailable as error:
+            raise Retry(str(error)) from error
+        if Fate.UNKNOWN in fates:
+            unknown = arrivals[fates.index(Fate.UNKNOWN)].id
+            raise Reject(f"unknown correlation_id {unknown}: no comparison of this cj asked for it")
+
+    async def record(self, arrivals: Sequence[Arrival]) -> Sequence[Fate]:
+        """Apply results in one transaction and wake the planner when a wave is complete."""
+        recorded = await self._store.record(arrivals)
+        for batch_id in recorded.completed:
+            self._complete(batch_id)
+        for touched in {a.batch_id for a in arrivals}:
+            self._changes.announce(touched)
+        return recorded.fates
+
+    def _read(self, record: Record) -> Arrival:
+        try:
+            envelope = _Envelope.model_validate_json(record.body)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            where = ".".join(map(str, first["loc"])) or "body"
+            raise Reject(f"does not decode: {where}: {first['msg']}") from error
+        if envelope.major_version != _MAJOR:
+            raise Reject(f"unknown major version {envelope.schema_version}; this reader knows {_MAJOR}.x")
+        if envelope.event_type != self._topic:
+            raise Reject(f"unknown event_type {envelope.event_type}")
+        return Arrival.of_event(envelope.data, _batch_id(record.key))
+
+
+def _batch_id(key: str) -> UUID | None:
+    try:
+        return UUID(key)
+    except ValueError:
+        return None

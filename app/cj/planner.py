@@ -1,0 +1,250 @@
+"""Decides what to ask next: fits the complete waves, stops or plans one more wave, and commits that as one step.
+
+Wave k is planned from the complete results of waves up to k-2 only, whatever else has arrived by then. So two waves
+are in flight, and the scores do not depend on the road, the engines or the order of arrival.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import anyio
+import numpy as np
+
+from app.cj.batch import Batch, BatchState, PlannedPair, comparison_id
+from app.cj.changes import Changes
+from app.cj.scoring_ranking import Scoring, as_verdicts, score
+from app.cj.statistics.pairing import next_pairs
+from app.cj.statistics.stopping import StopReason, stop_reason
+from app.cj.store import BatchStore, Ended, Plan
+from app.contracts import LLMComparisonRequest
+
+_UNHURRIED = frozenset({StopReason.COMPARISONS, StopReason.NO_PAIRS})
+IN_FLIGHT = 2
+MOST_AGAIN = 2
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the planner keeps of one running batch, so that a wave costs its own size and not the batch's.
+
+    All of it can be read again from the store. `wave` is the last wave inside; `failed` waits to be asked again;
+    `closing`: there is nothing new to ask, but the waves in flight may still bring a pair to ask again.
+    Waves up to `excused` were sent before somebody resumed the batch; their failures do not pause it again.
+    """
+
+    texts: Sequence[str]
+    pairs: list[tuple[int, int]]
+    wave: int = 0
+    first: list[int] = field(default_factory=list)
+    second: list[int] = field(default_factory=list)
+    share: list[float] = field(default_factory=list)
+    failed: list[Ended] = field(default_factory=list)
+    ended: int = 0
+    cost_usd: float = 0.0
+    closing: bool = False
+    excused: int = 0
+    scoring: Scoring | None = None
+
+    def absorb(self, ended: Sequence[Ended], wave: int) -> None:
+        """Take in the complete waves up to `wave`."""
+        for one in ended:
+            if one.share is not None:
+                self.first.append(one.first)
+                self.second.append(one.second)
+                self.share.append(one.share)
+            elif one.retryable and one.again < MOST_AGAIN:
+                self.failed.append(one)
+            self.cost_usd += one.cost_usd
+        self.ended += len(ended)
+        self.wave = wave
+
+
+class Planner:
+    """Plans every batch that `wake` names; `visit_all` at start names each running one."""
+
+    def __init__(
+        self,
+        store: BatchStore,
+        changes: Changes,
+        *,
+        callback_topic: str,
+        planned: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._changes = changes
+        self._topic = callback_topic
+        self._planned = planned
+        self._memories: dict[UUID, Memory] = {}
+        self._due: dict[UUID, None] = {}
+        self._excused: set[UUID] = set()
+        self._woken = anyio.Event()
+
+    def wake(self, batch_id: UUID) -> None:
+        """Plan this batch soon; many wake-ups make one visit."""
+        self._due[batch_id] = None
+        self._woken.set()
+
+    def excuse(self, batch_id: UUID) -> None:
+        """Somebody resumed the batch: what was sent before does not pause it again."""
+        self._excused.add(batch_id)
+
+    async def visit_all(self) -> None:
+        """Look at every running batch: after a start, and now and then for what another process left."""
+        for batch_id in await self._store.running():
+            self.wake(batch_id)
+
+    async def run(self) -> None:
+        """Plan whatever is woken, one batch at a time."""
+        while True:
+            await self._woken.wait()
+            self._woken = anyio.Event()
+            while self._due:
+                batch_id = next(iter(self._due))
+                del self._due[batch_id]
+                await self.plan(batch_id)
+
+    async def plan(self, batch_id: UUID) -> None:
+        """Take as many steps as the complete waves allow."""
+        while await self._step(batch_id):
+            self._planned()
+            self._changes.announce(batch_id)
+
+    async def _step(self, batch_id: UUID) -> bool:
+        """Plan one wave, decide to stop, or finish; False when there is nothing to do yet."""
+        memory = self._memories.get(batch_id)
+        progress = await self._store.progress(batch_id, since=memory.wave if memory else 0)
+        batch = progress.batch
+        if batch.state is not BatchState.RUNNING:
+            if batch.state is not BatchState.PAUSED:
+                self._memories.pop(batch_id, None)
+            return False
+        to_the_end = batch.stop_reason or (memory and memory.closing)
+        horizon = batch.waves if to_the_end else batch.waves - IN_FLIGHT + 1
+        if progress.complete < horizon:
+            return False
+        if memory is None:
+            pairs = list(await self._store.planned_pairs(batch_id))
+            memory = self._memories[batch_id] = Memory(await self._store.texts(batch_id), pairs)
+        if batch_id in self._excused:
+            self._excused.discard(batch_id)
+            memory.excused = batch.waves
+        fresh = [one for one in progress.ended if one.wave <= horizon]
+        memory.absorb(fresh, max(horizon, 0))
+        blamed = [one for one in fresh if one.wave > memory.excused]
+        if any(one.again == 0 for one in blamed) and all(one.share is None for one in blamed):
+            return await self._pause(batch)
+        plan = await anyio.to_thread.run_sync(self._decide, batch, memory)
+        if plan.stop_reason in _UNHURRIED and not plan.finished:
+            memory.closing = True
+            return True
+        if not await self._store.commit_plan(plan):
+            del self._memories[batch_id]
+            return True
+        memory.pairs += [(pair.first, pair.second) for pair, _ in plan.pairs]
+        if plan.pairs:
+            memory.failed.clear()
+            memory.closing = False
+        if plan.finished:
+            del self._memories[batch_id]
+        return True
+
+    async def _pause(self, batch: Batch) -> bool:
+        """A wave without one verdict would be followed by others like it: stop spending and say so."""
+        await self._store.change(batch.id, BatchState.PAUSED, out_of=(BatchState.RUNNING,))
+        await self._store.explain(
+            batch.id,
+            "Paused: not one comparison of the last wave got a verdict. Mend the cause, then resume.",
+        )
+        self._changes.announce(batch.id)
+        return False
+
+    def _decide(self, batch: Batch, memory: Memory) -> Plan:
+        """Fit, then stop or choose pairs; pure but for the memory's warm start, run off the event loop."""
+        scoring = memory.scoring = score(
+            as_verdicts(memory.first, memory.second, memory.share),
+            batch.essays,
+            start=memory.scoring.fit if memory.scoring else None,
+        )
+        reason: str | None = batch.stop_reason
+        pairs: list[PlannedPair] = []
+        if reason is None:
+            reason = self._reason(batch, memory, scoring)
+            if reason is None or reason in _UNHURRIED:
+                pairs = self._next(batch, memory, scoring, fresh=reason is None)
+                reason = None if pairs else reason or StopReason.NO_PAIRS
+        return Plan(
+            batch_id=batch.id,
+            waves=batch.waves,
+            fitted_wave=memory.wave,
+            scores=scoring.fit.scores.tolist(),
+            standard_errors=scoring.fit.standard_errors.tolist(),
+            verdicts=scoring.verdicts.tolist(),
+            reliability=scoring.fit.reliability if memory.share else None,
+            stop_reason=reason,
+            finished=reason is not None and memory.wave >= batch.waves,
+            pairs=[(pair, self._body(batch, memory, pair)) for pair in pairs],
+        )
+
+    def _reason(self, batch: Batch, memory: Memory, scoring: Scoring) -> StopReason | None:
+        """The rule of `stop_reason`, with what is in flight counted as spent and asked already."""
+        in_flight = batch.planned - memory.ended
+        each = memory.cost_usd / memory.ended if memory.ended else 0.0
+        found = stop_reason(
+            fit=scoring.fit,
+            verdicts_per_item=scoring.verdicts,
+            connected=scoring.connected,
+            target=batch.settings.target_reliability,
+            comparisons_per_essay=batch.settings.comparisons_per_essay,
+            spent=memory.cost_usd + each * in_flight,
+            budget=batch.settings.budget_usd,
+            pairs_left=True,
+        )
+        asked = 2 * (len(memory.share) + in_flight) / batch.essays
+        if found is None and asked >= batch.settings.comparisons_per_essay:
+            return StopReason.COMPARISONS
+        return found
+
+    def _next(self, batch: Batch, memory: Memory, scoring: Scoring, *, fresh: bool) -> list[PlannedPair]:
+        """First the pairs that failed, asked anew with the same sides; then a round of pairs never asked."""
+        wave = batch.waves + 1
+        rng = np.random.default_rng([batch.settings.seed, wave])
+        pairs = [(one.first, one.second, one.judge, one.again + 1) for one in memory.failed]
+        if fresh:
+            met = np.array(memory.pairs, dtype=np.int64).reshape(-1, 2)
+            sides = np.bincount(met[:, 0], minlength=batch.essays) - np.bincount(
+                met[:, 1], minlength=batch.essays
+            )
+            chosen = next_pairs(
+                items=batch.essays,
+                rounds_done=batch.waves,
+                random_rounds=batch.settings.random_rounds,
+                scores=scoring.fit.scores if memory.share else None,
+                met=met,
+                sides=sides,
+                rng=rng,
+            )
+            judges = rng.permutation(len(chosen)) % len(batch.settings.judges)
+            pairs += [(int(a), int(b), int(j), 0) for (a, b), j in zip(chosen, judges, strict=True)]
+        return [
+            PlannedPair(sequence=batch.planned + n, first=a, second=b, judge=j, again=again)
+            for n, (a, b, j, again) in enumerate(pairs, start=1)
+        ]
+
+    def _body(self, batch: Batch, memory: Memory, pair: PlannedPair) -> bytes:
+        """Freeze the exact request, so that a repair can never differ from the first send."""
+        request = LLMComparisonRequest(
+            user_prompt=batch.question,
+            essay_a=memory.texts[pair.first],
+            essay_b=memory.texts[pair.second],
+            callback_topic=self._topic,
+            correlation_id=comparison_id(batch.id, pair.sequence),
+            llm_config_overrides=batch.settings.judges[pair.judge],
+            metadata={"batch_id": str(batch.id), "sequence": pair.sequence},
+            callback_key=str(batch.id),
+            expires_in=batch.settings.expires_in,
+            priority=batch.settings.priority,
+        )
+        return request.model_dump_json(exclude_defaults=True).encode()

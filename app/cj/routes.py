@@ -1,0 +1,184 @@
+"""cj over HTTP: batches and what they hold, as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from app.cj.batch import Batch, BatchSettings, NewBatch, NewEssay
+from app.cj.essays import doubts
+from app.cj.views import Comparison, Summary, Views
+from app.cj.workflow import Workflow
+from app.contracts.wire import Text, Wire
+from app.edge import parse, read_body
+from app.errors import InvalidRequest, NotFound
+
+PAGE = 1000
+_MOMENTS = frozenset({"created_at", "finished_at", "planned_at", "submitted_at", "queued_at", "ended_at"})
+
+
+class BatchRequest(Wire):
+    """POST /api/v1/batches. Settings left out are those of the server's configuration."""
+
+    title: Text = "Untitled"
+    question: Text
+    essays: tuple[NewEssay, ...] = Field(min_length=2)
+    settings: dict[str, Any] = {}
+    start: bool = True
+
+
+class BatchApi:
+    """The endpoints under /api/v1; every error is raised and becomes a problem document at the edge."""
+
+    def __init__(
+        self,
+        workflow: Workflow,
+        views: Views,
+        *,
+        defaults: BatchSettings,
+        body_limit: int,
+        body_timeout: float,
+    ) -> None:
+        self._workflow = workflow
+        self._views = views
+        self._defaults = defaults
+        self._body_limit = body_limit
+        self._body_timeout = body_timeout
+
+    def routes(self) -> list[Route]:
+        """The routes, each with its method."""
+        one = "/api/v1/batches/{batch_id}"
+        return [
+            Route("/api/v1/batches", self.create, methods=["POST"]),
+            Route("/api/v1/batches", self.index, methods=["GET"]),
+            Route(one, self.show, methods=["GET"]),
+            Route(one, self.delete, methods=["DELETE"]),
+            Route(f"{one}/ranking", self.ranking, methods=["GET"]),
+            Route(f"{one}/comparisons", self.comparisons, methods=["GET"]),
+            Route("/api/v1/comparisons/{comparison_id}", self.comparison, methods=["GET"]),
+            Route(f"{one}/start", _action(self._workflow.start), methods=["POST"]),
+            Route(f"{one}/resume", _action(self._workflow.start), methods=["POST"]),
+            Route(f"{one}/pause", _action(self._workflow.pause), methods=["POST"]),
+            Route(f"{one}/cancel", _action(self._workflow.cancel), methods=["POST"]),
+        ]
+
+    async def create(self, request: Request) -> Response:
+        """201 with the batch; nothing is stored when an essay or a setting is faulty."""
+        body = await read_body(request, limit=self._body_limit, deadline=self._body_timeout)
+        asked = parse(BatchRequest, body)
+        new = NewBatch(
+            title=asked.title,
+            question=asked.question,
+            essays=asked.essays,
+            settings=merged(self._defaults, asked.settings),
+        )
+        if faults := [doubt for doubt in doubts(new.essays) if doubt.fatal]:
+            raise InvalidRequest(
+                "Some essays cannot be ranked.", errors=tuple((fault.file, fault.message) for fault in faults)
+            )
+        batch_id = await self._workflow.create(new, start=asked.start)
+        return _json(batch_json(await self._views.batch(batch_id)), status=201)
+
+    async def index(self, _request: Request) -> Response:
+        """Batches, the newest first."""
+        return _json({"batches": [batch_json(batch) for batch in await self._views.batches()]})
+
+    async def show(self, request: Request) -> Response:
+        """One batch with its counts."""
+        summary = await self._views.summary(_id(request, "batch_id"))
+        counts = {name: getattr(summary, name) for name in Summary.__slots__ if name != "batch"}
+        return _json(batch_json(summary.batch) | counts)
+
+    async def ranking(self, request: Request) -> Response:
+        """The essays by score, best first."""
+        batch_id = _id(request, "batch_id")
+        batch = await self._views.batch(batch_id)
+        rows = [asdict(row) for row in await self._views.ranking(batch_id)]
+        return _json({"batch": batch_json(batch), "ranking": rows})
+
+    async def comparisons(self, request: Request) -> Response:
+        """Every comparison in order, a page at a time."""
+        batch_id = _id(request, "batch_id")
+        await self._views.batch(batch_id)
+        rows = await self._views.comparisons(batch_id, after=_number(request, "after"), limit=PAGE)
+        following = rows[-1].sequence if len(rows) == PAGE else None
+        return _json({"comparisons": [comparison_json(row) for row in rows], "next_after": following})
+
+    async def comparison(self, request: Request) -> Response:
+        """One comparison by its correlation_id."""
+        return _json(comparison_json(await self._views.comparison(_id(request, "comparison_id"))))
+
+    async def delete(self, request: Request) -> Response:
+        """204; texts, verdicts and scores are gone once cancellations have been passed on."""
+        await self._workflow.delete(_id(request, "batch_id"))
+        return Response(status_code=204)
+
+
+def _action(change: Callable[[UUID], Awaitable[Batch]]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        return _json(batch_json(await change(_id(request, "batch_id"))))
+
+    return endpoint
+
+
+def merged(defaults: BatchSettings, asked: dict[str, Any]) -> BatchSettings:
+    """The defaults with what was asked for; faults are named as `settings.<field>`.
+
+    :raises InvalidRequest: an unknown field or a value out of bounds.
+    """
+    try:
+        return BatchSettings.model_validate_json(json.dumps(defaults.model_dump(mode="json") | asked))
+    except ValidationError as error:
+        faults = tuple(
+            (".".join(("settings", *map(str, fault["loc"]))), fault["msg"])
+            for fault in error.errors(include_input=False)
+        )
+        raise InvalidRequest("Some settings are not allowed.", errors=faults) from error
+
+
+def batch_json(batch: Batch) -> dict[str, Any]:
+    """A batch as the API shows it."""
+    fields = {name: getattr(batch, name) for name in Batch.__slots__}
+    return _plain(fields) | {"open": batch.open, "settings": batch.settings.model_dump(mode="json")}
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """A comparison as the API shows it: everything but the texts."""
+    return _plain(asdict(comparison))
+
+
+def _plain(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: datetime.fromtimestamp(value, UTC).isoformat()
+        if name in _MOMENTS and value is not None
+        else value
+        for name, value in fields.items()
+    }
+
+
+def _json(content: dict[str, Any], *, status: int = 200) -> Response:
+    return Response(json.dumps(content, default=str), status_code=status, media_type="application/json")
+
+
+def _id(request: Request, name: str) -> UUID:
+    text = request.path_params[name]
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise NotFound(f"There is no {name.removesuffix('_id')} {text!r}; ids are UUIDs.") from error
+
+
+def _number(request: Request, name: str) -> int:
+    text = request.query_params.get(name, "0")
+    if not text.isdecimal():
+        raise InvalidRequest("The cursor is no number.", errors=((name, "must be a whole number"),))
+    return int(text)

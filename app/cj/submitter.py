@@ -1,0 +1,149 @@
+"""Sends what is due to the provider: first sends, repairs and cancellations alike, one POST each, nobody polls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import anyio
+import structlog
+
+from app.cj.batch import Arrival, Road, Task
+from app.cj.changes import Changes
+from app.cj.event_processor import EventProcessor
+from app.cj.provider_client import ProviderClient
+from app.cj.store import BatchStore
+from app.contracts import ComparisonQueued, LLMComparisonRequest, Outcome
+from app.errors import (
+    Conflict,
+    JuxtaError,
+    NotFound,
+    NoVerdict,
+    RequestCancelled,
+    RequestExpired,
+    Unavailable,
+)
+
+_OUTCOMES = {RequestExpired.code: Outcome.EXPIRED, RequestCancelled.code: Outcome.CANCELLED}
+_IDLE = 60.0
+log = structlog.get_logger()
+
+
+class Submitter:
+    """At most `concurrency` requests under way.
+
+    `hold` is how long a claimed row belongs to this process, `repair_after` the soft deadline after which a promised
+    callback is asked for again with the same id; both in seconds.
+    """
+
+    def __init__(
+        self,
+        store: BatchStore,
+        provider: ProviderClient,
+        processor: EventProcessor,
+        changes: Changes,
+        *,
+        concurrency: int,
+        hold: float,
+        repair_after: float,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._provider = provider
+        self._processor = processor
+        self._changes = changes
+        self._free = concurrency
+        self._concurrency = concurrency
+        self._hold = hold
+        self._repair_after = repair_after
+        self._jitter = jitter
+        self._failures = 0
+        self._woken = anyio.Event()
+        self._freed = anyio.Event()
+
+    def wake(self) -> None:
+        """Something may be due now."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Claim what is due, send it, sleep until the next deadline."""
+        async with anyio.create_task_group() as sending:
+            while True:
+                await self._room()
+                self._woken = anyio.Event()
+                try:
+                    tasks = await self._store.claim(limit=self._free, hold=self._hold)
+                    pause = None if tasks else await self._store.next_due()
+                except Unavailable as error:
+                    log.warning("store away", reason=str(error))
+                    tasks, pause = (), 1.0
+                self._free -= len(tasks)
+                for task in tasks:
+                    sending.start_soon(self._send, task)
+                if not tasks:
+                    with anyio.move_on_after(_IDLE if pause is None else min(pause, _IDLE)):
+                        await self._woken.wait()
+
+    async def _room(self) -> None:
+        """Wait until a quarter of the slots is free, so that rows are claimed in groups."""
+        while self._free < max(1, self._concurrency // 4):
+            self._freed = anyio.Event()
+            await self._freed.wait()
+
+    async def _send(self, task: Task) -> None:
+        try:
+            await (self._cancel(task) if task.cancelled else self._submit(task))
+            self._failures = 0
+        except Unavailable as error:
+            await self._put_off(task, error)
+        finally:
+            self._free += 1
+            self._freed.set()
+
+    async def _submit(self, task: Task) -> None:
+        request = LLMComparisonRequest.model_validate_json(task.body)
+        try:
+            answer = await self._provider.generate_comparison(request)
+        except JuxtaError as error:
+            if error.retryable and not isinstance(error, NoVerdict):
+                await self._put_off(task, error)
+            else:
+                await self._processor.record([_without_verdict(task, error)])
+            return
+        if isinstance(answer, ComparisonQueued):
+            await self._store.postpone(task.id, seconds=self._repair_after, queued=True)
+            self._changes.announce(task.batch_id)
+        else:
+            await self._processor.record([Arrival.of_response(answer, task.batch_id)])
+
+    async def _cancel(self, task: Task) -> None:
+        with suppress(NotFound, Conflict):  # never accepted, or answered before: nobody is left to be told
+            await self._provider.cancel_comparison(task.id)
+        await self._store.cancellation_sent(task.id)
+
+    async def _put_off(self, task: Task, error: JuxtaError) -> None:
+        """The provider or the store is away or full: back off, doubling while nothing succeeds."""
+        self._failures += 1
+        pause = max(error.retry_after or 0.0, min(30.0, 0.1 * 2 ** min(self._failures, 10))) * (
+            1 + self._jitter()
+        )
+        log.info("put off", comparison=str(task.id), seconds=round(pause, 2), reason=error.code)
+        with suppress(Unavailable):  # the claim runs out by itself
+            await self._store.postpone(task.id, seconds=pause, queued=False)
+        self.wake()
+
+
+def _without_verdict(task: Task, error: JuxtaError) -> Arrival:
+    """A final problem is this comparison's outcome."""
+    cause, anew = (
+        (error.cause or error.code, error.anew) if isinstance(error, NoVerdict) else (error.code, False)
+    )
+    return Arrival(
+        id=task.id,
+        batch_id=task.batch_id,
+        road=Road.RESPONSE,
+        outcome=_OUTCOMES.get(error.code, Outcome.FAILED),
+        error_code=cause,
+        error_detail=error.detail,
+        retryable=anew,
+    )

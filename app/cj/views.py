@@ -1,0 +1,203 @@
+"""What people read of a batch: lists, ranking, verdicts, the way of one comparison. Only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from app.cj.batch import Batch, NewEssay
+from app.cj.scoring_ranking import RankedEssay, ranking
+from app.cj.store import batch_of
+from app.database import Database
+from app.errors import NotFound
+
+_VERDICTS = """SELECT c.id, c.batch_id, c.sequence, c.wave, c.first, c.second, a.name AS essay_a, b.name AS essay_b,
+    c.judge, c.again, c.state, c.posts, c.planned_at, c.submitted_at, c.queued_at, c.ended_at, c.ended_order, c.road,
+    c.winner, c.confidence, c.justification, c.provider, c.model, c.judge_kind, c.cost_usd, c.tokens,
+    c.response_time_ms, c.attempts, c.prompt_sha256, c.error_code, c.error_detail
+    FROM comparisons c
+    JOIN essays a ON a.batch_id = c.batch_id AND a.position = c.first
+    JOIN essays b ON b.batch_id = c.batch_id AND b.position = c.second"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One comparison for people. `essay_a` was shown first; `ended_order` numbers results as they came in.
+
+    Moments are POSIX seconds; `queued_at` is when the provider answered 202.
+    """
+
+    id: UUID
+    batch_id: UUID
+    sequence: int
+    wave: int
+    first: int
+    second: int
+    essay_a: str
+    essay_b: str
+    judge: int
+    again: int
+    state: str
+    posts: int
+    planned_at: float
+    submitted_at: float | None
+    queued_at: float | None
+    ended_at: float | None
+    ended_order: int | None
+    road: str | None
+    winner: str | None
+    confidence: float | None
+    justification: str | None
+    provider: str | None
+    model: str | None
+    judge_kind: str | None
+    cost_usd: float | None
+    tokens: int | None
+    response_time_ms: int | None
+    attempts: int | None
+    prompt_sha256: str | None
+    error_code: str | None
+    error_detail: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A batch with what is counted over its comparisons: judges by kind and model, failures by class, roads."""
+
+    batch: Batch
+    judge_kinds: dict[str, int]
+    models: dict[str, int]
+    failures: dict[str, int]
+    roads: dict[str, int]
+    queued: int
+
+
+def _comparison(row: Any) -> Comparison:
+    fields = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+    return Comparison(**fields | {"id": UUID(fields["id"]), "batch_id": UUID(fields["batch_id"])})
+
+
+class Views:
+    """Reads on snapshots of the store; never blocks a writer."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def batches(self, *, limit: int = 100) -> Sequence[Batch]:
+        """Batches, the newest first."""
+        sql = text("SELECT * FROM batches WHERE state <> 'deleting' ORDER BY created_at DESC LIMIT :limit")
+        return await self._database.read(
+            lambda c: [batch_of(row) for row in c.execute(sql, {"limit": limit})]
+        )
+
+    async def batch(self, batch_id: UUID) -> Batch:
+        """One batch.
+
+        :raises NotFound: no such batch, or it is being deleted.
+        """
+        return await self._database.read(lambda connection: _find(connection, batch_id))
+
+    async def summary(self, batch_id: UUID) -> Summary:
+        """One batch with its counts.
+
+        :raises NotFound: as `batch`.
+        """
+
+        def work(connection: Connection) -> Summary:
+            batch = _find(connection, batch_id)
+
+            def count(column: str, where: str) -> dict[str, int]:
+                rows = connection.execute(
+                    text(
+                        f"SELECT {column} AS name, count(*) AS n FROM comparisons "  # noqa: S608 - our own names
+                        f"WHERE batch_id = :id AND {where} GROUP BY {column} ORDER BY n DESC"
+                    ),
+                    {"id": str(batch_id)},
+                )
+                return {str(row.name): int(row.n) for row in rows}
+
+            return Summary(
+                batch=batch,
+                judge_kinds=count("judge_kind", "state = 'decided'"),
+                models=count("model", "state = 'decided'"),
+                failures=count("error_code", "state = 'failed'"),
+                roads=count("road", "state = 'decided'"),
+                queued=count("state", "state = 'submitted' AND queued_at IS NOT NULL").get("submitted", 0),
+            )
+
+        return await self._database.read(work)
+
+    async def ranking(self, batch_id: UUID) -> list[RankedEssay]:
+        """The essays by score, best first.
+
+        :raises NotFound: as `batch`.
+        """
+
+        def work(connection: Connection) -> list[RankedEssay]:
+            _find(connection, batch_id)
+            rows = connection.execute(
+                text(
+                    "SELECT name, level, score, se, verdicts FROM essays WHERE batch_id = :id ORDER BY position"
+                ),
+                {"id": str(batch_id)},
+            ).all()
+            return ranking(
+                [r.name for r in rows],
+                [r.level for r in rows],
+                [r.score if r.verdicts else None for r in rows],
+                [r.se if r.verdicts else None for r in rows],
+                [r.verdicts for r in rows],
+            )
+
+        return await self._database.read(work)
+
+    async def essays(self, batch_id: UUID) -> list[NewEssay]:
+        """The essays as handed in, in their order.
+
+        :raises NotFound: as `batch`.
+        """
+        sql = text("SELECT name, text, level FROM essays WHERE batch_id = :id ORDER BY position")
+
+        def work(connection: Connection) -> list[NewEssay]:
+            _find(connection, batch_id)
+            rows = connection.execute(sql, {"id": str(batch_id)})
+            return [NewEssay(name=r.name, text=r.text, level=r.level) for r in rows]
+
+        return await self._database.read(work)
+
+    async def comparisons(
+        self, batch_id: UUID, *, after: int = 0, limit: int = 1000, ended: bool = False
+    ) -> Sequence[Comparison]:
+        """Comparisons behind sequence number `after`; with `ended`, ended ones behind `ended_order` = `after`."""
+        column = "ended_order" if ended else "sequence"
+        sql = text(
+            f"{_VERDICTS} WHERE c.batch_id = :id AND c.{column} > :after ORDER BY c.{column} LIMIT :limit"
+        )
+        return await self._database.read(
+            lambda c: [
+                _comparison(r) for r in c.execute(sql, {"id": str(batch_id), "after": after, "limit": limit})
+            ]
+        )
+
+    async def comparison(self, comparison_id: UUID) -> Comparison:
+        """One comparison by its correlation_id.
+
+        :raises NotFound: cj never planned it, or its batch was deleted.
+        """
+        sql = text(f"{_VERDICTS} WHERE c.id = :id")
+        row = await self._database.read(lambda c: c.execute(sql, {"id": str(comparison_id)}).one_or_none())
+        if row is None:
+            raise NotFound(f"There is no comparison {comparison_id}.")
+        return _comparison(row)
+
+
+def _find(connection: Connection, batch_id: UUID) -> Batch:
+    sql = text("SELECT * FROM batches WHERE id = :id AND state <> 'deleting'")
+    row = connection.execute(sql, {"id": str(batch_id)}).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no batch {batch_id}.")
+    return batch_of(row)

@@ -1,0 +1,113 @@
+"""The life of a batch: what people may do with it, and the loops that carry it to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+import anyio
+import structlog
+
+from app.cj.batch import Batch, BatchState, NewBatch
+from app.cj.changes import Changes
+from app.cj.planner import Planner
+from app.cj.store import BatchStore
+from app.cj.submitter import Submitter
+from app.errors import Unavailable
+
+_ALIVE = (BatchState.READY, BatchState.RUNNING, BatchState.PAUSED)
+log = structlog.get_logger()
+
+
+class Workflow:
+    """Carries every batch from its first wave to its last; every state that is not final is visited at start.
+
+    `volatile_bus`: what the bus held is gone after a restart, so everything submitted is asked for again at start.
+    `sweep_every` (seconds): how often states are visited that another process may have left behind.
+    """
+
+    def __init__(
+        self,
+        store: BatchStore,
+        planner: Planner,
+        submitter: Submitter,
+        changes: Changes,
+        *,
+        volatile_bus: bool,
+        sweep_every: float,
+    ) -> None:
+        self._store = store
+        self._planner = planner
+        self._submitter = submitter
+        self._changes = changes
+        self._volatile_bus = volatile_bus
+        self._sweep_every = sweep_every
+
+    async def create(self, new: NewBatch, *, start: bool) -> UUID:
+        """Store a batch; with `start` its first two waves are planned at once."""
+        batch_id = await self._store.create(new, start=start)
+        self._visit(batch_id)
+        return batch_id
+
+    async def start(self, batch_id: UUID) -> Batch:
+        """Begin, or go on after a pause.
+
+        :raises NotFound: no such batch (so for all of these).
+        :raises Conflict: it ended already (so for all of these).
+        """
+        batch = await self._store.change(
+            batch_id, BatchState.RUNNING, out_of=(BatchState.READY, BatchState.PAUSED)
+        )
+        await self._store.explain(batch_id, None)
+        self._planner.excuse(batch_id)
+        self._visit(batch_id)
+        return batch
+
+    async def pause(self, batch_id: UUID) -> Batch:
+        """Send and plan nothing more; what is under way still arrives and counts."""
+        return await self._to(batch_id, BatchState.PAUSED, (BatchState.RUNNING,))
+
+    async def cancel(self, batch_id: UUID) -> Batch:
+        """End the batch as it stands; open comparisons are cancelled here and at the provider."""
+        return await self._to(batch_id, BatchState.CANCELLED, _ALIVE)
+
+    async def delete(self, batch_id: UUID) -> None:
+        """Cancel what is open, then delete texts, verdicts and scores; a late callback meets a tombstone."""
+        await self._to(batch_id, BatchState.DELETING, (*_ALIVE, BatchState.FINISHED, BatchState.CANCELLED))
+        await self._store.bury()
+
+    async def _to(self, batch_id: UUID, state: BatchState, out_of: tuple[BatchState, ...]) -> Batch:
+        batch = await self._store.change(batch_id, state, out_of=out_of)
+        self._visit(batch_id)
+        return batch
+
+    def _visit(self, batch_id: UUID) -> None:
+        self._planner.wake(batch_id)
+        self._submitter.wake()
+        self._changes.announce(batch_id)
+
+    async def run(self) -> None:
+        """Run until cancelled: first repair what a former process left, then plan, send and sweep."""
+        if self._volatile_bus:
+            await self._store.repair_all()
+        async with anyio.create_task_group() as loops:
+            loops.start_soon(_steadily, self._planner.run, "planner")
+            loops.start_soon(_steadily, self._submitter.run, "submitter")
+            loops.start_soon(_steadily, self._sweep, "sweeper")
+
+    async def _sweep(self) -> None:
+        while True:
+            await self._planner.visit_all()
+            await self._store.bury()
+            self._submitter.wake()
+            await anyio.sleep(self._sweep_every)
+
+
+async def _steadily(loop: Callable[[], Awaitable[None]], name: str) -> None:
+    """Run a loop again when the store was away: what it missed is visited by the sweeper."""
+    while True:
+        try:
+            await loop()
+        except* Unavailable as errors:
+            log.warning("store away", loop=name, reason=str(errors.exceptions[0]))
+        await anyio.sleep(1.0)

@@ -1,0 +1,311 @@
+"""A batch from its first wave to its end, whatever happens to the results on their way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import UUID
+
+import anyio
+import pytest
+
+from app.cj.batch import Arrival, BatchState, Fate, Road
+from app.cj.provider_client import Answer
+from app.contracts import LLMComparisonRequest, Outcome
+from app.errors import Conflict, JudgeFailed, JuxtaError, NotFound, QueueFull
+
+from .conftest import ScriptedProvider, answer, batch_of, cj_on, queued
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_perfect_judge_puts_the_essays_in_order(tmp_path: Path) -> None:
+    async with cj_on(tmp_path, ScriptedProvider()) as cj:
+        batch_id = await cj.workflow.create(batch_of(8, comparisons_per_essay=7), start=True)
+        batch = await cj.finish(batch_id)
+        rows = await cj.views.ranking(batch_id)
+    assert batch.stop_reason in {"comparisons_spent", "no_pairs_left"}
+    assert [row.essay for row in rows] == [f"e{n}" for n in reversed(range(8))]
+    assert all(row.low < row.score < row.high for row in rows if row.score and row.low and row.high)
+
+
+async def test_no_pair_is_asked_twice_and_every_verdict_counts_once(tmp_path: Path) -> None:
+    provider = ScriptedProvider()
+    async with cj_on(tmp_path, provider) as cj:
+        batch_id = await cj.workflow.create(batch_of(7, comparisons_per_essay=6), start=True)
+        batch = await cj.finish(batch_id)
+        rows = await cj.views.ranking(batch_id)
+    pairs = [frozenset((r.essay_a, r.essay_b)) for r in provider.requests]
+    assert len(pairs) == len(set(pairs)) == batch.decided == batch.planned
+    assert sum(row.comparisons for row in rows) == 2 * batch.decided
+    assert batch.cost_usd == pytest.approx(0.01 * batch.decided)
+
+
+async def test_reliability_reached_ends_the_batch_early(tmp_path: Path) -> None:
+    async with cj_on(tmp_path, ScriptedProvider()) as cj:
+        new = batch_of(12, comparisons_per_essay=11, target_reliability=0.5)
+        batch_id = await cj.workflow.create(new, start=True)
+        batch = await cj.finish(batch_id)
+        rows = await cj.views.ranking(batch_id)
+    assert batch.stop_reason == "reliability_reached"
+    assert batch.reliability is not None
+    assert batch.reliability >= 0.5
+    assert min(row.comparisons for row in rows) >= 6
+
+
+async def test_the_budget_ends_the_batch_with_what_is_in_flight_counted(tmp_path: Path) -> None:
+    async with cj_on(tmp_path, ScriptedProvider()) as cj:
+        new = batch_of(10, comparisons_per_essay=9, budget_usd=0.2)
+        batch_id = await cj.workflow.create(new, start=True)
+        batch = await cj.finish(batch_id)
+    assert batch.stop_reason == "budget_spent"
+    assert batch.cost_usd <= 0.2 + 1e-9
+
+
+async def test_a_callback_before_its_202_counts_and_the_202_changes_nothing(tmp_path: Path) -> None:
+    provider = ScriptedProvider()
+    async with cj_on(tmp_path, provider) as cj:
+        early: list[LLMComparisonRequest] = []
+
+        def promise(request: LLMComparisonRequest) -> Answer:
+            early.append(request)
+            return queued(request)
+
+        provider.verdict = promise
+        batch_id = await cj.workflow.create(batch_of(4, comparisons_per_essay=1), start=True)
+        await cj.until(batch_id, lambda b: len(early) == b.planned > 0)
+        for request in early:
+            assert await cj.processor.record([callback(request, batch_id)]) == (Fate.APPLIED,)
+            await cj.store.postpone(request.correlation_id, seconds=9.0, queued=True)
+        batch = await cj.finish(batch_id)
+        assert await cj.store.next_due() is None
+    assert batch.decided == batch.planned
+
+
+def callback(request: LLMComparisonRequest, batch_id: UUID) -> Arrival:
+    arrival = Arrival.of_response(answer(request), batch_id)
+    return Arrival(**{n: getattr(arrival, n) for n in Arrival.__slots__} | {"road": Road.CALLBACK})
+
+
+async def test_results_in_any_order_and_twice_give_the_same_scores(tmp_path: Path) -> None:
+    scores = []
+    for name, order in (("a", 1), ("b", -1)):
+        held: list[LLMComparisonRequest] = []
+
+        def promise(request: LLMComparisonRequest, held: list[LLMComparisonRequest] = held) -> Answer:
+            held.append(request)
+            return queued(request)
+
+        async with cj_on(tmp_path / name, ScriptedProvider(promise)) as cj:
+            batch_id = await cj.workflow.create(batch_of(9, comparisons_per_essay=6), start=True)
+            while (batch := await cj.views.batch(batch_id)).state is BatchState.RUNNING:
+                arrived, held[:] = held[::order], []
+                for request in arrived + arrived:
+                    await cj.processor.record([callback(request, batch_id)])
+                news = cj.changes.listen(batch_id)
+                with anyio.move_on_after(0.05):
+                    await news.wait()
+            assert batch.decided == batch.planned
+            scores.append(
+                [(r.essay, r.score) for r in sorted(await cj.views.ranking(batch_id), key=lambda r: r.essay)]
+            )
+    assert [e for e, _ in scores[0]] == [e for e, _ in scores[1]]
+    assert [s for _, s in scores[0]] == pytest.approx([s for _, s in scores[1]], abs=1e-9)
+
+
+async def test_a_late_callback_is_asked_for_again_with_the_same_id_and_body(tmp_path: Path) -> None:
+    provider = ScriptedProvider()
+
+    def second_time(request: LLMComparisonRequest) -> Answer:
+        times = sum(r.correlation_id == request.correlation_id for r in provider.requests)
+        return queued(request) if times < 2 else answer(request)
+
+    provider.verdict = second_time
+    async with cj_on(tmp_path, provider, repair_after=0.01) as cj:
+        batch_id = await cj.workflow.create(batch_of(4, comparisons_per_essay=1), start=True)
+        batch = await cj.finish(batch_id)
+    assert batch.decided == batch.planned
+    by_id: dict[UUID, set[bytes]] = {}
+    for request in provider.requests:
+        by_id.setdefault(request.correlation_id, set()).add(request.model_dump_json().encode())
+    assert len(by_id) == batch.planned
+    assert all(len(bodies) == 1 for bodies in by_id.values())
+
+
+async def test_a_full_provider_is_asked_again_and_nothing_is_lost(tmp_path: Path) -> None:
+    refusals = iter([QueueFull("full", retry_after=0.01), QueueFull("full", retry_after=0.01)])
+
+    def sometimes(request: LLMComparisonRequest) -> Answer:
+        if error := next(refusals, None):
+            raise error
+        return answer(request)
+
+    async with cj_on(tmp_path, ScriptedProvider(sometimes)) as cj:
+        batch_id = await cj.workflow.create(batch_of(4, comparisons_per_essay=2), start=True)
+        batch = await cj.finish(batch_id)
+    assert batch.decided == batch.planned
+
+
+def failure(*, anew: bool) -> JuxtaError:
+    error = JudgeFailed("no verdict")
+    error.cause, error.anew = "unavailable", anew
+    return error
+
+
+@pytest.mark.parametrize(("anew", "asked"), [(True, 3), (False, 1)])
+async def test_a_failed_pair_is_asked_anew_at_most_twice_and_only_when_that_may_help(
+    tmp_path: Path, *, anew: bool, asked: int
+) -> None:
+    provider = ScriptedProvider()
+
+    def stubborn(request: LLMComparisonRequest) -> Answer:
+        if {request.essay_a[-1], request.essay_b[-1]} == {"0", "1"}:
+            raise failure(anew=anew)
+        return answer(request)
+
+    provider.verdict = stubborn
+    async with cj_on(tmp_path, provider) as cj:
+        batch_id = await cj.workflow.create(batch_of(4, comparisons_per_essay=3), start=True)
+        batch = await cj.finish(batch_id)
+        summary = await cj.views.summary(batch_id)
+    same = [r for r in provider.requests if {r.essay_a[-1], r.essay_b[-1]} == {"0", "1"}]
+    assert len({r.correlation_id for r in same}) == len(same) == asked
+    assert batch.failed == asked
+    assert summary.failures == {"unavailable": asked}
+    assert batch.decided == 5
+
+
+async def test_a_wave_without_one_verdict_pauses_the_batch_and_says_why(tmp_path: Path) -> None:
+    def broken(request: LLMComparisonRequest) -> Answer:
+        raise failure(anew=True)
+
+    provider = ScriptedProvider(broken)
+    async with cj_on(tmp_path, provider) as cj:
+        batch_id = await cj.workflow.create(batch_of(6), start=True)
+        batch = await cj.until(batch_id, lambda b: b.state is BatchState.PAUSED and b.problem is not None)
+        assert batch.failed <= 6
+        provider.verdict = answer
+        await cj.workflow.start(batch_id)
+        batch = await cj.finish(batch_id)
+    assert batch.decided > 0
+    assert batch.problem is None
+
+
+async def test_a_paused_batch_sends_nothing_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    provider = ScriptedProvider(queued)
+    async with cj_on(tmp_path, provider) as cj:
+        batch_id = await cj.workflow.create(batch_of(6, comparisons_per_essay=5), start=True)
+        await cj.until(batch_id, lambda b: len(provider.requests) == b.planned > 0)
+        await cj.workflow.pause(batch_id)
+        sent = list(provider.requests)
+        for request in sent:
+            await cj.deliver(request, batch_id)
+        batch = await cj.until(batch_id, lambda b: b.decided == len(sent))
+        assert batch.state is BatchState.PAUSED
+        assert provider.requests == sent
+        provider.verdict = answer
+        await cj.workflow.start(batch_id)
+        batch = await cj.finish(batch_id)
+    assert batch.decided == batch.planned
+
+
+async def test_cancelling_tells_the_provider_and_late_results_change_nothing(tmp_path: Path) -> None:
+    provider = ScriptedProvider(queued)
+    async with cj_on(tmp_path, provider) as cj:
+        batch_id = await cj.workflow.create(batch_of(6), start=True)
+        await cj.until(batch_id, lambda b: len(provider.requests) == b.planned > 0)
+        before = await cj.workflow.cancel(batch_id)
+        fates = await cj.processor.record([callback(r, batch_id) for r in provider.requests])
+        await cj.until(batch_id, lambda b: len(provider.cancelled) == len(provider.requests))
+        after = await cj.views.batch(batch_id)
+    assert set(fates) == {Fate.LATE}
+    assert (after.decided, after.state, after.stop_reason) == (0, BatchState.CANCELLED, "cancelled")
+    assert before.version == after.version
+    assert set(provider.cancelled) == {r.correlation_id for r in provider.requests}
+
+
+async def test_a_deleted_batch_is_gone_and_its_late_callbacks_are_no_strangers(tmp_path: Path) -> None:
+    provider = ScriptedProvider(queued)
+    async with cj_on(tmp_path, provider) as cj:
+        batch_id = await cj.workflow.create(batch_of(4), start=True)
+        await cj.until(batch_id, lambda b: len(provider.requests) == b.planned > 0)
+        await cj.workflow.delete(batch_id)
+        with pytest.raises(NotFound):
+            await cj.views.batch(batch_id)
+        with anyio.fail_after(10):
+            while await cj.store.texts(batch_id):
+                await anyio.lowlevel.checkpoint()
+        assert len(provider.cancelled) == len(provider.requests)
+        fates = await cj.processor.record([callback(r, batch_id) for r in provider.requests])
+    assert set(fates) == {Fate.LATE}
+
+
+async def test_an_ended_batch_cannot_be_started_again(tmp_path: Path) -> None:
+    async with cj_on(tmp_path, ScriptedProvider()) as cj:
+        batch_id = await cj.workflow.create(batch_of(3, comparisons_per_essay=1), start=True)
+        await cj.finish(batch_id)
+        with pytest.raises(Conflict, match="is finished"):
+            await cj.workflow.start(batch_id)
+
+
+async def test_two_essays_are_one_comparison(tmp_path: Path) -> None:
+    async with cj_on(tmp_path, ScriptedProvider()) as cj:
+        batch_id = await cj.workflow.create(batch_of(2, comparisons_per_essay=10), start=True)
+        batch = await cj.finish(batch_id)
+    assert (batch.decided, batch.stop_reason) == (1, "no_pairs_left")
+
+
+@pytest.mark.parametrize("when", ["planned", "submitted", "half"])
+async def test_after_a_restart_the_batch_goes_on_and_counts_everything_once(
+    tmp_path: Path, when: str
+) -> None:
+    silent = ScriptedProvider(queued)
+    async with cj_on(tmp_path, silent, run=when != "planned") as cj:
+        batch_id = await cj.workflow.create(batch_of(6, comparisons_per_essay=5), start=True)
+        if when == "planned":
+            await cj.planner.plan(batch_id)
+        else:
+            await cj.until(batch_id, lambda b: len(silent.requests) == b.planned > 0)
+        if when == "half":
+            for request in silent.requests[::2]:
+                await cj.deliver(request, batch_id)
+    provider = ScriptedProvider()
+    async with cj_on(tmp_path, provider) as cj:
+        batch = await cj.finish(batch_id)
+        comparisons = await cj.views.comparisons(batch_id)
+    assert batch.decided == batch.planned == len(comparisons) == 15
+    assert sorted(c.ended_order or 0 for c in comparisons) == list(range(1, 16))
+    first = {r.correlation_id: r for r in silent.requests}
+    assert all(first.get(r.correlation_id, r) == r for r in provider.requests)
+
+
+async def test_the_sides_are_balanced_and_names_never_travel(tmp_path: Path) -> None:
+    provider = ScriptedProvider()
+    async with cj_on(tmp_path, provider) as cj:
+        batch_id = await cj.workflow.create(batch_of(8, comparisons_per_essay=6), start=True)
+        await cj.finish(batch_id)
+    for n in range(8):
+        text = f"essay number {n:03}"
+        lead = sum(r.essay_a == text for r in provider.requests) - sum(
+            r.essay_b == text for r in provider.requests
+        )
+        assert abs(lead) <= 2
+    assert not any(f'"e{n}"' in r.model_dump_json() for r in provider.requests for n in range(8))
+
+
+async def test_an_expired_comparison_counts_as_failed_and_may_be_asked_anew(tmp_path: Path) -> None:
+    async with cj_on(tmp_path, ScriptedProvider(queued)) as cj:
+        batch_id = await cj.workflow.create(batch_of(2, comparisons_per_essay=1), start=True)
+        batch = await cj.until(batch_id, lambda b: b.planned == 1)
+        (comparison,) = await cj.views.comparisons(batch_id)
+        expired = Arrival(
+            id=comparison.id,
+            batch_id=batch_id,
+            road=Road.CALLBACK,
+            outcome=Outcome.EXPIRED,
+            error_code="request-expired",
+            error_detail="too late",
+            retryable=True,
+        )
+        assert await cj.processor.record([expired, expired]) == (Fate.APPLIED, Fate.DUPLICATE)
+        batch = await cj.views.batch(batch_id)
+    assert batch.failed == 1
