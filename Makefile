@@ -1,0 +1,54 @@
+# Each target does all of its own set-up; on a fresh machine `make run` or `make test` alone is enough.
+PYTHON ?= $(firstword $(foreach v,python3.14 python3.13 python3.12 python3.11 python3,$(shell command -v $(v) 2>/dev/null)))
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# One BLAS thread is fastest for batches of up to about 500 essays.
+export OMP_NUM_THREADS = 1
+export OPENBLAS_NUM_THREADS = 1
+
+.PHONY: help setup run test check bench lock clean
+help:
+	@echo "make run    set up and serve on http://127.0.0.1:8000"
+	@echo "make test   set up everything, Chromium included, and run the tests"
+	@echo "make check  ruff, mypy --strict, module borders"
+	@echo "make bench  each road beside its floor, as ratios"
+
+setup: .venv/run.stamp
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Juxta needs Python 3.11 or newer: apt-get install python3 python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit("Juxta needs Python 3.11 or newer; %s is %d.%d" % (sys.executable, *sys.version_info[:2]) if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+
+.venv/run.stamp: requirements.txt | .venv/bin/python
+	$(BIN)/pip install --quiet --require-hashes -r requirements.txt
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.txt | .venv/bin/python
+	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt
+	@touch $@ .venv/run.stamp
+
+run: setup
+	$(BIN)/python run.py
+
+test: .venv/dev.stamp
+	@tests/install-chromium
+	$(BIN)/python -m pytest
+
+check: .venv/dev.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: .venv/dev.stamp
+	$(BIN)/python -m benchmarks
+
+# For those who change dependencies; needs uv.
+lock:
+	uv lock
+	uv export --quiet --frozen --no-dev --no-emit-project --no-header -o requirements.txt
+	uv export --quiet --frozen --all-groups --no-emit-project --no-header -o requirements-dev.txt
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

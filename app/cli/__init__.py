@@ -1,0 +1,52 @@
+"""The command line: `python run.py` serves; the other commands rank, look and explain."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from app.cli import look, rank, serve
+from app.errors import ConfigurationError, Conflict, JuxtaError, NotFound, ProviderUnavailable
+
+app = typer.Typer(
+    name="juxta",
+    help="Rank essays by comparative judgement. Without a command: serve on http://127.0.0.1:8000.",
+    add_completion=False,
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+)
+app.callback(invoke_without_command=True)(serve.serve)
+app.command("rank")(rank.rank)
+app.command("trace")(look.trace)
+app.command("doctor")(look.doctor)
+queue = typer.Typer(help="Look into the provider's queue.", no_args_is_help=True)
+queue.command("ls")(look.queue_ls)
+app.add_typer(queue, name="queue")
+config = typer.Typer(help="Look at the settings.", no_args_is_help=True)
+config.command("show")(look.config_show)
+app.add_typer(config, name="config")
+
+_EXITS: tuple[tuple[type[JuxtaError], int], ...] = (
+    (ConfigurationError, 2),
+    (NotFound, 3),
+    (Conflict, 4),
+    (ProviderUnavailable, 5),
+)
+
+
+def main() -> None:
+    """Run a command; an expected failure is one message on stderr and an exit code, never a traceback."""
+    try:
+        app()
+    except JuxtaError as error:
+        print(f"juxta: {error.detail}", file=sys.stderr)
+        if error.hint:
+            print(error.hint, file=sys.stderr)
+        sys.exit(next((code for kind, code in _EXITS if isinstance(error, kind)), 1))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # `… | head` closed the pipe: nobody is left to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

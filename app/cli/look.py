@@ -1,0 +1,218 @@
+"""Commands that only look: the way of one comparison, the queue, the settings, the health of an installation."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID, uuid5
+
+import anyio
+import punq
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.cj.views import Comparison, Views
+from app.cli.options import AsJson, Assignments, ConfigFile, DataFolder, settings_of
+from app.container import Databases, bootstrap, judges
+from app.errors import InvalidRequest, JuxtaError, NotFound
+from app.lock import locked
+from app.provider.queue.protocol import Entry, RequestQueue, State
+from app.settings import Settings
+from app.trace import Step, mermaid, steps
+
+PRINCIPAL = "local"
+FREE_BYTES = 500_000_000
+
+
+def trace(
+    correlation_id: Annotated[str, typer.Argument(help="Of the comparison: see judgements.csv or the page.")],
+    *,
+    as_mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid sequence diagram.")] = False,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    data: DataFolder = None,
+) -> None:
+    """Show the way of one comparison, from plan to score."""
+    try:
+        wanted = UUID(correlation_id)
+    except ValueError as error:
+        raise InvalidRequest(f"{correlation_id!r} is no correlation_id; they are UUIDs.") from error
+    settings, _ = settings_of(config, assignments, data)
+    comparison, entry = anyio.run(_both_halves, settings, wanted)
+    found = steps(comparison, entry)
+    if as_mermaid:
+        print(mermaid(found))
+    elif as_json:
+        print(json.dumps([_fields(step) for step in found]))
+    else:
+        _print_steps(comparison, found)
+
+
+def _fields(step: Step) -> dict[str, object]:
+    return {"at": _moment(step.at), "actor": step.actor, "to": step.to, "words": step.words}
+
+
+def _print_steps(comparison: Comparison, found: list[Step]) -> None:
+    table = Table(title=f"{comparison.essay_a} against {comparison.essay_b}", title_justify="left")
+    for column in ("time", "after", "from", "to", "what"):
+        table.add_column(column, justify="right" if column == "after" else "left")
+    for step in found:
+        table.add_row(_moment(step.at), f"{step.at - found[0].at:.3f} s", step.actor, step.to, step.words)
+    Console().print(table)
+
+
+async def _both_halves(settings: Settings, correlation_id: UUID) -> tuple[Comparison, Entry | None]:
+    async with _reading(settings) as container:
+        comparison = await container.resolve(Views).comparison(correlation_id)
+        entry = await container.resolve(RequestQueue).find(uuid5(correlation_id, PRINCIPAL))
+    return comparison, entry
+
+
+@asynccontextmanager
+async def _reading(settings: Settings) -> AsyncIterator[punq.Container]:
+    """Open the databases to look at them, whether a server runs on them or not."""
+    for name in ("provider.db", "cj.db"):
+        if not (settings.data / name).exists():
+            raise NotFound(f"There is no {name} in {settings.data}; name the folder with --data.")
+    container = bootstrap(settings)
+    databases: Databases = container.resolve(Databases)
+    async with databases.provider, databases.cj:
+        yield container
+
+
+def queue_ls(
+    *,
+    lane: Annotated[
+        str | None, typer.Option(help="Only this judge configuration.", show_default=False)
+    ] = None,
+    state: Annotated[State | None, typer.Option(help="Only this state.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option(help="At most so many rows.")] = 50,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    data: DataFolder = None,
+) -> None:
+    """List requests in the provider's queue; without --state those that are not finished."""
+    settings, _ = settings_of(config, assignments, data)
+    entries = anyio.run(_entries, settings, lane, state, limit)
+    if as_json:
+        print(json.dumps([_row(entry) for entry in entries]))
+        return
+    table = Table(title=f"{len(entries)} requests", title_justify="left")
+    columns = ("state", "lane", "place", "tries", "reply", "accepted", "correlation_id")
+    for column in columns:
+        table.add_column(column, no_wrap=column == "correlation_id")
+    for entry in entries:
+        row = _row(entry)
+        table.add_row(*(str(row[column]) for column in columns))
+    Console().print(table)
+
+
+async def _entries(settings: Settings, lane: str | None, state: State | None, limit: int) -> list[Entry]:
+    wanted = [state] if state else [State.LEASED, State.QUEUED, State.ANSWERED]
+    async with _reading(settings) as container:
+        queue: RequestQueue = container.resolve(RequestQueue)
+        pages = [await queue.browse(lane=lane, state=each, limit=limit) for each in wanted]
+    return [entry for page in pages for entry in page][:limit]
+
+
+def _row(entry: Entry) -> dict[str, object]:
+    return {
+        "state": str(entry.state),
+        "lane": entry.lane,
+        "place": entry.place,
+        "tries": entry.tries,
+        "reply": str(entry.reply),
+        "outcome": str(entry.outcome) if entry.outcome else None,
+        "accepted": _moment(entry.accepted_at),
+        "expires": _moment(entry.expires_at),
+        "correlation_id": str(entry.correlation_id),
+        "queue_id": str(entry.queue_id),
+    }
+
+
+def config_show(
+    *,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    data: DataFolder = None,
+) -> None:
+    """Print every setting in force and where it comes from."""
+    settings, sources = settings_of(config, assignments, data)
+    rows = list(_flat(settings.model_dump(mode="json")))
+    if as_json:
+        print(
+            json.dumps({key: {"value": value, "source": sources.get(key)} for key, value in rows}, indent=1)
+        )
+        return
+    table = Table("setting", "value", "from")
+    for key, value in rows:
+        table.add_row(key, json.dumps(value), sources.get(key, ""))
+    Console().print(table)
+
+
+def _flat(tree: dict[str, object], path: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def doctor(*, config: ConfigFile = None, assignments: Assignments = None, data: DataFolder = None) -> None:
+    """Check whether Juxta can run here, and say what to do where it cannot."""
+    checks: list[tuple[str, Callable[[Settings], str]]] = [
+        ("Python", lambda _: platform.python_version()),
+        ("SQLite", lambda _: sqlite3.sqlite_version),
+        ("settings", lambda s: f"role {s.role}, bus {s.bus.kind}, queue {s.queue.kind}"),
+        ("judges", lambda s: ", ".join(judges(s))),
+        ("data folder", _data_folder),
+        ("disk", _disk),
+    ]
+    failed = 0
+    try:
+        settings, _ = settings_of(config, assignments, data)
+    except JuxtaError as error:
+        print(f"fault  settings: {error.detail}")
+        sys.exit(1)
+    for name, check in checks:
+        try:
+            print(f"ok     {name}: {check(settings)}")
+        except JuxtaError as error:
+            failed += 1
+            print(f"fault  {name}: {error.detail}")
+    sys.exit(1 if failed else 0)
+
+
+def _data_folder(settings: Settings) -> str:
+    folder = settings.data if settings.data.exists() else settings.data.resolve().parent
+    if not os.access(folder, os.W_OK):
+        raise InvalidRequest(f"{folder} cannot be written; choose another with --data")
+    if not settings.data.exists():
+        return f"{settings.data.resolve()} will be made"
+    with locked(settings.data):
+        return f"{settings.data.resolve()} is free"
+
+
+def _disk(settings: Settings) -> str:
+    folder = settings.data if settings.data.exists() else Path()
+    free = shutil.disk_usage(folder).free
+    if free < FREE_BYTES:
+        raise InvalidRequest(f"only {free / 1e6:.0f} MB are free; Juxta answers 503 when the disk is full")
+    return f"{free / 1e9:.1f} GB free"
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")

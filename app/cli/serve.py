@@ -1,0 +1,79 @@
+"""`python run.py`: everything in one process, ready in seconds, nothing to install."""
+
+from __future__ import annotations
+
+import tempfile
+import webbrowser
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.panel import Panel
+from rich.table import Table
+
+from app.cli.options import Assignments, ConfigFile, DataFolder, settings_of, talk
+from app.settings import Settings
+
+JUDGES = {
+    "rules": "rules (offline; weighs text features, reads no meaning; to learn the tool, not to grade pupils)",
+    "simulated": "simulated (looks up given scores; for experiments)",
+}
+
+
+def serve(
+    context: typer.Context,
+    *,
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    data: DataFolder = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default=False)] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port; the next free one if taken.", show_default=False)
+    ] = None,
+    role: Annotated[str | None, typer.Option(help="all, provider or cj.", show_default=False)] = None,
+    judge: Annotated[str | None, typer.Option(help="Who judges by default.", show_default=False)] = None,
+    ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Keep nothing after the end.")] = False,
+    demo: Annotated[bool, typer.Option(help="Load the example essays into an empty data folder.")] = True,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Check the settings and exit.")] = False,
+) -> None:
+    """Rank essays by comparative judgement. Without a command: serve on http://127.0.0.1:8000."""
+    if context.invoked_subcommand is not None:
+        return
+    named = {"http.host": host, "http.port": port, "role": role, "judges.default": judge}
+    shorthand = [f"{key}={value}" for key, value in named.items() if value is not None]
+    with ExitStack() as stack:
+        if ephemeral:
+            data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="juxta-")))
+        settings, _ = settings_of(config, [*(assignments or []), *shorthand], data)
+        if check:
+            talk.print("The settings are sound.")
+            return
+        from app.container import bootstrap  # noqa: PLC0415 - half a second of imports that other commands do not need
+        from app.server import serve as serve_http  # noqa: PLC0415
+
+        def ready(url: str) -> None:
+            talk.print(_panel(settings, url, ephemeral=ephemeral))
+            if open_browser:
+                webbrowser.open(url)
+
+        serve_http(bootstrap(settings), ready=ready, demo=demo)
+        talk.print("Stopped. Nothing is lost." if not ephemeral else "Stopped.")
+
+
+def _panel(settings: Settings, url: str, *, ephemeral: bool) -> Panel:
+    table = Table.grid(padding=(0, 2))
+    pace = settings.judges.rules.pace
+    judge = JUDGES[settings.judges.default]
+    for name, value in (
+        ("Open", f"[bold link={url}]{url}[/]"),
+        ("Judge", judge),
+        ("Pace", f"{pace:g} s a comparison, so that you can watch (judges.rules.pace)" if pace else ""),
+        ("Database", f"SQLite in {'a temporary folder' if ephemeral else settings.data.resolve()}"),
+        ("Bus, queue", "in this process (memory), in provider.db (sql)"),
+        ("", "Ctrl-C: nothing is lost" if not ephemeral else "Ctrl-C: everything is forgotten (--ephemeral)"),
+    ):
+        if value:
+            table.add_row(name, value)
+    return Panel(table, title="Juxta is ready", expand=False)

@@ -1,0 +1,280 @@
+"""What can be set, and where each value came from. Every setting and its default stands in config/default.toml."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.contracts import is_legal_topic
+from app.errors import ConfigurationError
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFAULTS = ROOT / "config" / "default.toml"
+PREFIX = "JUXTA_"
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+class Section(BaseModel):
+    """A part of the settings: frozen, without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Http(Section):
+    """The HTTP edge."""
+
+    host: str
+    port: Port
+    body_limit: Count
+    upload_limit: Count
+    header_timeout: Seconds
+    body_timeout: Seconds
+    grace: Seconds
+
+
+class BusSettings(Section):
+    """The bus and how its members treat records."""
+
+    kind: Literal["memory"]
+    partitions: Count
+    capacity: Count
+    strikes: Count
+    backoff: Seconds
+    backoff_cap: Seconds
+    handler_timeout: Seconds
+    publish_timeout: Seconds
+    drain: Seconds
+
+
+class QueueSettings(Section):
+    """The provider's ledger."""
+
+    kind: Literal["sql"]
+    limit: Count
+    max_tries: Count
+    retention: Seconds
+    lease: Seconds
+
+
+class ProviderSettings(Section):
+    """The provider."""
+
+    topics: Annotated[tuple[str, ...], Field(min_length=1)]
+    patience: Annotated[float, Field(ge=0)]
+    drain: Annotated[float, Field(ge=0)]
+    processes: Count
+
+
+class JudgeLimits(Section):
+    """How much of a judge may be used at once; `requests_per_minute` 0 means no limit."""
+
+    concurrency: Count
+    direct_concurrency: Annotated[int, Field(ge=0)]
+    requests_per_minute: Annotated[int, Field(ge=0)]
+
+
+class RulesSettings(JudgeLimits):
+    """The rules judge."""
+
+    pace: Annotated[float, Field(ge=0)]
+    length_term: bool
+
+
+class SimulatedSettings(JudgeLimits):
+    """The simulated judge; offered only with a file of scores."""
+
+    scores: str
+    seed: int
+    latency: Annotated[float, Field(ge=0)]
+
+
+class JudgesSettings(Section):
+    """Who can judge."""
+
+    default: Literal["rules", "simulated"]
+    norms: Path
+    rules: RulesSettings
+    simulated: SimulatedSettings
+
+
+class BreakerSettings(Section):
+    """The circuit breaker of each lane."""
+
+    failures: Count
+    window: Seconds
+    cooldown: Seconds
+    cooldown_cap: Seconds
+
+
+class CjSettings(Section):
+    """The workflow, and what a new batch gets unless it says otherwise."""
+
+    callback_topic: str
+    concurrency: Count
+    hold: Seconds
+    repair_after: Seconds
+    sweep_every: Seconds
+    comparisons_per_essay: Annotated[int, Field(ge=1, le=1000)]
+    target_reliability: Annotated[float, Field(gt=0, lt=1)]
+    random_rounds: Annotated[int, Field(ge=1, le=50)]
+    expires_in: Seconds
+
+
+class LogSettings(Section):
+    """What is written to stderr."""
+
+    level: Literal["debug", "info", "warning", "error"]
+    format: Literal["text", "json"]
+
+
+class Settings(Section):
+    """Everything that can be set."""
+
+    role: Literal["all", "provider", "cj"]
+    data: Path
+    http: Http
+    bus: BusSettings
+    queue: QueueSettings
+    provider: ProviderSettings
+    judges: JudgesSettings
+    breaker: BreakerSettings
+    cj: CjSettings
+    log: LogSettings
+
+    def faults(self) -> list[str]:
+        """Combinations that cannot work, one line each."""
+        found = [
+            f"provider.topics: '{topic}' is no legal topic name; allowed are letters, digits and . _ -"
+            for topic in self.provider.topics
+            if not is_legal_topic(topic)
+        ]
+        if self.cj.callback_topic not in self.provider.topics:
+            found.append(
+                f"cj.callback_topic: '{self.cj.callback_topic}' is not in provider.topics, "
+                f"so every comparison would be refused; allowed are {', '.join(self.provider.topics)}"
+            )
+        if self.role != "all":
+            found.append(
+                f"role: '{self.role}' needs a bus between processes, but bus.kind = '{self.bus.kind}' "
+                "lives in one process; use role = 'all'"
+            )
+        if self.judges.default == "simulated" and not self.judges.simulated.scores:
+            found.append(
+                "judges.default: 'simulated' needs judges.simulated.scores, a csv file `sha256,score`"
+            )
+        if self.queue.retention <= self.cj.expires_in:
+            found.append(
+                f"queue.retention: {self.queue.retention} must be longer than cj.expires_in = {self.cj.expires_in}, "
+                "or a repair could be taken for a new request"
+            )
+        return found
+
+
+Sources = dict[str, str]
+
+
+def load(
+    file: Path | None = None,
+    assignments: Sequence[str] = (),
+    environment: Mapping[str, str] = os.environ,
+) -> tuple[Settings, Sources]:
+    """Read defaults, file, environment and `key.sub=value` assignments, the later one winning.
+
+    Returns the settings and, for each dotted key, the name of its source.
+
+    :raises ConfigurationError: with every fault found, one line each.
+    """
+    values: dict[str, Any] = {}
+    sources: Sources = {}
+    for name, layer in (
+        ("default", _toml(DEFAULTS)),
+        *([(str(file), _toml(file))] if file else []),
+        ("environment", _environment(environment)),
+        ("command line", _assigned(assignments)),
+    ):
+        _merge(values, layer, sources, name)
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_line(fault, sources) for fault in error.errors())) from error
+    if faults := settings.faults():
+        raise ConfigurationError("\n".join(faults))
+    return settings, sources
+
+
+def _toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file}: is no TOML ({error})") from error
+
+
+def _environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    pairs = [
+        (name[len(PREFIX) :].lower().replace("__", "."), value)
+        for name, value in sorted(environment.items())
+        if name.startswith(PREFIX)
+    ]
+    return _nested(pairs)
+
+
+def _assigned(assignments: Sequence[str]) -> dict[str, Any]:
+    pairs = []
+    for assignment in assignments:
+        key, sign, value = assignment.partition("=")
+        if not sign:
+            raise ConfigurationError(f"--set {assignment}: write it as key.sub=value")
+        pairs.append((key.strip(), value.strip()))
+    return _nested(pairs)
+
+
+def _nested(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in pairs:
+        *sections, last = key.split(".")
+        place = tree
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise ConfigurationError(f"{key}: {section} is a value, not a section")
+        place[last] = _parsed(value)
+    return tree
+
+
+def _parsed(value: str) -> Any:
+    """A list, number or truth value as TOML writes it; anything else is text."""
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return value
+
+
+def _merge(
+    into: dict[str, Any], layer: Mapping[str, Any], sources: Sources, name: str, path: str = ""
+) -> None:
+    for key, value in layer.items():
+        dotted = f"{path}{key}"
+        if isinstance(value, Mapping) and isinstance(into.get(key, {}), dict):
+            _merge(into.setdefault(key, {}), value, sources, name, f"{dotted}.")
+        else:
+            into[key] = value
+            sources[dotted] = name
+
+
+def _line(fault: Any, sources: Sources) -> str:
+    key = ".".join(map(str, fault["loc"]))
+    origin = sources.get(key)
+    where = f" (from {origin})" if origin else ""
+    if fault["type"] == "extra_forbidden":
+        return f"{key}: unknown setting{where}; all settings stand in config/default.toml"
+    return f"{key}: {fault['input']!r}{where} is not allowed: {fault['msg'].lower()}"
