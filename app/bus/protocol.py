@@ -40,7 +40,10 @@ class Retry(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryPolicy:
-    """How a member treats records; durations are seconds. `strikes` counts unexpected errors only, never `Retry`."""
+    """How a member treats records; durations are seconds. `strikes` counts unexpected errors only, never `Retry`.
+
+    Health turns false when a partition has records and settled none for `stall`.
+    """
 
     strikes: int = 3
     backoff: float = 0.1
@@ -49,6 +52,7 @@ class DeliveryPolicy:
     publish_timeout: float = 10.0
     drain: float = 10.0
     batch: int = 200
+    stall: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

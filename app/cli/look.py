@@ -8,27 +8,26 @@ import platform
 import shutil
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
-from uuid import UUID, uuid5
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
 
 import anyio
-import punq
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.cj.views import Comparison, Views
 from app.cli.options import AsJson, Assignments, ConfigFile, DataFolder, settings_of
-from app.container import Databases, bootstrap, judges
-from app.errors import InvalidRequest, JuxtaError, NotFound
+from app.errors import InvalidRequest, JuxtaError
 from app.lock import locked
-from app.provider.queue.protocol import Entry, RequestQueue, State
+from app.provider.queue.protocol import Entry, State
 from app.settings import Settings
 from app.trace import Step, mermaid, steps
+
+if TYPE_CHECKING:  # the name alone; importing it would load the database code
+    from app.cj.views import Comparison
 
 PRINCIPAL = "local"
 FREE_BYTES = 500_000_000
@@ -48,8 +47,10 @@ def trace(
         wanted = UUID(correlation_id)
     except ValueError as error:
         raise InvalidRequest(f"{correlation_id!r} is no correlation_id; they are UUIDs.") from error
+    from app.cli import stores  # noqa: PLC0415 - opens databases; `--help` should not wait for that code
+
     settings, _ = settings_of(config, assignments, data)
-    comparison, entry = anyio.run(_both_halves, settings, wanted)
+    comparison, entry = anyio.run(stores.both_halves, settings, wanted)
     found = steps(comparison, entry)
     if as_mermaid:
         print(mermaid(found))
@@ -72,25 +73,6 @@ def _print_steps(comparison: Comparison, found: list[Step]) -> None:
     Console().print(table)
 
 
-async def _both_halves(settings: Settings, correlation_id: UUID) -> tuple[Comparison, Entry | None]:
-    async with _reading(settings) as container:
-        comparison = await container.resolve(Views).comparison(correlation_id)
-        entry = await container.resolve(RequestQueue).find(uuid5(correlation_id, PRINCIPAL))
-    return comparison, entry
-
-
-@asynccontextmanager
-async def _reading(settings: Settings) -> AsyncIterator[punq.Container]:
-    """Open the databases to look at them, whether a server runs on them or not."""
-    for name in ("provider.db", "cj.db"):
-        if not (settings.data / name).exists():
-            raise NotFound(f"There is no {name} in {settings.data}; name the folder with --data.")
-    container = bootstrap(settings)
-    databases: Databases = container.resolve(Databases)
-    async with databases.provider, databases.cj:
-        yield container
-
-
 def queue_ls(
     *,
     lane: Annotated[
@@ -104,8 +86,10 @@ def queue_ls(
     data: DataFolder = None,
 ) -> None:
     """List requests in the provider's queue; without --state those that are not finished."""
+    from app.cli import stores  # noqa: PLC0415 - as in `trace`
+
     settings, _ = settings_of(config, assignments, data)
-    entries = anyio.run(_entries, settings, lane, state, limit)
+    entries = anyio.run(stores.entries, settings, lane, state, limit)
     if as_json:
         print(json.dumps([_row(entry) for entry in entries]))
         return
@@ -117,14 +101,6 @@ def queue_ls(
         row = _row(entry)
         table.add_row(*(str(row[column]) for column in columns))
     Console().print(table)
-
-
-async def _entries(settings: Settings, lane: str | None, state: State | None, limit: int) -> list[Entry]:
-    wanted = [state] if state else [State.LEASED, State.QUEUED, State.ANSWERED]
-    async with _reading(settings) as container:
-        queue: RequestQueue = container.resolve(RequestQueue)
-        pages = [await queue.browse(lane=lane, state=each, limit=limit) for each in wanted]
-    return [entry for page in pages for entry in page][:limit]
 
 
 def _row(entry: Entry) -> dict[str, object]:
@@ -177,7 +153,7 @@ def doctor(*, config: ConfigFile = None, assignments: Assignments = None, data: 
         ("Python", lambda _: platform.python_version()),
         ("SQLite", lambda _: sqlite3.sqlite_version),
         ("settings", lambda s: f"role {s.role}, bus {s.bus.kind}, queue {s.queue.kind}"),
-        ("judges", lambda s: ", ".join(judges(s))),
+        ("judges", _judges),
         ("data folder", _data_folder),
         ("disk", _disk),
     ]
@@ -194,6 +170,12 @@ def doctor(*, config: ConfigFile = None, assignments: Assignments = None, data: 
             failed += 1
             print(f"fault  {name}: {error.detail}")
     sys.exit(1 if failed else 0)
+
+
+def _judges(settings: Settings) -> str:
+    from app.container import judges  # noqa: PLC0415 - slow to import
+
+    return ", ".join(judges(settings))
 
 
 def _data_folder(settings: Settings) -> str:

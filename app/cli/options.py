@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,11 @@ talk = Console(stderr=True)
 """People are spoken to on stderr; stdout is for data."""
 
 
+def say(words: str) -> None:
+    """Tell people something, on stderr, without colours or breaks of ours."""
+    talk.print(words, highlight=False, markup=False, soft_wrap=True)
+
+
 def settings_of(
     config: Path | None, assignments: list[str] | None, data: Path | None = None
 ) -> tuple[Settings, Sources]:
@@ -51,6 +57,6 @@ def configure_logging(settings: Settings) -> None:
             structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(talk.file),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     logging.basicConfig(level=level)

@@ -2,44 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID
 
-import anyio
-import numpy as np
-import punq
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from app.cj.batch import BatchState, NewBatch
-from app.cj.changes import Changes
-from app.cj.folder import Folder, read_folder
-from app.cj.scoring_ranking import RankedEssay
-from app.cj.statistics.reliability import kendall_tau_b
-from app.cj.views import Comparison, Summary, Views
-from app.cj.workflow import Workflow
-from app.cli.options import AsJson, Assignments, ConfigFile, settings_of, talk
-from app.container import batch_settings, bootstrap, running
-from app.errors import Conflict, InvalidRequest
-from app.settings import Settings
-from app.web.report import judgements_csv, ranking_csv, ranking_json, report_html
+from app.cli.options import AsJson, Assignments, ConfigFile
+from app.errors import InvalidRequest
 
-LOOK_EVERY = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """A batch at its end."""
-
-    summary: Summary
-    rows: list[RankedEssay]
-    comparisons: list[Comparison]
+QUICK = ("judges.rules.pace=0", "judges.rules.concurrency=8")
+"""Nobody watches: the rules judge need not be slow."""
 
 
 def rank(
@@ -70,27 +42,30 @@ def rank(
     assignments: Assignments = None,
 ) -> None:
     """Judge and rank essays once, here, and print the ranking."""
+    from app.cli import ranking  # noqa: PLC0415 - the whole house; `--help` should not wait for it
+
     if question and question.startswith("@"):
         question = _text(Path(question[1:]))
-    folder = read_folder(paths, question=question)
-    _say_remarks(folder)
     named = {
         "judges.default": judge,
         "cj.comparisons_per_essay": per_essay,
         "cj.target_reliability": reliability,
     }
-    shorthand = [f"{key}={value}" for key, value in named.items() if value is not None]
-    quick = ["judges.rules.pace=0", "judges.rules.concurrency=8"]
-    chosen = [*quick, *(assignments or []), *shorthand]
-    ranked = _run(folder, settings_of(config, chosen)[0], seed=seed, budget=budget, title=paths[0].name)
-    if as_json:
-        sys.stdout.write(ranking_json(ranked.summary, ranked.rows))
-    else:
-        _print(ranked)
-    if out is not None:
-        _write(out, ranked)
-    if folder.levels:
-        _compare_with_levels(folder, ranked, config, chosen, seed=seed, budget=budget)
+    chosen = [
+        *QUICK,
+        *(assignments or []),
+        *(f"{key}={value}" for key, value in named.items() if value is not None),
+    ]
+    ranking.run(
+        paths,
+        question=question,
+        config=config,
+        assignments=chosen,
+        seed=seed,
+        budget=budget,
+        out=out,
+        as_json=as_json,
+    )
 
 
 def _text(file: Path) -> str:
@@ -98,152 +73,3 @@ def _text(file: Path) -> str:
         return file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"--question @{file}: cannot be read ({error}).") from error
-
-
-def _say_remarks(folder: Folder) -> None:
-    """Name what is wrong per file before anything is spent."""
-    for remark in folder.handed_in.remarks:
-        talk.print(
-            f"{'not ranked' if remark.fatal else 'note'}: {remark.file} {remark.message}", highlight=False
-        )
-    if faults := folder.handed_in.faults:
-        raise InvalidRequest(f"{len(faults)} of the files cannot be ranked as they are; nothing was judged.")
-    if len(folder.essays) < 2:  # noqa: PLR2004 - a pair
-        raise InvalidRequest(f"A ranking needs at least two essays; {len(folder.essays)} found.")
-    where = f"from {folder.question_file}" if folder.question_file else "as given"
-    talk.print(
-        f"{len(folder.essays)} essays; the question {where}: {folder.question.splitlines()[0]}",
-        highlight=False,
-    )
-
-
-def _run(
-    folder: Folder, settings: Settings, *, seed: int, budget: float | None, title: str, quiet: bool = False
-) -> Ranked:
-    with tempfile.TemporaryDirectory(prefix="juxta-") as data:
-        settings = settings.model_copy(update={"data": Path(data)})
-        chosen = batch_settings(settings, seed=seed).model_copy(update={"budget_usd": budget})
-        new = NewBatch(title=title, question=folder.question, essays=folder.essays, settings=chosen)
-        return anyio.run(_judge, bootstrap(settings), new, quiet)
-
-
-async def _judge(container: punq.Container, new: NewBatch, quiet: bool) -> Ranked:  # noqa: FBT001 - anyio.run passes positions
-    async with running(container):
-        views: Views = container.resolve(Views)
-        batch_id = await container.resolve(Workflow).create(new, start=True)
-        with Progress(
-            TextColumn("judging"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]:.0f}/s · ETA"),
-            TimeRemainingColumn(),
-            TextColumn("· {task.fields[cost]:.2f} USD"),
-            console=talk,
-            disable=quiet,
-        ) as progress:
-            await _follow(progress, views, container.resolve(Changes), batch_id)
-        summary = await views.summary(batch_id)
-        rows = await views.ranking(batch_id)
-        comparisons: list[Comparison] = []
-        while page := await views.comparisons(batch_id, after=len(comparisons)):
-            comparisons += page
-    if summary.batch.state is not BatchState.FINISHED:
-        raise Conflict(
-            f"The batch is {summary.batch.state}. {summary.batch.problem or ''} {_failures(summary)}"
-        )
-    return Ranked(summary, rows, comparisons)
-
-
-async def _follow(progress: Progress, views: Views, changes: Changes, batch_id: UUID) -> None:
-    settings = (batch := await views.batch(batch_id)).settings
-    total = -(-batch.essays * settings.comparisons_per_essay // 2)
-    task = progress.add_task("", total=total, rate=0.0, cost=0.0)
-    began = time.monotonic()
-    while batch.state is BatchState.RUNNING:
-        news = changes.listen(batch_id)
-        with anyio.move_on_after(LOOK_EVERY):
-            await news.wait()
-            await anyio.sleep(LOOK_EVERY / 5)
-        batch = await views.batch(batch_id)
-        done = batch.decided + batch.failed
-        progress.update(task, completed=done, rate=done / (time.monotonic() - began), cost=batch.cost_usd)
-    progress.update(task, total=batch.decided + batch.failed)
-
-
-def _failures(summary: Summary) -> str:
-    return ", ".join(f"{count} comparisons failed: {code}" for code, count in summary.failures.items())
-
-
-def _print(ranked: Ranked) -> None:
-    batch = ranked.summary.batch
-    table = Table(title="Ranking", title_justify="left")
-    for name, justify in (
-        ("rank", "right"),
-        ("essay", "left"),
-        ("score", "right"),
-        ("± SE", "right"),
-        ("95 %", "left"),
-        ("comparisons", "right"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for row in ranked.rows:
-        if row.score is None or row.se is None or row.low is None or row.high is None:
-            cells = ("-", "-", "no verdict")
-        else:
-            cells = (f"{row.score:+.2f}", f"{row.se:.2f}", f"{row.low:+.2f} … {row.high:+.2f}")
-        anchor = f" (anchor, level {row.level})" if row.level else ""
-        table.add_row(str(row.rank), f"{row.essay}{anchor}", *cells, str(row.comparisons))
-    from rich.console import Console  # noqa: PLC0415 - stdout as it is when the command runs
-
-    Console().print(table)
-    reliability = "none" if batch.reliability is None else f"{batch.reliability:.2f}"
-    kinds = ", ".join(ranked.summary.judge_kinds) or "nobody"
-    talk.print(
-        f"{batch.decided} comparisons by {kinds}; reliability {reliability} (empirical Bayes); {batch.stop_reason}",
-        highlight=False,
-    )
-    if ranked.summary.failures:
-        talk.print(_failures(ranked.summary), highlight=False)
-    if "rules" in ranked.summary.judge_kinds:
-        talk.print(
-            "Judged by rules, not by people or an AI. Use it to learn the tool; do not grade pupils with it.",
-            highlight=False,
-        )
-
-
-def _write(out: Path, ranked: Ranked) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    for name, content in (
-        ("ranking.csv", ranking_csv(ranked.rows)),
-        ("ranking.json", ranking_json(ranked.summary, ranked.rows)),
-        ("report.html", report_html(ranked.summary, ranked.rows, ranked.comparisons)),
-        ("judgements.csv", judgements_csv(ranked.comparisons)),
-    ):
-        (out / name).write_text(content, encoding="utf-8", newline="")
-        talk.print(f"wrote {out / name}", highlight=False)
-
-
-def _compare_with_levels(
-    folder: Folder, ranked: Ranked, config: Path | None, chosen: list[str], *, seed: int, budget: float | None
-) -> None:
-    """Print tau-b against the intended levels; for the rules judge also without its length term."""
-    with_length = _tau(folder, ranked.rows)
-    if set(ranked.summary.judge_kinds) != {"rules"}:
-        talk.print(f"tau-b against the intended levels: {with_length:.2f}", highlight=False)
-        return
-    settings, _ = settings_of(config, [*chosen, "judges.rules.length_term=false"])
-    without = _tau(folder, _run(folder, settings, seed=seed, budget=budget, title="", quiet=True).rows)
-    talk.print(
-        f"tau-b against the intended levels: {with_length:.2f} with the judge's length term, {without:.2f} without it",
-        highlight=False,
-    )
-
-
-def _tau(folder: Folder, rows: list[RankedEssay]) -> float:
-    known = [
-        (row.score, float(folder.levels[row.essay]))
-        for row in rows
-        if row.essay in folder.levels and row.score is not None
-    ]
-    scores, levels = np.array(known, dtype=np.float64).T
-    return kendall_tau_b(scores, levels)

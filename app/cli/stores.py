@@ -1,0 +1,46 @@
+"""Reads of the databases in a data folder, whether a server runs on them or not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID, uuid5
+
+import punq
+
+from app.cj.views import Comparison, Views
+from app.container import Databases, bootstrap
+from app.errors import NotFound
+from app.provider.queue.protocol import Entry, RequestQueue, State
+from app.settings import Settings
+
+PRINCIPAL = "local"
+
+
+async def both_halves(settings: Settings, correlation_id: UUID) -> tuple[Comparison, Entry | None]:
+    """What cj and the provider each wrote of a comparison; the provider's half is gone after its retention."""
+    async with _reading(settings) as container:
+        comparison = await container.resolve(Views).comparison(correlation_id)
+        entry = await container.resolve(RequestQueue).find(uuid5(correlation_id, PRINCIPAL))
+    return comparison, entry
+
+
+@asynccontextmanager
+async def _reading(settings: Settings) -> AsyncIterator[punq.Container]:
+    """Open the databases to look at them, whether a server runs on them or not."""
+    for name in ("provider.db", "cj.db"):
+        if not (settings.data / name).exists():
+            raise NotFound(f"There is no {name} in {settings.data}; name the folder with --data.")
+    container = bootstrap(settings)
+    databases: Databases = container.resolve(Databases)
+    async with databases.provider, databases.cj:
+        yield container
+
+
+async def entries(settings: Settings, lane: str | None, state: State | None, limit: int) -> list[Entry]:
+    """Rows of the queue: of one state, or of all that is not finished."""
+    wanted = [state] if state else [State.LEASED, State.QUEUED, State.ANSWERED]
+    async with _reading(settings) as container:
+        queue: RequestQueue = container.resolve(RequestQueue)
+        pages = [await queue.browse(lane=lane, state=each, limit=limit) for each in wanted]
+    return [entry for page in pages for entry in page][:limit]

@@ -1,0 +1,266 @@
+"""The one place that picks implementations: from settings to the parts of a process, and the order they live in."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import anyio
+import punq
+
+from app.bus.log import Log
+from app.bus.memory import InMemoryBus
+from app.bus.protocol import Bus, DeliveryPolicy
+from app.cj.batch import BatchSettings
+from app.cj.changes import Changes
+from app.cj.event_processor import EventProcessor
+from app.cj.planner import Planner
+from app.cj.provider_client import Answer, ProviderClient
+from app.cj.store import BatchStore
+from app.cj.submitter import Submitter
+from app.cj.views import Views
+from app.cj.workflow import Workflow
+from app.contracts import LLMComparisonRequest, LLMConfigOverrides
+from app.database import Database
+from app.lock import locked
+from app.provider.judges.protocol import Judges
+from app.provider.judges.rules import load_rules
+from app.provider.judges.simulated import load_simulated
+from app.provider.judging import RetryPolicy
+from app.provider.lane import LaneLimits, Lanes
+from app.provider.orchestrator import LLMOrchestrator
+from app.provider.queue.protocol import RequestQueue
+from app.provider.queue.sql import SqlQueue
+from app.provider.queue_processor import QueueProcessor
+from app.settings import ROOT, JudgeLimits, Settings
+
+CJ_GROUP = "cj"
+
+
+class ProviderPort:
+    """The provider in this process: the validated request is handed over, without socket or JSON."""
+
+    def __init__(self, orchestrator: LLMOrchestrator) -> None:
+        self._orchestrator = orchestrator
+
+    async def generate_comparison(self, request: LLMComparisonRequest) -> Answer:
+        """Ask the orchestrator; see `ProviderClient`."""
+        return await self._orchestrator.compare(request)
+
+    async def cancel_comparison(self, correlation_id: UUID) -> None:
+        """Tell the orchestrator; see `ProviderClient`."""
+        await self._orchestrator.cancel(correlation_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """Two files with two histories, never joined."""
+
+    provider: Database
+    cj: Database
+
+
+def bootstrap(settings: Settings) -> punq.Container:
+    """Register every part of a process of this role; nothing is opened yet."""
+    container = punq.Container()
+    single = partial(_single, container)
+    container.register(Settings, instance=settings)
+    container.register(Changes, instance=Changes())
+    single(Databases, lambda: _databases(settings))
+    _provider(container, settings)
+    _cj(container, settings)
+    return container
+
+
+def _single(container: punq.Container, service: object, factory: Callable[[], object]) -> None:
+    container.register(service, factory=factory, scope=punq.Scope.singleton)
+
+
+def _databases(settings: Settings) -> Databases:
+    return Databases(
+        provider=Database(settings.data / "provider.db", migrations=ROOT / "app" / "provider" / "migrations"),
+        cj=Database(settings.data / "cj.db", migrations=ROOT / "app" / "cj" / "migrations"),
+    )
+
+
+def _provider(container: punq.Container, settings: Settings) -> None:
+    single = partial(_single, container)
+    single(
+        Bus,
+        lambda: InMemoryBus(
+            Log(settings.bus.partitions, capacity=settings.bus.capacity),
+            DeliveryPolicy(
+                strikes=settings.bus.strikes,
+                backoff=settings.bus.backoff,
+                backoff_cap=settings.bus.backoff_cap,
+                handler_timeout=settings.bus.handler_timeout,
+                publish_timeout=settings.bus.publish_timeout,
+                drain=settings.bus.drain,
+            ),
+        ),
+    )
+    single("judges", lambda: judges(settings))
+    single(Lanes, lambda: Lanes(lambda name: _limits(settings, name)))
+    single(
+        RequestQueue,
+        lambda: SqlQueue(
+            container.resolve(Databases).provider,
+            limit=settings.queue.limit,
+            max_tries=settings.queue.max_tries,
+            retention=settings.queue.retention,
+            boot=uuid4().hex,
+        ),
+    )
+    retry = RetryPolicy(tries=settings.queue.max_tries)
+    single(
+        LLMOrchestrator,
+        lambda: LLMOrchestrator(
+            queue=container.resolve(RequestQueue),
+            judges=container.resolve("judges"),
+            lanes=container.resolve(Lanes),
+            topics=frozenset(settings.provider.topics),
+            default_provider=settings.judges.default,
+            patience=settings.provider.patience,
+            lease=settings.queue.lease,
+            drain=settings.provider.drain,
+            retry=retry,
+        ),
+    )
+    single(
+        QueueProcessor,
+        lambda: QueueProcessor(
+            queue=container.resolve(RequestQueue),
+            judges=container.resolve("judges"),
+            lanes=container.resolve(Lanes),
+            bus=container.resolve(Bus),
+            lease=settings.queue.lease,
+            drain=settings.provider.drain,
+            retry=retry,
+        ),
+    )
+
+
+def judges(settings: Settings) -> Judges:
+    """Every judge that can be asked; the simulated one only with a file of scores."""
+    rules, simulated = settings.judges.rules, settings.judges.simulated
+    norms = _rooted(settings.judges.norms)
+    found: dict[str, object] = {"rules": load_rules(norms, pace=rules.pace, length_term=rules.length_term)}
+    if simulated.scores:
+        found["simulated"] = load_simulated(
+            Path(simulated.scores), seed=simulated.seed, latency=simulated.latency
+        )
+    return found  # type: ignore[return-value]
+
+
+def _rooted(path: Path) -> Path:
+    return path if path.is_absolute() or path.exists() else ROOT / path
+
+
+def _limits(settings: Settings, lane: str) -> LaneLimits:
+    """A lane is named provider/model; the provider's limits hold for each of its lanes."""
+    name = lane.split("/", 1)[0]
+    limits: JudgeLimits = getattr(settings.judges, name)
+    per_minute = limits.requests_per_minute // settings.provider.processes
+    return LaneLimits(
+        concurrency=limits.concurrency,
+        direct_concurrency=limits.direct_concurrency,
+        requests_per_minute=max(1, per_minute) if limits.requests_per_minute else None,
+        failures=settings.breaker.failures,
+        failure_window=settings.breaker.window,
+        cooldown=settings.breaker.cooldown,
+        cooldown_cap=settings.breaker.cooldown_cap,
+    )
+
+
+def _cj(container: punq.Container, settings: Settings) -> None:
+    single = partial(_single, container)
+    single(ProviderClient, lambda: ProviderPort(container.resolve(LLMOrchestrator)))
+    single(BatchStore, lambda: BatchStore(container.resolve(Databases).cj, clock=time.time))
+    single(Views, lambda: Views(container.resolve(Databases).cj))
+    single(
+        Planner,
+        lambda: Planner(
+            container.resolve(BatchStore),
+            container.resolve(Changes),
+            callback_topic=settings.cj.callback_topic,
+            planned=lambda: container.resolve(Submitter).wake(),
+        ),
+    )
+    single(
+        EventProcessor,
+        lambda: EventProcessor(
+            container.resolve(BatchStore),
+            container.resolve(Changes),
+            topic=settings.cj.callback_topic,
+            complete=container.resolve(Planner).wake,
+        ),
+    )
+    single(
+        Submitter,
+        lambda: Submitter(
+            container.resolve(BatchStore),
+            container.resolve(ProviderClient),
+            container.resolve(EventProcessor),
+            container.resolve(Changes),
+            concurrency=settings.cj.concurrency,
+            hold=settings.cj.hold,
+            repair_after=settings.cj.repair_after,
+            jitter=random.random,
+        ),
+    )
+    single(
+        Workflow,
+        lambda: Workflow(
+            container.resolve(BatchStore),
+            container.resolve(Planner),
+            container.resolve(Submitter),
+            container.resolve(Changes),
+            volatile_bus=settings.bus.kind == "memory",
+            sweep_every=settings.cj.sweep_every,
+        ),
+    )
+
+
+PERSONAS = ("balanced", "language", "structure", "accuracy", "content")
+
+
+def batch_settings(
+    settings: Settings, *, provider: str | None = None, seed: int | None = None
+) -> BatchSettings:
+    """What a new batch gets unless it says otherwise; the rules judge is a panel of five personas."""
+    provider = provider or settings.judges.default
+    models = [f"panel-v1/{persona}" for persona in PERSONAS] if provider == "rules" else ["simulated-v1"]
+    return BatchSettings(
+        judges=tuple(LLMConfigOverrides(provider=provider, model=model) for model in models),
+        comparisons_per_essay=settings.cj.comparisons_per_essay,
+        target_reliability=settings.cj.target_reliability,
+        random_rounds=settings.cj.random_rounds,
+        expires_in=settings.cj.expires_in,
+        seed=random.getrandbits(31) if seed is None else seed,
+    )
+
+
+@asynccontextmanager
+async def running(container: punq.Container) -> AsyncIterator[Path]:
+    """Open the house and run it; yields the lock file. Leaving stops leasing, finishes, then closes bus and stores."""
+    settings: Settings = container.resolve(Settings)
+    databases = container.resolve(Databases)
+    bus: Bus = container.resolve(Bus)
+    bus.subscribe(settings.cj.callback_topic, CJ_GROUP, container.resolve(EventProcessor).handle)
+    async with AsyncExitStack() as house:
+        lock = house.enter_context(locked(settings.data))
+        await house.enter_async_context(databases.cj)
+        await house.enter_async_context(container.resolve(RequestQueue))
+        await house.enter_async_context(bus)
+        await house.enter_async_context(container.resolve(QueueProcessor))
+        await house.enter_async_context(container.resolve(LLMOrchestrator))
+        loops = await house.enter_async_context(anyio.create_task_group())
+        house.callback(loops.cancel_scope.cancel)
+        loops.start_soon(container.resolve(Workflow).run)
+        yield lock

@@ -1,0 +1,176 @@
+"""One judge call under a lease, from the durable count of the try to the stored outcome.
+
+The direct road and the workers both go through here, so that they cannot differ.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import anyio
+from pydantic import ValidationError
+
+from app.contracts import LLMComparisonRequest, LLMOrchestratorResponse
+from app.errors import InvalidRequest, LeaseLost, StoreUnavailable
+from app.provider import outcomes
+from app.provider.judges.protocol import Judge, JudgeError, Judges
+from app.provider.lane import Clock, Slot
+from app.provider.queue.protocol import Ending, Lease, Reply, RequestQueue, StoredOutcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often a judge is asked for one request, and the jittered pause between: it doubles from `base` to `cap`."""
+
+    tries: int = 5
+    base: float = 1.0
+    cap: float = 60.0
+
+    def pause(self, tries: int, draw: float) -> float:
+        """Seconds until the next try after `tries` of them; `draw` is uniform in 0..1."""
+        return min(self.cap, self.base * 2.0 ** min(tries - 1, 30)) * (0.5 + draw / 2)
+
+
+DEFAULT_RETRY = RetryPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """No verdict yet; the judge may be asked again in `after` seconds."""
+
+    after: float
+
+
+class Concluded(NamedTuple):
+    """A request that has its outcome: to read, to publish, and how it is owed."""
+
+    response: LLMOrchestratorResponse
+    stored: StoredOutcome
+    reply: Reply
+
+
+class Judging:
+    """Runs judge calls, keeps their leases alive, stores what comes of them."""
+
+    def __init__(
+        self,
+        *,
+        queue: RequestQueue,
+        judges: Judges,
+        lease: float,
+        retry: RetryPolicy,
+        clock: Clock = time.time,
+        monotonic: Clock = time.monotonic,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._queue = queue
+        self._judges = judges
+        self._lease = lease
+        self._retry = retry
+        self._clock = clock
+        self._monotonic = monotonic
+        self._draw = draw
+        self._kept: dict[int, tuple[Lease, float]] = {}
+
+    def keep(self, lease: Lease) -> None:
+        """Extend this lease from now on, until `drop`."""
+        self._kept[lease.place] = (lease, self._monotonic())
+
+    def drop(self, lease: Lease) -> None:
+        """Extend it no longer."""
+        self._kept.pop(lease.place, None)
+
+    async def keep_leases(self) -> None:
+        """Extend kept leases before they run out; runs until cancelled. Short calls are never touched."""
+        while True:
+            await anyio.sleep(self._lease / 4)
+            old = self._monotonic() - self._lease / 4
+            async with anyio.create_task_group() as extensions:
+                for lease, since in tuple(self._kept.values()):
+                    if since <= old:
+                        extensions.start_soon(self._extend, lease)
+
+    async def call(
+        self, lease: Lease, slot: Slot, *, request: LLMComparisonRequest | None = None
+    ) -> LLMOrchestratorResponse | Again:
+        """Ask the judge once and end the slot. `request` saves reading the body again.
+
+        :raises LeaseLost: before the judge was asked.
+        :raises StoreUnavailable: likewise; the try may or may not be counted.
+        """
+        try:
+            request = request or LLMComparisonRequest.model_validate_json(lease.request.body)
+            judge = self._judges[request.llm_config_overrides.provider or ""]
+            judge.lane(request.llm_config_overrides)
+        except (ValidationError, KeyError, InvalidRequest):
+            gone = JudgeError("judge-gone", "The judge that this request asks for is no longer configured.")
+            slot.give_back()
+            return outcomes.failed(lease, gone, attempts=lease.tries, now=self._clock())
+        tries = await self._queue.begin_try(lease)
+        slot.begin()
+        expires_in = lease.accepted_at + lease.request.expires_in - self._clock()
+        timeout, began = slot.timeout, self._monotonic()
+        with anyio.move_on_after(min(timeout, expires_in)) as scope:
+            try:
+                verdict = await judge.compare(request)
+                response = outcomes.succeeded(
+                    lease,
+                    request,
+                    verdict,
+                    attempts=tries,
+                    seconds=self._monotonic() - began,
+                    now=self._clock(),
+                )
+            except JudgeError as error:
+                return self._without_verdict(lease, slot, judge, error, tries=tries)
+            except Exception as error:  # noqa: BLE001 - a bug in a judge costs one try, never the process
+                bug = JudgeError(
+                    "internal", f"{type(error).__name__} in the judge", retryable=True, trips=True
+                )
+                return self._without_verdict(lease, slot, judge, bug, tries=tries)
+            slot.succeed(tokens=verdict.token_usage.total_tokens)
+            return response
+        assert scope.cancelled_caught
+        if expires_in <= timeout:
+            slot.give_back()
+            return outcomes.ended(lease, Ending.EXPIRED, now=self._clock(), attempts=tries)
+        late = JudgeError("timeout", f"No verdict within {timeout:g} s.", retryable=True, trips=True)
+        return self._without_verdict(lease, slot, judge, late, tries=tries)
+
+    async def store(self, lease: Lease, response: LLMOrchestratorResponse) -> Concluded:
+        """Store the outcome, however long the database is away: a verdict that was paid for is not thrown away.
+
+        :raises LeaseLost: another worker has the request.
+        """
+        ours = outcomes.to_store(lease, response)
+        pause = 0.1
+        while True:
+            try:
+                first, reply = await self._queue.store(lease, ours)
+                if first.event != ours.event:
+                    response = outcomes.read(first)
+                return Concluded(response, first, reply)
+            except StoreUnavailable:
+                await anyio.sleep(pause * (0.5 + self._draw()))
+                pause = min(5.0, pause * 2)
+
+    def _without_verdict(
+        self, lease: Lease, slot: Slot, judge: Judge, error: JudgeError, *, tries: int
+    ) -> LLMOrchestratorResponse | Again:
+        slot.fail(error)
+        if error.retryable and tries < self._retry.tries:
+            pause = self._retry.pause(tries, self._draw())
+            return Again(max(pause, error.retry_after or 0.0))
+        return outcomes.failed(lease, error, attempts=tries, now=self._clock(), judge_kind=judge.kind)
+
+    async def _extend(self, lease: Lease) -> None:
+        try:
+            await self._queue.extend(lease, self._lease)
+        except LeaseLost:
+            self.drop(lease)
+        except StoreUnavailable:
+            return  # the next round tries again, well before the lease runs out

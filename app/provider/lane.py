@@ -1,0 +1,244 @@
+"""The gate of one judge configuration: how many calls at once, how fast, and whether the judge is up."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from app.provider.circuit_breaker import CircuitBreaker
+from app.provider.judges.protocol import JudgeError
+from app.provider.rate_limiter import RateLimiter, Start
+
+Clock = Callable[[], float]
+SMOOTHING = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneLimits:
+    """What one judge configuration bears; durations in seconds.
+
+    `concurrency` 0 means that no machine calls this judge: its rows wait for people. The rates are this process's
+    share. `call_timeout` ends a call that hangs.
+    """
+
+    concurrency: int = 8
+    direct_concurrency: int = 4
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    failures: int = 5
+    failure_window: float = 60.0
+    cooldown: float = 10.0
+    cooldown_cap: float = 300.0
+    call_timeout: float = 120.0
+
+
+class LaneStatistics(NamedTuple):
+    """What people see of a lane; `words` says it in one line."""
+
+    name: str
+    waiting: int
+    running: int
+    concurrency: int
+    breaker: str
+    seconds_until_room: float
+    mean_seconds: float
+    words: str
+
+
+class Slot:
+    """The right to call the judge once. It ends by exactly one of `succeed`, `fail`, `give_back`; more do nothing."""
+
+    __slots__ = ("_direct", "_lane", "_open", "_permit", "_start", "_tokens")
+
+    def __init__(self, lane: Lane, permit: int, tokens: int, *, direct: bool) -> None:
+        self._lane = lane
+        self._permit = permit
+        self._tokens = tokens
+        self._direct = direct
+        self._start: Start | None = None
+        self._open = True
+
+    @property
+    def timeout(self) -> float:
+        """How long the call may take."""
+        return self._lane.limits.call_timeout
+
+    def begin(self) -> None:
+        """The call starts now."""
+        self._start = self._lane.limiter.start(self._lane.clock(), tokens=self._tokens)
+
+    def succeed(self, *, tokens: int) -> None:
+        """The judge answered, using `tokens`."""
+        if self._open:
+            self._lane.breaker.succeed(self._permit)
+            self._end(tokens)
+
+    def fail(self, error: JudgeError) -> None:
+        """The judge gave no verdict: it may trip the breaker, or ask to be left alone for a while."""
+        if not self._open:
+            return
+        lane, now = self._lane, self._lane.clock()
+        if error.trips:
+            lane.breaker.fail(self._permit, now)
+        elif error.retry_after is not None:
+            lane.breaker.abandon(self._permit)
+        else:
+            lane.breaker.succeed(self._permit)
+        if error.retry_after is not None:
+            lane.limiter.pause_until(now + error.retry_after)
+        self._end(None)
+
+    def give_back(self) -> None:
+        """The call did not begin, or was cut off by us."""
+        if self._open:
+            self._lane.breaker.abandon(self._permit)
+            if self._start is None:
+                self._lane.limiter.give_back(tokens=self._tokens)
+            self._end(None)
+
+    def _end(self, tokens: int | None) -> None:
+        self._open = False
+        self._lane.end(self._start, tokens, direct=self._direct)
+
+
+class Lane:
+    """Hands out slots. Whoever waits for room sets `freed`, which is called each time a slot ends."""
+
+    def __init__(
+        self,
+        name: str,
+        limits: LaneLimits,
+        *,
+        recent: Iterable[float] = (),
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.limits = limits
+        self.clock = clock
+        self.breaker = CircuitBreaker(
+            threshold=limits.failures,
+            window=limits.failure_window,
+            cooldown=limits.cooldown,
+            cooldown_cap=limits.cooldown_cap,
+            probe_deadline=limits.call_timeout + 10.0,
+        )
+        self.limiter = RateLimiter(
+            requests=limits.requests_per_minute, tokens=limits.tokens_per_minute, recent=recent
+        )
+        self.freed: Callable[[], None] = lambda: None
+        self.running = 0
+        self._direct = 0
+        self._mean_seconds = 0.0
+        self._mean_tokens = 0.0
+
+    def take(self, limit: int) -> list[Slot]:
+        """Take up to `limit` slots for calls that may start now."""
+        now = self.clock()
+        room = min(limit, self.limits.concurrency - self.running, self.breaker.room(now))
+        slots: list[Slot] = []
+        tokens = round(self._mean_tokens)
+        while len(slots) < room and not self.limiter.reserve(now, tokens=tokens):
+            slots.append(Slot(self, self.breaker.begin(now), tokens, direct=False))
+            self.running += 1
+        return slots
+
+    def may_run_direct(self, waiting: int) -> bool:
+        """Whether a new request may be judged at once instead of behind the `waiting` ones."""
+        now = self.clock()
+        return (
+            waiting == 0
+            and self._direct < self.limits.direct_concurrency
+            and self.running < self.limits.concurrency
+            and self.breaker.room(now) > 0
+            and not self.limiter.wait(now, tokens=round(self._mean_tokens))
+        )
+
+    def take_direct(self, waiting: int) -> Slot | None:
+        """Take a slot on the direct road, or None when the request has to queue."""
+        if not self.may_run_direct(waiting):
+            return None
+        now, tokens = self.clock(), round(self._mean_tokens)
+        self.limiter.reserve(now, tokens=tokens)
+        self.running += 1
+        self._direct += 1
+        return Slot(self, self.breaker.begin(now), tokens, direct=True)
+
+    def end(self, start: Start | None, tokens: int | None, *, direct: bool) -> None:
+        """A slot ended; called by the slot."""
+        self.running -= 1
+        self._direct -= direct
+        if start is not None and tokens is not None:
+            seconds = self.clock() - start.at
+            weight = SMOOTHING if self._mean_seconds else 1.0
+            self._mean_seconds += weight * (seconds - self._mean_seconds)
+            self._mean_tokens += weight * (tokens - self._mean_tokens)
+            self.limiter.settle(start, tokens=tokens)
+        self.freed()
+
+    def seconds_until_room(self) -> float:
+        """How long to wait for the breaker and the rate, not counting slots that other calls hold."""
+        now = self.clock()
+        wait = self.limiter.wait(now, tokens=round(self._mean_tokens))
+        return max(self.breaker.seconds_until_room(now), wait)
+
+    def estimate(self, waiting: int) -> float:
+        """About how many seconds until a request behind `waiting` others is answered; at most an hour."""
+        share = self._mean_seconds / max(1, self.limits.concurrency)
+        if self.limits.requests_per_minute:
+            share = max(share, 60.0 / self.limits.requests_per_minute)
+        return min(3600.0, self.seconds_until_room() + (waiting + 1) * share)
+
+    def statistics(self, waiting: int) -> LaneStatistics:
+        """The lane as people see it."""
+        breaker = self.breaker.describe(self.clock())
+        pause = self.seconds_until_room()
+        if self.limits.concurrency == 0:
+            reason = "waits for people"
+        elif not math.isfinite(pause) or self.breaker.room(self.clock()) == 0:
+            reason = "judge paused"
+        elif pause:
+            reason = f"rate limit, next start in {pause:.0f} s"
+        else:
+            reason = "judge busy" if self.running >= self.limits.concurrency else "judge free"
+        return LaneStatistics(
+            name=self.name,
+            waiting=waiting,
+            running=self.running,
+            concurrency=self.limits.concurrency,
+            breaker=breaker,
+            seconds_until_room=min(pause, 3600.0),
+            mean_seconds=self._mean_seconds,
+            words=f"{waiting} waiting, {self.running} running: {reason}, breaker {breaker}",
+        )
+
+
+class Lanes:
+    """Every lane by name, made on first use from what `limits` says of it.
+
+    `recent` tells the starts (monotonic seconds) of a former life of the process within the last minute.
+    """
+
+    def __init__(
+        self,
+        limits: Callable[[str], LaneLimits],
+        *,
+        recent: Callable[[str], Iterable[float]] = lambda _: (),
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._limits = limits
+        self._recent = recent
+        self._clock = clock
+        self._lanes: dict[str, Lane] = {}
+
+    def __getitem__(self, name: str) -> Lane:
+        lane = self._lanes.get(name)
+        if lane is None:
+            recent = self._recent(name)
+            lane = self._lanes[name] = Lane(name, self._limits(name), recent=recent, clock=self._clock)
+        return lane
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter(tuple(self._lanes.values()))

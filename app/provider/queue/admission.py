@@ -1,0 +1,164 @@
+"""The changes that come by id, from those who ask: accept, promise a callback, cancel."""
+
+# ruff: noqa: S608 - the statements are built from constants of this package; every value is bound
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from app.errors import JuxtaError, NotFound, QueueFull, RequestMismatch
+from app.provider.queue.protocol import Accepted, Entry, Lease, QueuedRequest, Reply, State, StoredOutcome
+from app.provider.queue.rows import ENTRY, INSERTED, read_entry, read_stored, write_request
+from app.provider.queue.statements import AnyRow, insert, over
+from app.provider.queue.turn import Rules, Turn
+
+
+class Admission:
+    """Each method applies one kind of change, for all who asked, and answers in their order."""
+
+    rules: Rules
+
+    def accept(
+        self, turn: Turn, given: Sequence[tuple[QueuedRequest, float | None]]
+    ) -> Sequence[Accepted | JuxtaError]:
+        """Find the known, refuse what is over the limit, insert the rest."""
+        known = self._known(turn, [request for request, _ in given])
+        room = self._room(turn, {request.lane for request, _ in given})
+        answers: dict[UUID, Accepted | JuxtaError] = {}
+        born: list[tuple[QueuedRequest, float | None]] = []
+        for request, lease_for in given:
+            row = known.get(request.queue_id.bytes)
+            if row is not None:
+                answers[request.queue_id] = _found(request, row)
+            elif room[request.lane] <= 0:
+                answers[request.queue_id] = QueueFull(
+                    f"The judge already has {self.rules.limit} open requests waiting.", retry_after=5.0
+                )
+            else:
+                room[request.lane] -= 1
+                born.append((request, lease_for))
+        if born:
+            answers |= self._insert(turn, born)
+        return [answers[request.queue_id] for request, _ in given]
+
+    def promise_callback(
+        self, turn: Turn, given: Sequence[UUID]
+    ) -> Sequence[StoredOutcome | NotFound | None]:
+        """Compare and set: only a row that still answers by response, and has not done so, changes."""
+        ids = [(queue_id.bytes,) for queue_id in given]
+        over(
+            turn.connection,
+            "UPDATE requests SET reply = 'callback' WHERE queue_id IN (VALUES {given})"
+            " AND reply = 'response' AND state <> 'published' RETURNING place",
+            ids,
+        )
+        rows = over(
+            turn.connection,
+            "SELECT r.queue_id, r.reply, r.outcome, p.event FROM requests r JOIN payloads p ON p.place = r.place"
+            " WHERE r.queue_id IN (VALUES {given})",
+            ids,
+        )
+        found = {row.queue_id: None if row.reply == Reply.CALLBACK else read_stored(row) for row in rows}
+        return [
+            found[queue_id.bytes] if queue_id.bytes in found else _unknown(queue_id) for queue_id in given
+        ]
+
+    def cancel(self, turn: Turn, given: Sequence[UUID]) -> Sequence[Entry | NotFound]:
+        """Flag what has no outcome; what nobody works on goes to the closer at once, whatever its delay."""
+        ids = [(queue_id.bytes,) for queue_id in given]
+        free = "(NOT held OR ready_at <= :now)"
+        flagged = over(
+            turn.connection,
+            "UPDATE requests SET cancelled = TRUE,"
+            f" ready_at = CASE WHEN {free} AND ready_at > :now THEN :now ELSE ready_at END,"
+            f" due_at = CASE WHEN {free} THEN :now ELSE due_at END,"
+            " line = NULL"
+            " WHERE queue_id IN (VALUES {given}) AND state IN ('queued', 'leased') AND NOT cancelled RETURNING place",
+            ids,
+            now=turn.now,
+        )
+        turn.stirred = turn.stirred or bool(flagged)
+        rows = over(
+            turn.connection, f"SELECT {ENTRY} FROM requests WHERE queue_id IN (VALUES {{given}})", ids
+        )
+        found = {row.queue_id: read_entry(row) for row in rows}
+        return [
+            found[queue_id.bytes] if queue_id.bytes in found else _unknown(queue_id) for queue_id in given
+        ]
+
+    def _known(self, turn: Turn, asked: Sequence[QueuedRequest]) -> dict[bytes, AnyRow]:
+        """The rows under these ids; those past their retention are deleted, so that their ids are new again."""
+        rows = over(
+            turn.connection,
+            "SELECT r.place, r.queue_id, r.fingerprint, r.state, r.reply, r.published_at, r.outcome, p.event"
+            " FROM requests r JOIN payloads p ON p.place = r.place WHERE r.queue_id IN (VALUES {given})",
+            [(request.queue_id.bytes,) for request in asked],
+        )
+        horizon = turn.now - self.rules.retention
+        past = [row for row in rows if row.published_at is not None and row.published_at <= horizon]
+        if past:
+            places = [(row.place,) for row in past]
+            over(
+                turn.connection,
+                "DELETE FROM requests WHERE place IN (VALUES {given}) RETURNING place",
+                places,
+            )
+        return {row.queue_id: row for row in rows if row not in past}
+
+    def _room(self, turn: Turn, lanes: set[str]) -> dict[str, int]:
+        rows = over(
+            turn.connection,
+            "SELECT lane, queued + leased + answered FROM lanes WHERE lane IN (VALUES {given})",
+            [(lane,) for lane in lanes],
+        )
+        limit = self.rules.limit
+        return dict.fromkeys(lanes, limit) | {lane: limit - count for lane, count in rows}
+
+    def _insert(self, turn: Turn, born: Sequence[tuple[QueuedRequest, float | None]]) -> dict[UUID, Accepted]:
+        rows = insert(
+            turn.connection,
+            f"INSERT INTO requests ({INSERTED}) VALUES {{given}} RETURNING queue_id, place",
+            [write_request(request, turn.now, lease_for, self.rules.boot) for request, lease_for in born],
+        )
+        places: dict[bytes, int] = {row.queue_id: row.place for row in rows}
+        insert(
+            turn.connection,
+            "INSERT INTO payloads (place, body) VALUES {given} RETURNING place",
+            [(places[request.queue_id.bytes], request.body) for request, _ in born],
+        )
+        answers = {}
+        for request, lease_for in born:
+            lease = None
+            if lease_for is None:
+                turn.stirred = True
+                state, reply = State.QUEUED, Reply.CALLBACK
+            else:
+                state, reply = State.LEASED, Reply.RESPONSE
+                place = places[request.queue_id.bytes]
+                lease = Lease(
+                    request=request, place=place, attempt=1, tries=0, reply=reply, accepted_at=turn.now
+                )
+            turn.move(request.lane, None, state)
+            answers[request.queue_id] = Accepted(
+                queue_id=request.queue_id, known=False, state=state, reply=reply, lease=lease
+            )
+        return answers
+
+
+def _found(request: QueuedRequest, row: AnyRow) -> Accepted | RequestMismatch:
+    if row.fingerprint != request.fingerprint:
+        return RequestMismatch(
+            f"correlation_id {request.correlation_id} is already bound to another request body."
+        )
+    return Accepted(
+        queue_id=request.queue_id,
+        known=True,
+        state=State(row.state),
+        reply=Reply(row.reply),
+        stored=read_stored(row),
+    )
+
+
+def _unknown(queue_id: UUID) -> NotFound:
+    return NotFound(f"No request {queue_id} is stored.")

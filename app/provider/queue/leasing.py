@@ -1,0 +1,214 @@
+"""The changes that come by lease, from those who work: take, count a try, answer, close, give back."""
+
+# ruff: noqa: S608 - the statements are built from constants of this package; every value is bound
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from sqlalchemy import text
+
+from app.errors import LeaseLost
+from app.provider.queue.protocol import Ending, Lease, Reply, State, StoredOutcome
+from app.provider.queue.rows import LEASED, read_lease, read_stored
+from app.provider.queue.statements import AnyRow, over
+from app.provider.queue.tables import CLOSER, JUDGE
+from app.provider.queue.turn import Rules, Turn
+
+
+class Leasing:
+    """Each method applies one kind of change, for all who asked, and answers in their order.
+
+    Every write names its row by the fence, (place, attempt), and finds it only while it is `held`.
+    """
+
+    rules: Rules
+
+    FENCE: ClassVar[str] = "place = given.column1 AND attempt = given.column2 AND held"
+    ORDER: ClassVar[str] = "r.priority DESC, r.place"
+
+    def lease(self, turn: Turn, given: Sequence[tuple[str, int, float]]) -> Sequence[Sequence[Lease]]:
+        """Take the first rows of the lines of lanes."""
+        return [
+            self._take(turn, self._judge_line(turn, lane, limit), seconds) for lane, limit, seconds in given
+        ]
+
+    def lease_closing(self, turn: Turn, given: Sequence[tuple[int, float]]) -> Sequence[Sequence[Lease]]:
+        """Take the first rows of the one line of all that need no judge."""
+        return [self._take(turn, self._closer_line(turn, limit), seconds) for limit, seconds in given]
+
+    def begin_try(self, turn: Turn, given: Sequence[Lease]) -> Sequence[int | LeaseLost]:
+        """Count one call of the judge; a row that already has its outcome gets none."""
+        rows = over(
+            turn.connection,
+            "UPDATE requests SET tries = tries + 1 FROM (VALUES {given}) AS given"
+            f" WHERE {self.FENCE} AND state = 'leased' RETURNING place, tries, line",
+            [(lease.place, lease.attempt) for lease in given],
+        )
+        if filed := [(row.place,) for row in rows if row.line is not None]:
+            over(turn.connection, _FILE_AGAIN, filed)
+        tries = {row.place: int(row.tries) for row in rows}
+        return [tries[lease.place] if lease.place in tries else _lost(lease) for lease in given]
+
+    def extend(self, turn: Turn, given: Sequence[tuple[Lease, float]]) -> Sequence[LeaseLost | None]:
+        """Move the end of the lease, in its row and among what falls due."""
+        rows = over(
+            turn.connection,
+            "UPDATE requests SET ready_at = given.column3, due_at = given.column3, line = NULL"
+            f" FROM (VALUES {{given}}) AS given WHERE {self.FENCE} RETURNING place",
+            [(lease.place, lease.attempt, turn.now + seconds) for lease, seconds in given],
+        )
+        held = {place for (place,) in rows}
+        return [None if lease.place in held else _lost(lease) for lease, _ in given]
+
+    def store(
+        self, turn: Turn, given: Sequence[tuple[Lease, StoredOutcome]]
+    ) -> Sequence[tuple[StoredOutcome, Reply] | LeaseLost]:
+        """Give the row its first outcome; who comes with a second one gets the first."""
+        rows = over(
+            turn.connection,
+            "UPDATE requests SET outcome = given.column3, answered_at = :now, line = NULL,"
+            " state = CASE reply WHEN 'response' THEN 'published' ELSE 'answered' END,"
+            " published_at = CASE reply WHEN 'response' THEN :now END,"
+            " due_at = CASE reply WHEN 'response' THEN NULL ELSE ready_at END,"
+            " held = (reply <> 'response')"
+            f" FROM (VALUES {{given}}) AS given WHERE {self.FENCE} AND state = 'leased'"
+            " RETURNING place, lane, state, reply",
+            [(lease.place, lease.attempt, stored.outcome) for lease, stored in given],
+            now=turn.now,
+        )
+        replies: dict[int, Reply] = {}
+        for row in rows:
+            replies[row.place] = Reply(row.reply)
+            turn.move(row.lane, State.LEASED, State(row.state))
+        self._keep_events(
+            turn, [(lease.place, stored.event) for lease, stored in given if lease.place in replies]
+        )
+        earlier = self._earlier(turn, [lease for lease, _ in given if lease.place not in replies])
+        return [
+            (stored, replies[lease.place])
+            if lease.place in replies
+            else earlier.get(lease.place) or _lost(lease)
+            for lease, stored in given
+        ]
+
+    def mark_published(self, turn: Turn, given: Sequence[Lease]) -> Sequence[LeaseLost | None]:
+        """Close what is answered."""
+        rows = over(
+            turn.connection,
+            "UPDATE requests SET state = 'published', published_at = :now, held = FALSE, line = NULL, due_at = NULL"
+            f" FROM (VALUES {{given}}) AS given WHERE {self.FENCE} AND state = 'answered' RETURNING place, lane",
+            [(lease.place, lease.attempt) for lease in given],
+            now=turn.now,
+        )
+        for row in rows:
+            turn.move(row.lane, State.ANSWERED, State.PUBLISHED)
+        closed = {row.place for row in rows}
+        return [None if lease.place in closed else _lost(lease) for lease in given]
+
+    def release(self, turn: Turn, given: Sequence[tuple[Lease, float]]) -> Sequence[LeaseLost | None]:
+        """Give rows back. A delay does not outlast the life of a request: its asker hears of the end in time."""
+        ready_at = (
+            "CASE WHEN state = 'leased' AND expires_at > :now AND expires_at < given.column3"
+            " THEN expires_at ELSE given.column3 END"
+        )
+        rows = over(
+            turn.connection,
+            f"UPDATE requests SET ready_at = {ready_at}, due_at = {ready_at}, line = NULL, held = FALSE,"
+            " state = CASE state WHEN 'leased' THEN 'queued' ELSE state END"
+            f" FROM (VALUES {{given}}) AS given WHERE {self.FENCE} RETURNING place, lane, state",
+            [(lease.place, lease.attempt, turn.now + after) for lease, after in given],
+            now=turn.now,
+        )
+        for row in rows:
+            turn.stirred = True
+            if row.state == State.QUEUED:
+                turn.move(row.lane, State.LEASED, State.QUEUED)
+        given_back = {row.place for row in rows}
+        return [None if lease.place in given_back else _lost(lease) for lease, _ in given]
+
+    def _judge_line(self, turn: Turn, lane: str, limit: int) -> Sequence[AnyRow]:
+        sql = (
+            f"SELECT {LEASED} FROM requests r JOIN payloads p ON p.place = r.place"
+            f" WHERE r.line = {JUDGE} AND r.lane = :lane ORDER BY {self.ORDER} LIMIT :limit"
+        )
+        return turn.connection.execute(text(sql), {"lane": lane, "limit": limit}).all()
+
+    def _closer_line(self, turn: Turn, limit: int) -> Sequence[AnyRow]:
+        sql = (
+            f"SELECT {LEASED} FROM requests r JOIN payloads p ON p.place = r.place"
+            f" WHERE r.line = {CLOSER} ORDER BY r.place LIMIT :limit"
+        )
+        return turn.connection.execute(text(sql), {"limit": limit}).all()
+
+    def _take(self, turn: Turn, rows: Sequence[AnyRow], seconds: float) -> Sequence[Lease]:
+        """Lease these rows; one still `held` was left by a worker that died, and so was whoever waited on it."""
+        if not rows:
+            return []
+        replies = {
+            place: Reply(reply)
+            for place, reply in over(
+                turn.connection,
+                "UPDATE requests SET attempt = attempt + 1, held = TRUE, leased_at = :now, boot = :boot,"
+                " ready_at = :until, due_at = :until, line = NULL,"
+                " state = CASE state WHEN 'queued' THEN 'leased' ELSE state END,"
+                " reply = CASE WHEN held AND callback_topic IS NOT NULL THEN 'callback' ELSE reply END"
+                " WHERE place IN (VALUES {given}) RETURNING place, reply",
+                [(row.place,) for row in rows],
+                now=turn.now,
+                until=turn.now + seconds,
+                boot=self.rules.boot,
+            )
+        }
+        leases = []
+        for row in rows:
+            if row.state == State.QUEUED:
+                turn.move(row.lane, State.QUEUED, State.LEASED)
+            leases.append(read_lease(row, reply=replies[row.place], ending=self._ending(turn, row)))
+        return leases
+
+    def _ending(self, turn: Turn, row: AnyRow) -> Ending | None:
+        if row.outcome is not None:
+            return None
+        if row.cancelled:
+            return Ending.CANCELLED
+        if row.expires_at <= turn.now:
+            return Ending.EXPIRED
+        return Ending.EXHAUSTED if row.tries >= self.rules.max_tries else None
+
+    def _keep_events(self, turn: Turn, events: Sequence[tuple[int, bytes]]) -> None:
+        if events:
+            over(
+                turn.connection,
+                "UPDATE payloads SET body = :nothing, event = given.column2 FROM (VALUES {given}) AS given"
+                " WHERE place = given.column1 RETURNING place",
+                events,
+                nothing=b"",
+            )
+
+    def _earlier(self, turn: Turn, leases: Sequence[Lease]) -> dict[int, tuple[StoredOutcome, Reply]]:
+        """The outcomes that were there before, for leases that still hold."""
+        if not leases:
+            return {}
+        rows = over(
+            turn.connection,
+            "SELECT r.place, r.reply, r.outcome, p.event FROM (VALUES {given}) AS given"
+            " JOIN requests r ON r.place = given.column1 AND r.attempt = given.column2 AND r.held"
+            " JOIN payloads p ON p.place = r.place WHERE r.state = 'answered'",
+            [(lease.place, lease.attempt) for lease in leases],
+        )
+        return {
+            row.place: (stored, Reply(row.reply)) for row in rows if (stored := read_stored(row)) is not None
+        }
+
+
+_FILE_AGAIN = (
+    "UPDATE requests SET line = NULL, due_at = ready_at WHERE place IN (VALUES {given}) RETURNING place"
+)
+
+
+def _lost(lease: Lease) -> LeaseLost:
+    return LeaseLost(
+        f"The lease on request {lease.request.queue_id} (attempt {lease.attempt}) does not hold any more."
+    )

@@ -1,0 +1,191 @@
+"""`SqlQueue`: the ledger in a database, every change durable by group commit."""
+
+# ruff: noqa: S608 - the statements are built from constants of this package; every value is bound
+# ruff: noqa: D102 - `RequestQueue` says what each method promises
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, ClassVar, Self, cast
+from uuid import UUID
+
+import anyio
+import anyio.lowlevel
+from sqlalchemy import Connection, text
+
+from app.database import Database, GroupCommit
+from app.provider.queue.ledger import Ledger
+from app.provider.queue.protocol import (
+    Accepted,
+    Entry,
+    LaneStats,
+    Lease,
+    QueuedRequest,
+    Reply,
+    State,
+    StoredOutcome,
+)
+from app.provider.queue.rows import ENTRY, read_entry
+from app.provider.queue.turn import Change, Counts, Rules
+
+
+class SqlQueue:
+    """A `RequestQueue` in `database`, which it opens and closes.
+
+    `limit` is open rows per lane, `max_tries` judge calls per request, `retention` seconds. `boot` names this run of
+    the process; with `exclusive` (nobody else uses the database) leases of other boots end when it opens.
+    """
+
+    ledger: ClassVar[type[Ledger]] = Ledger
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        boot: str,
+        limit: int = 10_000,
+        max_tries: int = 5,
+        retention: float = 7 * 86_400.0,
+        exclusive: bool = True,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._exclusive = exclusive
+        rules = Rules(limit=limit, max_tries=max_tries, retention=retention, boot=boot)
+        self._ledger = self.ledger(rules, clock=clock)
+        self._changes: GroupCommit[Change, Any] = GroupCommit(
+            database, self._ledger.apply, committed=self._notice
+        )
+        self._counts: dict[str, Counts] = {}
+        self._next_due_at: float | None = None
+        self._told_of: float | None = None
+        self._news = True
+        self._woken = anyio.Event()
+
+    async def accept(self, request: QueuedRequest, *, lease_for: float | None = None) -> Accepted:
+        return cast(Accepted, await self._change("accept", request.queue_id, (request, lease_for)))
+
+    async def lease(self, lane: str, *, limit: int, seconds: float) -> Sequence[Lease]:
+        return cast(Sequence[Lease], await self._change("lease", object(), (lane, limit, seconds)))
+
+    async def lease_closing(self, *, limit: int, seconds: float) -> Sequence[Lease]:
+        return cast(Sequence[Lease], await self._change("lease_closing", object(), (limit, seconds)))
+
+    async def begin_try(self, lease: Lease) -> int:
+        return cast(int, await self._change("begin_try", lease.place, lease))
+
+    async def extend(self, lease: Lease, seconds: float) -> None:
+        await self._change("extend", lease.place, (lease, seconds))
+
+    async def store(self, lease: Lease, outcome: StoredOutcome) -> tuple[StoredOutcome, Reply]:
+        return cast(tuple[StoredOutcome, Reply], await self._change("store", lease.place, (lease, outcome)))
+
+    async def mark_published(self, lease: Lease) -> None:
+        await self._change("mark_published", lease.place, lease)
+
+    async def release(self, lease: Lease, *, after: float = 0.0) -> None:
+        await self._change("release", lease.place, (lease, after))
+
+    async def promise_callback(self, queue_id: UUID) -> StoredOutcome | None:
+        return cast(StoredOutcome | None, await self._change("promise_callback", queue_id, queue_id))
+
+    async def cancel(self, queue_id: UUID) -> Entry:
+        return cast(Entry, await self._change("cancel", queue_id, queue_id))
+
+    async def find(self, queue_id: UUID) -> Entry | None:
+        sql = f"SELECT {ENTRY} FROM requests WHERE queue_id = :id"
+        found = await self._select(sql, {"id": queue_id.bytes})
+        return found[0] if found else None
+
+    async def browse(
+        self, *, lane: str | None = None, state: State | None = None, after: int = 0, limit: int = 50
+    ) -> Sequence[Entry]:
+        conditions = ["place > :after"]
+        if lane is not None:
+            conditions.append("lane = :lane")
+        if state is not None:
+            conditions.append("state = :state")
+            if state is not State.PUBLISHED:
+                conditions.append("published_at IS NULL")  # so that the index of open rows serves
+        sql = f"SELECT {ENTRY} FROM requests WHERE {' AND '.join(conditions)} ORDER BY place LIMIT :limit"
+        return await self._select(sql, {"lane": lane, "state": state, "after": after, "limit": limit})
+
+    def waiting(self, lane: str) -> int:
+        counts = self._counts.get(lane)
+        return counts.queued if counts else 0
+
+    async def stats(self) -> Mapping[str, LaneStats]:
+        sql = (
+            "SELECT lane, queued, leased, answered, (SELECT accepted_at FROM requests r WHERE r.lane = lanes.lane"
+            " AND r.published_at IS NULL ORDER BY r.place LIMIT 1) AS first FROM lanes WHERE queued + leased + answered > 0"
+        )
+        now = self._clock()
+        rows = await self._database.read(lambda connection: connection.execute(text(sql)).all())
+        return {row.lane: LaneStats(row.queued, row.leased, row.answered, now - row.first) for row in rows}
+
+    async def wait(self, seconds: float) -> None:
+        """As promised; meant for one dispatcher per process. What other processes add is found after `seconds`."""
+        end = anyio.current_time() + seconds
+        await anyio.lowlevel.checkpoint()
+        while not self._news and (pause := end - anyio.current_time()) > 0:
+            due_at = self._next_due_at
+            if due_at is not None and due_at != self._told_of:
+                pause = min(pause, due_at - self._clock())
+                if pause <= 0:
+                    self._told_of = (
+                        due_at  # once: a row that nobody has room for must not keep the caller spinning
+                    )
+                    break
+            with anyio.move_on_after(pause):
+                await self._woken.wait()
+        self._news = False
+
+    async def purge(self) -> int:
+        purged = 0
+        while some := await self._database.write(self._ledger.purge):
+            purged += some
+        return purged
+
+    async def __aenter__(self) -> Self:
+        await self._database.open()
+        try:
+            await self._database.write(
+                lambda connection: self._ledger.open(connection, exclusive=self._exclusive)
+            )
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._database.close()
+            raise
+        self._notice()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):  # bounded by the transactions that run
+            await self._changes.drain()
+            await self._database.close()
+
+    async def _change(self, kind: str, key: object, given: object) -> Any:
+        return await self._changes.submit(Change(kind, key, given))
+
+    async def _select(self, sql: str, values: Mapping[str, object]) -> list[Entry]:
+        def work(connection: Connection) -> list[Entry]:
+            return [read_entry(row) for row in connection.execute(text(sql), values)]
+
+        return await self._database.read(work)
+
+    def _notice(self) -> None:
+        """After each commit, while the writer rests: take over its counts, wake who waits if that is worth it."""
+        self._counts |= self._ledger.counts
+        due_at = self._ledger.next_due_at
+        sooner = due_at is not None and (self._next_due_at is None or due_at < self._next_due_at)
+        self._next_due_at = due_at
+        if self._ledger.stirred:
+            self._news = True
+        if self._ledger.stirred or sooner:
+            self._woken.set()
+            self._woken = anyio.Event()

@@ -1,0 +1,324 @@
+"""Works the queue off: leases what may run now, has it judged, stores the outcome, publishes it, then marks it.
+
+One loop per lane leases for that lane; one closer leases what needs no judge any more. The breaker and the rate are
+asked before leasing, so that waiting costs neither a try nor a lease.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+import anyio
+from anyio.abc import TaskStatus
+
+from app.bus.protocol import Bus
+from app.contracts import LLMOrchestratorResponse, Outcome
+from app.errors import BusClosed, BusUnavailable, LeaseLost, StoreUnavailable
+from app.provider import outcomes
+from app.provider.background import Background, Work
+from app.provider.judges.protocol import Judges
+from app.provider.judging import DEFAULT_RETRY, Again, Judging, RetryPolicy
+from app.provider.lane import Clock, Lane, Lanes, Slot
+from app.provider.queue.protocol import Lease, Reply, RequestQueue, StoredOutcome
+
+LOOK_AROUND = 5.0
+"""Seconds after which every loop looks at the queue even when nothing called it: for rows of other processes."""
+
+BATCH = 64
+BUS_PAUSE_CAP = 10.0
+LAST_WORDS = 2.0
+"""Seconds for giving rows back when this process is told to stop."""
+
+
+class Bell:
+    """Wakes one waiter; rings are not counted, one wait takes all of them."""
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def ring(self) -> None:
+        """Wake the waiter, now or at its next wait."""
+        self._event.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Return at the next ring, at the latest after `seconds`."""
+        with anyio.move_on_after(seconds):
+            await self._event.wait()
+        self._event = anyio.Event()
+
+
+@dataclass(slots=True)
+class Worker:
+    """The loop of one lane. `eager`: there may be rows to lease; without it a freed slot wakes nobody."""
+
+    lane: Lane
+    bell: Bell = field(default_factory=Bell)
+    eager: bool = True
+
+    def freed(self) -> None:
+        """A slot of the lane has ended."""
+        if self.eager:
+            self.bell.ring()
+
+
+@dataclass(slots=True)
+class Counts:
+    """What this processor did since it started; `lost` counts leases that another worker took over."""
+
+    judged: int = 0
+    retried: int = 0
+    stored: int = 0
+    published: int = 0
+    unpublished: int = 0
+    lost: int = 0
+    store_away: int = 0
+
+
+class QueueProcessor:
+    """Runs beside the routes, in the same process or another. Enter it to start, leave it to drain.
+
+    `lease` is how long a crashed worker blocks its rows, `drain` how long leaving waits for calls that run,
+    `publishers` how many publishes overlap; durations in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: RequestQueue,
+        judges: Judges,
+        lanes: Lanes,
+        bus: Bus,
+        lease: float = 60.0,
+        drain: float = 10.0,
+        publishers: int = 256,
+        retry: RetryPolicy = DEFAULT_RETRY,
+        bus_pause: float = 1.0,
+        clock: Clock = time.time,
+        monotonic: Clock = time.monotonic,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._queue = queue
+        self._lanes = lanes
+        self._bus = bus
+        self._lease = lease
+        self._drain = drain
+        self._publishers = publishers
+        self._bus_pause = bus_pause
+        self._clock = clock
+        self._monotonic = monotonic
+        self._draw = draw
+        self._judging = Judging(
+            queue=queue, judges=judges, lease=lease, retry=retry, clock=clock, monotonic=monotonic, draw=draw
+        )
+        self.counts = Counts()
+        self._workers: dict[str, Worker] = {}
+        self._closer = Bell()
+        self._publishing = 0
+        self._bus_failures = 0
+        self._bus_down_until = float("-inf")
+        self._more_to_close = False
+        self._stopping = False
+        self._background = Background()
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Work until cancelled."""
+        async with self:
+            task_status.started()
+            await anyio.sleep_forever()
+
+    async def __aenter__(self) -> Self:
+        await self._background.enter()
+        self._background.help(self._judging.keep_leases)
+        self._background.help(self._listen)
+        self._start(self._close_rows)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop leasing, let running calls finish within `drain`, give back the rest."""
+        self._stopping = True
+        self._wake_everybody()
+        await self._background.leave(kind, error, trace, drain=self._drain)
+
+    # -- what to do next
+
+    async def _listen(self) -> None:
+        """The one that waits on the queue: it wakes the loops, and finds lanes that other processes made."""
+        looked = float("-inf")
+        while True:
+            try:
+                if self._monotonic() - looked >= LOOK_AROUND:
+                    for name in await self._queue.stats():
+                        self._lanes[name]
+                    looked = self._monotonic()
+                self._wake_everybody()
+                await self._queue.wait(LOOK_AROUND)
+            except StoreUnavailable:
+                await self._store_is_away()
+
+    def _wake_everybody(self) -> None:
+        for lane in self._lanes:
+            if lane.name not in self._workers and lane.limits.concurrency > 0 and not self._stopping:
+                self._workers[lane.name] = worker = Worker(lane)
+                lane.freed = worker.freed
+                self._start(partial(self._work, worker))
+        for worker in self._workers.values():
+            worker.eager = True
+            worker.bell.ring()
+        self._closer.ring()
+
+    async def _work(self, worker: Worker) -> None:
+        """Lease for one lane, as many rows as may be judged now."""
+        lane = worker.lane
+        while not self._stopping:
+            slots = lane.take(BATCH) if worker.eager else []
+            if not slots:
+                wait = lane.seconds_until_room() if worker.eager else LOOK_AROUND
+                await worker.bell.wait(min(wait, LOOK_AROUND) or LOOK_AROUND)
+                continue
+            worker.eager = False
+            leases: Sequence[Lease] = ()
+            try:
+                leases = await self._queue.lease(lane.name, limit=len(slots), seconds=self._lease)
+            except StoreUnavailable:
+                await self._store_is_away()
+            worker.eager = worker.eager or len(leases) == len(slots)
+            for lease, slot in zip(leases, slots, strict=False):
+                self._start(partial(self._process_request, lease, slot), lease)
+            for slot in slots[len(leases) :]:
+                slot.give_back()
+
+    async def _close_rows(self) -> None:
+        """Lease what needs no judge: outcomes to publish, and rows that expired, were cancelled or are exhausted."""
+        while not self._stopping:
+            room = self._room_to_publish()
+            leases: Sequence[Lease] = ()
+            if room:
+                try:
+                    leases = await self._queue.lease_closing(limit=room, seconds=self._lease)
+                except StoreUnavailable:
+                    await self._store_is_away()
+            for lease in leases:
+                self._start(partial(self._close, lease), lease)
+            self._more_to_close = len(leases) == room
+            if not self._more_to_close or not self._room_to_publish():
+                await self._closer.wait(
+                    max(0.01, self._bus_down_for()) if self._bus_failures else LOOK_AROUND
+                )
+
+    # -- one row
+
+    async def _process_request(self, lease: Lease, slot: Slot) -> None:
+        """Have one row judged; it is answered, or goes back into the line."""
+        self._judging.keep(lease)
+        try:
+            if self._stopping:
+                await self._queue.release(lease)
+                return
+            result = await self._judging.call(lease, slot)
+            if isinstance(result, Again):
+                self.counts.retried += 1
+                await self._queue.release(lease, after=result.after)
+            elif result.status is Outcome.SUCCEEDED:
+                await self._handle_request_success(lease, result)
+            else:
+                await self._conclude(lease, result)
+        finally:
+            slot.give_back()
+            self._judging.drop(lease)
+
+    async def _handle_request_success(self, lease: Lease, response: LLMOrchestratorResponse) -> None:
+        """A verdict: store it, then publish the stored bytes to the callback topic."""
+        self.counts.judged += 1
+        await self._conclude(lease, response)
+
+    async def _close(self, lease: Lease) -> None:
+        """Answer a row without a judge, or publish the answer it already has."""
+        if lease.stored is not None:
+            await self._deliver(lease, lease.stored)
+        elif lease.ending is not None:
+            await self._conclude(lease, outcomes.ended(lease, lease.ending, now=self._clock()))
+        else:
+            await self._queue.release(lease)
+
+    async def _conclude(self, lease: Lease, response: LLMOrchestratorResponse) -> None:
+        concluded = await self._judging.store(lease, response)
+        self.counts.stored += 1
+        if concluded.reply is Reply.CALLBACK:
+            await self._deliver(lease, concluded.stored)
+
+    async def _deliver(self, lease: Lease, stored: StoredOutcome) -> None:
+        """Publish, then mark. Without the bus the row keeps its outcome and is tried later: no try, no judge."""
+        if lease.request.callback_topic is None:
+            await self._queue.mark_published(lease)
+            return
+        if not self._room_to_publish():
+            self.counts.unpublished += 1
+            await self._queue.release(lease, after=self._bus_down_for())
+            return
+        self._publishing += 1
+        try:
+            await self._publish(lease, stored)
+        except (BusUnavailable, BusClosed):
+            self.counts.unpublished += 1
+            self._bus_failures += 1
+            pause = min(BUS_PAUSE_CAP, self._bus_pause * 2.0 ** min(self._bus_failures - 1, 10))
+            self._bus_down_until = self._monotonic() + pause * (0.5 + self._draw() / 2)
+            await self._queue.release(lease, after=self._bus_down_for())
+        else:
+            self._bus_failures = 0
+            await self._queue.mark_published(lease)
+            self.counts.published += 1
+        finally:
+            self._publishing -= 1
+            if self._more_to_close:
+                self._closer.ring()
+
+    async def _publish(self, lease: Lease, stored: StoredOutcome) -> None:
+        await self._bus.publish(outcomes.to_record(lease.request, stored))
+
+    def _room_to_publish(self) -> int:
+        """How many publishes may begin; after a failure a single one tests the bus."""
+        if self._bus_failures:
+            return 1 if self._publishing == 0 and self._bus_down_for() == 0 else 0
+        return self._publishers - self._publishing
+
+    def _bus_down_for(self) -> float:
+        return max(0.0, self._bus_down_until - self._monotonic())
+
+    # -- life of the tasks
+
+    def _start(self, work: Work, lease: Lease | None = None) -> None:
+        self._background.start(partial(self._guard, work, lease))
+
+    async def _guard(self, work: Work, lease: Lease | None) -> None:
+        """A lost lease or an absent database ends one piece of work, never the processor."""
+        try:
+            await work()
+        except LeaseLost:
+            self.counts.lost += 1
+        except StoreUnavailable:
+            self.counts.store_away += 1
+        except anyio.get_cancelled_exc_class():
+            if lease is not None:
+                await self._give_back(lease)
+            raise
+
+    async def _give_back(self, lease: Lease) -> None:
+        with anyio.move_on_after(LAST_WORDS, shield=True):
+            try:
+                await self._queue.release(lease)
+            except (LeaseLost, StoreUnavailable):
+                return  # the lease runs out by itself
+
+    async def _store_is_away(self) -> None:
+        self.counts.store_away += 1
+        await anyio.sleep(0.5 + self._draw())
+        self._wake_everybody()

@@ -1,0 +1,115 @@
+"""At most so many starts and tokens in any sliding minute. Pure: time comes in as `now`, monotonic seconds.
+
+A log of starts, not a token bucket: a bucket lets a burst and then the rate through (measured: 59 starts where 30
+were allowed). A reservation counts from the moment it is made and is stamped when the call really starts, so that a
+slow database between the two cannot squeeze starts together.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Start:
+    """One call in the log; `tokens` is an estimate until `settle`."""
+
+    at: float
+    tokens: int
+    counted: bool = True
+
+
+class RateLimiter:
+    """A moving window over the starts of one judge.
+
+    `recent` holds the starts of a former life of the process, so that the promise also holds over a restart.
+    """
+
+    def __init__(
+        self,
+        *,
+        requests: int | None = None,
+        tokens: int | None = None,
+        period: float = 60.0,
+        recent: Iterable[float] = (),
+    ) -> None:
+        self._requests = requests
+        self._tokens = tokens
+        self._period = period
+        self._log = deque(Start(at, 0) for at in sorted(recent))
+        self._used = 0
+        self._reserved = 0
+        self._reserved_tokens = 0
+        self._paused_until = float("-inf")
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is any limit to keep."""
+        return self._requests is not None or self._tokens is not None
+
+    def wait(self, now: float, *, tokens: int = 0) -> float:
+        """Seconds until a call may start; 0 when it may now."""
+        pause = max(0.0, self._paused_until - now)
+        if not self.bounded:
+            return pause
+        while self._log and now - self._log[0].at >= self._period:
+            gone = self._log.popleft()
+            gone.counted = False
+            self._used -= gone.tokens
+        return max(pause, self._wait_requests(now), self._wait_tokens(now, tokens))
+
+    def reserve(self, now: float, *, tokens: int = 0) -> float:
+        """Take one start of about `tokens`: 0 when it is ours, else the seconds to wait before asking again."""
+        wait = self.wait(now, tokens=tokens)
+        if not wait:
+            self._reserved += 1
+            self._reserved_tokens += tokens
+        return wait
+
+    def start(self, now: float, *, tokens: int = 0) -> Start:
+        """The reserved call starts now."""
+        self.give_back(tokens=tokens)
+        start = Start(now, tokens)
+        if self.bounded:
+            self._log.append(start)
+            self._used += tokens
+        return start
+
+    def give_back(self, *, tokens: int = 0) -> None:
+        """The reserved call does not start after all."""
+        self._reserved -= 1
+        self._reserved_tokens -= tokens
+
+    def settle(self, start: Start, *, tokens: int) -> None:
+        """Put the tokens really used in place of the estimate."""
+        if start.counted and self.bounded:
+            self._used += tokens - start.tokens
+            start.tokens = tokens
+
+    def pause_until(self, moment: float) -> None:
+        """Start nothing before `moment` (Retry-After is a floor); an earlier, longer pause stays."""
+        self._paused_until = max(self._paused_until, moment)
+
+    def _wait_requests(self, now: float) -> float:
+        if self._requests is None:
+            return 0.0
+        too_many = len(self._log) + self._reserved + 1 - self._requests
+        if too_many <= 0:
+            return 0.0
+        if too_many > len(self._log):
+            return self._period
+        return self._log[too_many - 1].at + self._period - now
+
+    def _wait_tokens(self, now: float, tokens: int) -> float:
+        if self._tokens is None:
+            return 0.0
+        over = self._used + self._reserved_tokens + tokens - self._tokens
+        if over <= 0 or not (self._log or self._reserved):  # one call above the limit runs alone, not never
+            return 0.0
+        for start in self._log:
+            over -= start.tokens
+            if over <= 0:
+                return start.at + self._period - now
+        return self._log[-1].at + self._period - now if self._log and not self._reserved else self._period

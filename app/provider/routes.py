@@ -1,0 +1,156 @@
+"""The provider over HTTP. Only POST /api/v1/comparison is for askers; the rest is for the people who run it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from app.contracts import LLMComparisonRequest, LLMComparisonResponse
+from app.edge import parse, problem_response, read_body
+from app.errors import InvalidRequest, JuxtaError
+from app.provider.lane import Lanes
+from app.provider.orchestrator import LLMOrchestrator
+from app.provider.queue.protocol import Entry, RequestQueue, State
+
+PAGE_LIMIT = 500
+_DIGITS = re.compile(r"[0-9]{1,18}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+Principal = Callable[[Request], str]
+
+
+def local(_request: Request) -> str:
+    """The one principal of an installation without accounts."""
+    return "local"
+
+
+def routes(
+    orchestrator: LLMOrchestrator,
+    queue: RequestQueue,
+    lanes: Lanes,
+    *,
+    body_limit: int = 1_000_000,
+    body_deadline: float = 10.0,
+    principal: Principal = local,
+) -> list[Route]:
+    """Every route of the provider; `body_limit` in bytes, `body_deadline` in seconds."""
+
+    async def generate_comparison(request: Request) -> Response:
+        correlation_id: UUID | None = None
+        try:
+            body = await read_body(request, limit=body_limit, deadline=body_deadline)
+            comparison = parse(LLMComparisonRequest, body)
+            correlation_id = comparison.correlation_id
+            _agree(request.headers.get("idempotency-key"), correlation_id)
+            answer = await orchestrator.compare(
+                comparison,
+                principal=principal(request),
+                traceparent=_traceparent(request.headers.get("traceparent")),
+                gone=partial(_gone, request),
+            )
+        except JuxtaError as error:
+            return problem_response(error, correlation_id)
+        status = 200 if isinstance(answer, LLMComparisonResponse) else 202
+        return _json(answer.model_dump_json().encode(), status)
+
+    async def cancel(request: Request) -> Response:
+        correlation_id = _uuid(request.path_params["correlation_id"])
+        entry = await orchestrator.cancel(correlation_id, principal=principal(request))
+        return _json(_entry(entry))
+
+    async def browse(request: Request) -> Response:
+        """A page of rows; `next` is the cursor of the page behind it, null on the last one."""
+        query = request.query_params
+        limit = _number(query.get("limit"), "limit", 50, least=1, most=PAGE_LIMIT)
+        entries = await queue.browse(
+            lane=query.get("lane"),
+            state=_state(query.get("state")),
+            after=_number(query.get("after"), "after", 0, least=0),
+            limit=limit,
+        )
+        following = entries[-1].place if len(entries) == limit else None
+        return _json({"entries": [_entry(entry) for entry in entries], "next": following})
+
+    async def stats(_request: Request) -> Response:
+        return _json({"lanes": {name: asdict(counts) for name, counts in (await queue.stats()).items()}})
+
+    async def entry(request: Request) -> Response:
+        """One row for operators. This is no result API: the answer comes by 200 or callback, never from here."""
+        return _json(_entry(await orchestrator.entry(_uuid(request.path_params["queue_id"]))))
+
+    async def providers(_request: Request) -> Response:
+        waiting = {name: counts.waiting for name, counts in (await queue.stats()).items()}
+        for name in waiting:
+            lanes[name]
+        found = [lane.statistics(waiting.get(lane.name, 0))._asdict() for lane in lanes]
+        return _json({"lanes": found})
+
+    return [
+        Route("/api/v1/comparison", generate_comparison, methods=["POST"]),
+        Route("/api/v1/comparison/{correlation_id}/cancel", cancel, methods=["POST"]),
+        Route("/api/v1/queue", browse, methods=["GET"]),
+        Route("/api/v1/queue/stats", stats, methods=["GET"]),
+        Route("/api/v1/queue/{queue_id}", entry, methods=["GET"]),
+        Route("/api/v1/providers", providers, methods=["GET"]),
+    ]
+
+
+async def _gone(request: Request) -> None:
+    """Return when the client has left; the body was read before, so that nothing else can arrive."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _agree(key: str | None, correlation_id: UUID) -> None:
+    if key is not None and key.strip().strip('"').lower() != str(correlation_id):
+        raise InvalidRequest(
+            "The Idempotency-Key header and correlation_id differ.",
+            errors=(("Idempotency-Key", "must be the correlation_id"),),
+        )
+
+
+def _traceparent(header: str | None) -> str | None:
+    return header if header is not None and _TRACEPARENT.fullmatch(header) else None
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise InvalidRequest("The id in the path is not a UUID.", errors=(("id", "not a UUID"),)) from None
+
+
+def _state(text: str | None) -> State | None:
+    if text is None:
+        return None
+    try:
+        return State(text)
+    except ValueError:
+        allowed = ", ".join(State)
+        raise InvalidRequest("No such state.", errors=(("state", f"allowed: {allowed}"),)) from None
+
+
+def _number(text: str | None, name: str, default: int, *, least: int, most: int = 2**62) -> int:
+    if text is None:
+        return default
+    if not (_DIGITS.fullmatch(text) and least <= int(text) <= most):
+        raise InvalidRequest(f"{name} is out of range.", errors=((name, f"a number from {least} to {most}"),))
+    return int(text)
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    return {field.name: getattr(entry, field.name) for field in fields(entry)}
+
+
+def _json(content: bytes | dict[str, Any], status: int = 200) -> Response:
+    body = content if isinstance(content, bytes) else json.dumps(content, default=str).encode()
+    return Response(body, status_code=status, media_type="application/json")

@@ -1,0 +1,253 @@
+"""HTTP for a role: the Starlette application, its health, and uvicorn around it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import anyio
+import punq
+import structlog
+import uvicorn
+from sqlalchemy import text
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from app.bus.protocol import Bus
+from app.cj.batch import BatchSettings, NewBatch
+from app.cj.changes import Changes
+from app.cj.folder import read_folder
+from app.cj.routes import BatchApi
+from app.cj.views import Views
+from app.cj.workflow import Workflow
+from app.container import Databases, batch_settings, running
+from app.contracts import JudgeKind
+from app.edge import EXCEPTION_HANDLERS, DeadlineProtocol
+from app.errors import ConfigurationError, StoreUnavailable
+from app.lock import announce
+from app.provider import routes as provider_routes
+from app.provider.lane import Lanes
+from app.provider.orchestrator import LLMOrchestrator
+from app.provider.queue.protocol import RequestQueue
+from app.settings import ROOT, Settings
+from app.web import live, pages
+from app.web.defaults import BatchDefaults, JudgeChoice
+
+NEXT_PORTS = 50
+log = structlog.get_logger()
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with a word when it is ready and the error that ended the house, if one did."""
+
+    def __init__(self, config: uvicorn.Config, *, ready: Callable[[], None], closing: anyio.Event) -> None:
+        super().__init__(config)
+        self.failure: BaseException | None = None
+        self._ready = ready
+        self._closing = closing
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, then say so."""
+        await super().startup(sockets=sockets)
+        if self.started and not self.should_exit:
+            self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the live streams first: uvicorn waits for every answer that is under way."""
+        self._closing.set()
+        await super().shutdown(sockets=sockets)
+
+
+def application(container: punq.Container, routes: list[BaseRoute], *, demo: bool = False) -> Starlette:
+    """The ASGI application; its lifespan is the life of the house."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        try:
+            async with running(container) as lock:
+                app.state.lock = lock
+                if demo:
+                    await _load_examples(container)
+                yield
+        except BaseException as error:
+            server: Server | None = getattr(app.state, "server", None)
+            if server is not None:
+                server.failure = error
+                server.should_exit = True
+            raise
+
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=dict(EXCEPTION_HANDLERS))
+
+
+async def _load_examples(container: punq.Container) -> None:
+    """Give an empty installation something to look at."""
+    if await container.resolve(Views).batches(limit=1):
+        return
+    folder = read_folder([ROOT / "examples" / "essays"])
+    new = NewBatch(
+        title="Example: an hour later?",
+        question=folder.question,
+        essays=folder.essays,
+        settings=batch_settings(container.resolve(Settings), seed=1),
+    )
+    await container.resolve(Workflow).create(new, start=True)
+
+
+def house_routes(container: punq.Container, closing: anyio.Event) -> list[BaseRoute]:
+    """Every route of the role `all`; `closing` ends the live streams."""
+    settings: Settings = container.resolve(Settings)
+    queue: RequestQueue = container.resolve(RequestQueue)
+    defaults = batch_settings(settings)
+    views, changes = container.resolve(Views), container.resolve(Changes)
+    api = BatchApi(
+        container.resolve(Workflow),
+        views,
+        defaults=defaults,
+        body_limit=settings.http.upload_limit,
+        body_timeout=settings.http.body_timeout,
+    )
+    provider_words = partial(_provider_words, container.resolve(Lanes), queue)
+    return [
+        Route("/healthz", _healthy),
+        Route("/readyz", _readiness(container)),
+        *provider_routes.routes(
+            container.resolve(LLMOrchestrator),
+            queue,
+            container.resolve(Lanes),
+            body_limit=settings.http.body_limit,
+            body_deadline=settings.http.body_timeout,
+        ),
+        *api.routes(),
+        *live.routes(views=views, changes=changes, provider_words=provider_words, closing=closing),
+        *pages.routes(
+            workflow=container.resolve(Workflow),
+            views=views,
+            changes=changes,
+            defaults=_batch_defaults(settings, defaults),
+            provider_words=provider_words,
+            upload_limit=settings.http.upload_limit,
+            upload_timeout=settings.http.body_timeout,
+        ),
+    ]
+
+
+def _batch_defaults(settings: Settings, chosen: BatchSettings) -> BatchDefaults:
+    """What the form for a new batch offers."""
+    rules = settings.judges.rules
+    return BatchDefaults(
+        judges=(
+            JudgeChoice(
+                name="rules",
+                label="Rules, offline",
+                description=(
+                    "Five sets of transparent rules weigh features of the text such as length, variety of words and "
+                    "slips. They read no meaning. To learn the tool, not to grade pupils."
+                ),
+                kind=JudgeKind.RULES,
+                settings=batch_settings(settings, provider="rules").judges,
+                pace=f"{rules.pace:g} s a comparison, so that you can watch" if rules.pace else "at once",
+                seconds_each=rules.pace / rules.concurrency,
+            ),
+        ),
+        comparisons_per_essay=chosen.comparisons_per_essay,
+        target_reliability=chosen.target_reliability,
+        random_rounds=chosen.random_rounds,
+        seed=chosen.seed,
+        expires_in=chosen.expires_in,
+    )
+
+
+async def _provider_words(lanes: Lanes, queue: RequestQueue) -> str:
+    """How the provider is, in words for a page; nothing while nobody has asked it."""
+    return "; ".join(lane.statistics(queue.waiting(lane.name)).words for lane in lanes)
+
+
+async def _healthy(_request: Request) -> Response:
+    return Response(b'{"status":"alive"}', media_type="application/json")
+
+
+def _readiness(container: punq.Container) -> Callable[[Request], Awaitable[Response]]:
+    """200 when every part can do its work, else 503; either way each part says how it is."""
+
+    async def endpoint(_request: Request) -> Response:
+        health = container.resolve(Bus).health()
+        parts = {"bus": "ok" if health.healthy else health.reason}
+        databases: Databases = container.resolve(Databases)
+        for name, database in (("provider.db", databases.provider), ("cj.db", databases.cj)):
+            try:
+                await database.read(lambda connection: connection.execute(text("SELECT 1")).scalar())
+                parts[name] = "ok"
+            except StoreUnavailable as error:
+                parts[name] = error.detail
+        ready = all(state == "ok" for state in parts.values())
+        body = json.dumps({"status": "ready" if ready else "not ready", "parts": parts})
+        return Response(body, status_code=200 if ready else 503, media_type="application/json")
+
+    return endpoint
+
+
+def serve(container: punq.Container, *, ready: Callable[[str], None], demo: bool) -> None:
+    """Serve until SIGTERM or Ctrl-C; calls `ready` with the URL once requests are answered.
+
+    :raises ConfigurationError: the data folder or the port cannot be used.
+    """
+    settings: Settings = container.resolve(Settings)
+    bound = _bind(settings.http.host, settings.http.port)
+    host, port = bound.getsockname()[:2]
+    url = f"http://{host}:{port}"
+    closing = anyio.Event()
+    app = application(container, house_routes(container, closing), demo=demo)
+    DeadlineProtocol.header_deadline = settings.http.header_timeout
+    config = uvicorn.Config(
+        app,
+        http=DeadlineProtocol,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.http.grace),
+    )
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+
+    def tell() -> None:
+        announce(Path(app.state.lock), url=url)
+        ready(url)
+
+    server = app.state.server = Server(config, ready=tell, closing=closing)
+    with (
+        bound,
+        suppress(KeyboardInterrupt, SystemExit),
+    ):  # uvicorn's ways to say that it was told to stop, or failed
+        server.run(sockets=[bound])
+    if server.failure is not None:
+        raise _expected(server.failure)
+
+
+def _expected(failure: BaseException) -> BaseException:
+    """What ended the house, out of the groups that task groups wrap around it."""
+    while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
+        failure = failure.exceptions[0]
+    return failure
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Take the port, or the next free one."""
+    last: OSError | None = None
+    for candidate in range(port, min(port + NEXT_PORTS, 65_536)) if port else (0,):
+        bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((host, candidate))
+        except OSError as error:
+            bound.close()
+            last = error
+        else:
+            return bound
+    raise ConfigurationError(f"http.port: no free port from {port} on {host} ({last}).")

@@ -1,0 +1,64 @@
+"""What a new batch gets unless the form says otherwise, and who can judge it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from app.cj.batch import BatchSettings
+from app.contracts import JudgeKind, LLMConfigOverrides
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeChoice:
+    """A judge a teacher can choose. `description` says honestly what it is; `pace` how fast it is, in words.
+
+    `seconds_each` is the mean time per comparison with all that run at once, for the estimate on the button.
+    """
+
+    name: str
+    label: str
+    description: str
+    kind: JudgeKind
+    settings: tuple[LLMConfigOverrides, ...]
+    pace: str
+    seconds_each: float
+    usd_each: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchDefaults:
+    """The form's first values; the first judge is the one chosen."""
+
+    judges: tuple[JudgeChoice, ...]
+    comparisons_per_essay: int
+    target_reliability: float
+    random_rounds: int
+    seed: int
+    expires_in: float = 86_400.0
+
+    def judge(self, name: str) -> JudgeChoice | None:
+        """The choice of that name."""
+        return next((choice for choice in self.judges if choice.name == name), None)
+
+    def choice_of(self, settings: BatchSettings) -> JudgeChoice | None:
+        """The choice these settings came from; None when they came from elsewhere or the choices have changed."""
+        return next((choice for choice in self.judges if choice.settings == settings.judges), None)
+
+    def kinds_of(self, settings: BatchSettings) -> tuple[str, ...]:
+        """Who is asked, before anyone has answered: judge kinds, or the provider's name where the kind is unknown."""
+        if (choice := self.choice_of(settings)) is not None:
+            return (choice.kind.value,)
+        known = {kind.value for kind in JudgeKind}
+        names = (
+            overrides.provider or (self.judges[0].kind.value if self.judges else "")
+            for overrides in settings.judges
+        )
+        return tuple(dict.fromkeys(name if name in known else JudgeKind.LLM.value for name in names))
+
+
+def most_comparisons(essays: int, per_essay: int) -> int:
+    """The most a batch asks for: whole rounds of n/2 pairs, never a pair twice."""
+    in_a_round = essays // 2
+    rounds = math.ceil(per_essay * essays / 2 / in_a_round)
+    return min(rounds * in_a_round, essays * (essays - 1) // 2)

@@ -1,0 +1,224 @@
+"""From dropped files to a batch: the form, what is wrong with it, and the look before anything is spent.
+
+A batch is stored before it is started, so that the look is a page of its own: safe to reload, to share, to come back to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import Message
+
+from app.cj.batch import Batch, BatchSettings, NewBatch, NewEssay
+from app.cj.essays import FEW_WORDS, MOST_FILES, HandedIn, Remark, read_files
+from app.cj.workflow import Workflow
+from app.edge import read_body
+from app.web import words
+from app.web.defaults import BatchDefaults, most_comparisons
+from app.web.rendering import render
+
+_ASKED = {
+    "title": "Give the batch a title of at most 200 characters.",
+    "question": "Write the question: it is all that judges read before the two essays (at most 20,000 characters).",
+    "comparisons_per_essay": "Give a whole number from 1 to 1000.",
+    "target_reliability": "Give a number between 0 and 1, such as 0.80.",
+    "judge": "Choose who judges.",
+    "essays": "Hand in at least two essays.",
+}
+_SEPARATOR = "---"
+
+
+@dataclass(slots=True, kw_only=True)
+class Typed:
+    """What was typed, kept as typed, with what is wrong by field and by file."""
+
+    title: str = ""
+    question: str = ""
+    pasted: str = ""
+    judge: str = ""
+    comparisons_per_essay: str = ""
+    target_reliability: str = ""
+    faults: dict[str, str] = field(default_factory=dict)
+    remarks: Sequence[Remark] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """An essay on the page before the start; `few` says that it has fewer words than the rules judge reads."""
+
+    name: str
+    level: str | None
+    words: int
+    few: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a start comes to at most."""
+
+    comparisons: int
+    time: str
+    cost: str
+
+
+class NewBatches:
+    """The pages before a batch runs."""
+
+    def __init__(
+        self, workflow: Workflow, defaults: BatchDefaults, *, upload_limit: int, upload_timeout: float
+    ) -> None:
+        self._workflow = workflow
+        self._defaults = defaults
+        self._limit = upload_limit
+        self._timeout = upload_timeout
+
+    async def form(self, request: Request) -> Response:
+        """GET /batches/new: the empty form."""
+        return render(request, "new.html", **self.blank())
+
+    def blank(self) -> dict[str, Any]:
+        """What the templates need for an empty form."""
+        defaults = self._defaults
+        typed = Typed(
+            judge=defaults.judges[0].name if defaults.judges else "",
+            comparisons_per_essay=str(defaults.comparisons_per_essay),
+            target_reliability=f"{defaults.target_reliability:.2f}",
+        )
+        return self._context(typed)
+
+    def _context(self, typed: Typed) -> dict[str, Any]:
+        return {"typed": typed, "defaults": self._defaults, "limit_mb": self._limit // 10**6}
+
+    async def submit(self, request: Request) -> Response:
+        """POST /batches: read what was handed in; store it and go to the look, or show the form with every fault named."""
+        async with (await self._buffered(request)).form(
+            max_files=MOST_FILES, max_part_size=self._limit
+        ) as form:
+            typed = _typed(form)
+            handed_in = read_files([*await _files(form), *pasted_files(typed.pasted)])
+        typed.remarks = handed_in.remarks
+        new = self._new(typed, handed_in)
+        if new is None:
+            return render(request, "new.html", status=422, **self._context(typed))
+        batch_id = await self._workflow.create(new, start=False)
+        return RedirectResponse(f"/batches/{batch_id}/check", status_code=303)
+
+    async def _buffered(self, request: Request) -> Request:
+        """The request with its body read within bounds on size and time."""
+        body = await read_body(request, limit=self._limit, deadline=self._timeout)
+
+        async def replay() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        return Request(request.scope, replay)
+
+    def _new(self, typed: Typed, handed_in: HandedIn) -> NewBatch | None:
+        """The batch, or None after writing down every fault."""
+        choice = self._defaults.judge(typed.judge)
+        if choice is None:
+            typed.faults["judge"] = _ASKED["judge"]
+        settings = _settings(typed, self._defaults)
+        try:
+            new = NewBatch(
+                title=typed.title.strip(),
+                question=typed.question.strip(),
+                essays=handed_in.essays,
+                settings=settings,
+            )
+        except ValidationError as error:
+            _note(typed, error)
+            return None
+        return None if typed.faults or handed_in.faults else new
+
+
+def looks(essays: Sequence[NewEssay]) -> list[Look]:
+    """What to show of the essays before the start."""
+    counted = [(essay, len(essay.text.split())) for essay in essays]
+    return [Look(name=e.name, level=e.level, words=n, few=n < FEW_WORDS) for e, n in counted]
+
+
+def estimate(batch: Batch, defaults: BatchDefaults) -> Estimate:
+    """What starting the batch comes to at most."""
+    comparisons = most_comparisons(batch.essays, batch.settings.comparisons_per_essay)
+    choice = defaults.choice_of(batch.settings)
+    each, price = (choice.seconds_each, choice.usd_each) if choice else (None, 0.0)
+    return Estimate(
+        comparisons=comparisons,
+        time="" if each is None else words.duration(comparisons * each),
+        cost=f"about {words.usd(comparisons * price)}" if price else "",
+    )
+
+
+def pasted_files(text: str) -> list[tuple[str, bytes]]:
+    """Essays pasted into one field, parted by lines of `---`; a first line `# Name` names one."""
+    parts: list[list[str]] = [[]]
+    for line in text.replace("\r\n", "\n").split("\n"):
+        if line.strip() == _SEPARATOR:
+            parts.append([])
+        else:
+            parts[-1].append(line)
+    found = ["\n".join(part).strip() for part in parts]
+    return [_named(n, part) for n, part in enumerate(filter(None, found), start=1)]
+
+
+def _named(number: int, part: str) -> tuple[str, bytes]:
+    name, body = f"pasted-{number:02}", part
+    if part.startswith("# "):
+        heading, _, body = part.partition("\n")
+        name = heading[2:].strip().replace("/", "-") or name
+    return f"{name}.txt", body.encode(errors="replace")
+
+
+def _typed(form: FormData) -> Typed:
+    def text(name: str) -> str:
+        value = form.get(name, "")
+        return value if isinstance(value, str) else ""
+
+    return Typed(
+        title=text("title"),
+        question=text("question").replace("\r\n", "\n"),
+        pasted=text("pasted"),
+        judge=text("judge"),
+        comparisons_per_essay=text("comparisons_per_essay"),
+        target_reliability=text("target_reliability"),
+    )
+
+
+async def _files(form: FormData) -> list[tuple[str, bytes]]:
+    """The files; a browser sends one without a name when none was chosen."""
+    return [
+        (item.filename, await item.read())
+        for item in form.getlist("files")
+        if isinstance(item, UploadFile) and item.filename
+    ]
+
+
+def _settings(typed: Typed, defaults: BatchDefaults) -> BatchSettings | None:
+    choice = defaults.judge(typed.judge) or (defaults.judges[0] if defaults.judges else None)
+    try:
+        return BatchSettings.model_validate(
+            {
+                "judges": choice.settings if choice else (),
+                "comparisons_per_essay": typed.comparisons_per_essay.strip(),
+                "target_reliability": typed.target_reliability.strip().replace(",", "."),
+                "random_rounds": defaults.random_rounds,
+                "seed": defaults.seed,
+                "expires_in": defaults.expires_in,
+            }
+        )
+    except ValidationError as error:
+        _note(typed, error)
+        return None
+
+
+def _note(typed: Typed, error: ValidationError) -> None:
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        name = str(fault["loc"][0])
+        if name in _ASKED:
+            typed.faults[name] = _ASKED[name]

@@ -1,0 +1,230 @@
+"""The pages of batches: the list, the new one, the live one, the ranking, and what may be done with each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from app.cj.batch import BatchState
+from app.cj.changes import Changes
+from app.cj.scoring_ranking import RankedEssay
+from app.cj.views import Views
+from app.cj.workflow import Workflow
+from app.errors import NotFound
+from app.web.defaults import BatchDefaults
+from app.web.downloads import FILES, Downloads
+from app.web.new_batch import NewBatches, estimate, looks
+from app.web.plots import caterpillar
+from app.web.rendering import STATIC, page, render
+from app.web.snapshot import LATEST, Clock, ProviderWords, latest_verdicts, take, total
+
+_PAGES = {
+    BatchState.READY: "check",
+    BatchState.RUNNING: "live",
+    BatchState.PAUSED: "live",
+    BatchState.FINISHED: "ranking",
+    BatchState.CANCELLED: "ranking",
+}
+_SORTS: dict[str, Callable[[RankedEssay], Any]] = {
+    "rank": lambda row: row.rank,
+    "essay": lambda row: row.essay.casefold(),
+    "level": lambda row: row.level or "",
+    "score": lambda row: -float("inf") if row.score is None else row.score,
+    "se": lambda row: float("inf") if row.se is None else row.se,
+    "comparisons": lambda row: row.comparisons,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked before something that cannot be undone."""
+
+    verb: str
+    title: str
+    button: str
+
+
+_CANCEL = _Question("cancel", "Cancel this batch?", "Cancel the batch")
+_DELETE = _Question("delete", "Delete this batch?", "Delete the batch")
+
+
+class Pages:
+    """Every page reads the store anew; every action ends in a redirect, so that a reload repeats nothing."""
+
+    def __init__(
+        self,
+        *,
+        workflow: Workflow,
+        views: Views,
+        defaults: BatchDefaults,
+        new: NewBatches,
+        provider_words: ProviderWords,
+        clock: Clock,
+    ) -> None:
+        self._workflow = workflow
+        self._views = views
+        self._defaults = defaults
+        self._new = new
+        self._provider_words = provider_words
+        self._clock = clock
+
+    async def batches(self, request: Request) -> Response:
+        """GET /: every batch, or how to begin."""
+        batches = await self._views.batches()
+        entries = [(batch, self._defaults.kinds_of(batch.settings), total(batch)) for batch in batches]
+        return render(request, "batches.html", entries=entries, **self._new.blank())
+
+    async def batch(self, request: Request) -> Response:
+        """GET /batches/{id}: to the page that fits its state."""
+        batch = await self._views.batch(_id(request))
+        return RedirectResponse(f"/batches/{batch.id}/{_PAGES[batch.state]}", status_code=303)
+
+    async def check(self, request: Request) -> Response:
+        """GET …/check: what was handed in and what a start comes to, before anything is spent."""
+        batch = await self._views.batch(_id(request))
+        if batch.state is not BatchState.READY:
+            return RedirectResponse(f"/batches/{batch.id}", status_code=303)
+        return render(
+            request,
+            "check.html",
+            batch=batch,
+            essays=looks(await self._views.essays(batch.id)),
+            estimate=estimate(batch, self._defaults),
+            choice=self._defaults.choice_of(batch.settings),
+            kinds=self._defaults.kinds_of(batch.settings),
+        )
+
+    async def live(self, request: Request) -> Response:
+        """GET …/live: the batch at work."""
+        batch = await self._views.batch(_id(request))
+        if batch.state is BatchState.READY:
+            return RedirectResponse(f"/batches/{batch.id}/check", status_code=303)
+        verdicts = await latest_verdicts(self._views, batch)
+        return render(
+            request,
+            "live.html",
+            batch=batch,
+            now=await take(self._views, batch.id, self._provider_words, self._clock()),
+            kinds=self._defaults.kinds_of(batch.settings),
+            verdicts=verdicts,
+            after=batch.decided + batch.failed,
+            most=LATEST,
+        )
+
+    async def ranking(self, request: Request) -> Response:
+        """GET …/ranking: the ranked list with its uncertainty, its origin and its table twin."""
+        summary = await self._views.summary(_id(request))
+        rows = await self._views.ranking(summary.batch.id)
+        column = request.query_params.get("sort", "rank")
+        column = column if column in _SORTS else "rank"
+        falling = request.query_params.get("order") == "desc"
+        return render(
+            request,
+            "ranking.html",
+            summary=summary,
+            batch=summary.batch,
+            rows=rows,
+            table=sorted(rows, key=_SORTS[column], reverse=falling),
+            column=column,
+            falling=falling,
+            plot=caterpillar(rows),
+            narrow_plot=caterpillar(rows, width=350, ident="narrow"),
+        )
+
+    async def resume(self, request: Request) -> Response:
+        """POST …/start, …/resume: begin, or go on."""
+        batch = await self._workflow.start(_id(request))
+        return RedirectResponse(f"/batches/{batch.id}/live", status_code=303)
+
+    async def pause(self, request: Request) -> Response:
+        """POST …/pause: send nothing more for now."""
+        batch = await self._workflow.pause(_id(request))
+        return RedirectResponse(f"/batches/{batch.id}/live", status_code=303)
+
+    async def cancel(self, request: Request) -> Response:
+        """GET …/cancel asks, with what it would end; POST with `confirm=yes` does it."""
+        if not await _confirmed(request):
+            return await self._ask(request, _CANCEL)
+        batch = await self._workflow.cancel(_id(request))
+        return RedirectResponse(f"/batches/{batch.id}/ranking", status_code=303)
+
+    async def delete(self, request: Request) -> Response:
+        """GET …/delete asks, with what would be gone; POST with `confirm=yes` does it."""
+        if not await _confirmed(request):
+            return await self._ask(request, _DELETE)
+        await self._workflow.delete(_id(request))
+        return RedirectResponse("/", status_code=303)
+
+    async def _ask(self, request: Request, question: _Question) -> Response:
+        summary = await self._views.summary(_id(request))
+        return render(request, "confirm.html", question=question, batch=summary.batch, summary=summary)
+
+
+def routes(
+    *,
+    workflow: Workflow,
+    views: Views,
+    changes: Changes,  # noqa: ARG001 - a page is read once; only the stream waits for news
+    defaults: BatchDefaults,
+    provider_words: Callable[[], Awaitable[str]],
+    upload_limit: int = 20_000_000,
+    upload_timeout: float = 60.0,
+    clock: Clock = time.time,
+) -> list[BaseRoute]:
+    """The routes of all pages and of the files they load."""
+    new = NewBatches(workflow, defaults, upload_limit=upload_limit, upload_timeout=upload_timeout)
+    pages = Pages(
+        workflow=workflow,
+        views=views,
+        defaults=defaults,
+        new=new,
+        provider_words=provider_words,
+        clock=clock,
+    )
+
+    def get(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+        return Route(path, page(endpoint), methods=["GET"])
+
+    def post(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+        return Route(path, page(endpoint), methods=["POST"])
+
+    downloads = Downloads(views)
+    one = "/batches/{batch_id:uuid}"
+    return [
+        get("/", pages.batches),
+        get("/batches/new", new.form),
+        post("/batches", new.submit),
+        get(one, pages.batch),
+        get(f"{one}/check", pages.check),
+        get(f"{one}/live", pages.live),
+        get(f"{one}/ranking", pages.ranking),
+        *(get(f"{one}/{name}", downloads.file) for name in FILES),
+        post(f"{one}/start", pages.resume),
+        post(f"{one}/resume", pages.resume),
+        post(f"{one}/pause", pages.pause),
+        *(add(f"{one}/cancel", pages.cancel) for add in (get, post)),
+        *(add(f"{one}/delete", pages.delete) for add in (get, post)),
+        Mount("/static", StaticFiles(directory=STATIC), name="static"),
+    ]
+
+
+async def _confirmed(request: Request) -> bool:
+    if request.method != "POST":
+        return False
+    async with request.form(max_files=0, max_fields=10) as form:
+        return form.get("confirm") == "yes"
+
+
+def _id(request: Request) -> UUID:
+    batch_id = request.path_params["batch_id"]
+    if not isinstance(batch_id, UUID):
+        raise NotFound("There is no such batch.")
+    return batch_id

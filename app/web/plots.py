@@ -1,0 +1,125 @@
+"""Plots as SVG, made on the server: readable without JavaScript, by a screen reader, and in a saved report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from xml.sax.saxutils import escape
+
+from markupsafe import Markup
+
+from app.cj.scoring_ranking import RankedEssay
+from app.web.words import figure
+
+_TOP, _BOTTOM, _RIGHT = 8.0, 46.0, 14.0
+_ROOMY, _DENSE, _LABELS_UP_TO = 24.0, 15.0, 200
+_ROOMY_UP_TO = 40
+_LETTER = 7.2
+_STEPS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+
+
+def caterpillar(rows: Sequence[RankedEssay], *, width: int = 1000, ident: str = "caterpillar") -> Markup:
+    """Essays by score, best on top: thick bars hold the score with 68 %, thin bars with 95 %; anchors are squares.
+
+    Essays without a score are left out. `ident` keeps ids apart when a page holds the plot twice.
+    """
+    shown = [row for row in rows if row.score is not None and row.se is not None]
+    if not shown:
+        return Markup("")
+    frame = _Frame(shown, width)
+    body = "".join((*frame.axis(), *(frame.line(n, row) for n, row in enumerate(shown))))
+    return Markup(  # noqa: S704 - every text in it went through `escape`
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" role="img" viewBox="0 0 {width} {frame.height:.0f}" width="{width}" '
+        f'height="{frame.height:.0f}" aria-labelledby="{ident}-title {ident}-desc">'
+        f'<title id="{ident}-title">Scores with their uncertainty</title>'
+        f'<desc id="{ident}-desc">{escape(describe(shown))}</desc>{body}</svg>'
+    )
+
+
+def describe(shown: Sequence[RankedEssay]) -> str:
+    """The plot in words; the table beside it has every figure."""
+    best, last = shown[0], shown[-1]
+    widest = max(shown, key=lambda row: row.se or 0.0)
+    anchors = sum(row.level is not None for row in shown)
+    text = (
+        f"{len(shown)} essays from the best, {best.essay} ({figure(best.score)} logits), to the last, {last.essay} "
+        f"({figure(last.score)}). Bars show where a score lies with 68 and 95 percent probability. "
+        f"The least certain is {widest.essay} (standard error {figure(widest.se)})."
+    )
+    return f"{text} {anchors} anchors are drawn as squares." if anchors else text
+
+
+class _Frame:
+    """Where things stand in one plot."""
+
+    def __init__(self, shown: Sequence[RankedEssay], width: int) -> None:
+        self._labelled = len(shown) <= _LABELS_UP_TO
+        self._step = (
+            _ROOMY
+            if len(shown) <= _ROOMY_UP_TO
+            else _DENSE
+            if self._labelled
+            else max(0.5, 2400 / len(shown))
+        )
+        longest = max(len(_label(row)) for row in shown)
+        self._left = min(0.36 * width, 14 + _LETTER * longest) if self._labelled else 14.0
+        self._letters = round((self._left - 14) / _LETTER)
+        self._low = min(row.low or 0.0 for row in shown)
+        self._high = max(row.high or 0.0 for row in shown)
+        self._width = width
+        self._foot = _TOP + self._step * len(shown)
+        self.height = self._foot + _BOTTOM
+
+    def x(self, score: float) -> float:
+        """The place of a score."""
+        span = (self._high - self._low) or 1.0
+        return self._left + 8 + (self._width - self._left - 8 - _RIGHT) * (score - self._low) / span
+
+    def axis(self) -> Iterator[str]:
+        """Grid lines with their scores, and what is measured."""
+        room = (self._width - self._left) / 70
+        step = next((s for s in _STEPS if (self._high - self._low) / s <= room), _STEPS[-1])
+        for n in range(math.ceil(self._low / step), math.floor(self._high / step) + 1):
+            x, score = self.x(n * step), n * step
+            name = "zero" if n == 0 else "grid"
+            yield f'<line class="{name}" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP:.0f}" y2="{self._foot:.1f}"/>'
+            digits = 0 if step >= 1 else 1
+            yield (
+                f'<text class="tick" x="{x:.1f}" y="{self._foot + 17:.1f}" text-anchor="middle">'
+                f"{figure(score, digits)}</text>"
+            )
+        yield (
+            f'<text class="axis" x="{self.x((self._low + self._high) / 2):.1f}" y="{self._foot + 38:.1f}" '
+            'text-anchor="middle">score in logits</text>'
+        )
+
+    def line(self, n: int, row: RankedEssay) -> str:
+        """One essay: label, thin and thick bar, mark."""
+        assert row.score is not None and row.se is not None and row.low is not None and row.high is not None  # noqa: PT018
+        y = _TOP + self._step * (n + 0.5)
+        x = self.x(row.score)
+        inner = (self.x(row.score - row.se), self.x(row.score + row.se))
+        size = min(4.5, self._step / 3)
+        mark = (
+            f'<circle class="mark" cx="{x:.1f}" cy="{y:.1f}" r="{size:.1f}"/>'
+            if row.level is None
+            else f'<rect class="mark anchor" x="{x - size:.1f}" y="{y - size:.1f}" width="{2 * size:.1f}" '
+            f'height="{2 * size:.1f}"/>'
+        )
+        return (
+            f"<g>{self._text(row, y)}"
+            f'<line class="p95" x1="{self.x(row.low):.1f}" x2="{self.x(row.high):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<line class="p68" x1="{inner[0]:.1f}" x2="{inner[1]:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>{mark}</g>'
+        )
+
+    def _text(self, row: RankedEssay, y: float) -> str:
+        if not self._labelled:
+            return ""
+        label = _label(row)
+        if len(label) > self._letters:
+            label = label[: max(1, self._letters - 1)] + "…"
+        return f'<text class="name" x="{self._left:.1f}" y="{y + 4:.1f}" text-anchor="end">{escape(label)}</text>'
+
+
+def _label(row: RankedEssay) -> str:
+    return row.essay if row.level is None else f"{row.essay} ({row.level})"

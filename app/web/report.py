@@ -1,0 +1,120 @@
+"""What people take away: rankings and judgements as CSV and JSON, and a report that needs nothing but a browser."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from app.cj.scoring_ranking import RankedEssay
+from app.cj.views import Comparison, Summary
+from app.web import words
+from app.web.plots import caterpillar
+from app.web.rendering import STATIC, environment
+
+RANKING_COLUMNS = ("rank", "essay", "score", "se", "low", "high", "comparisons", "level")
+JUDGEMENT_COLUMNS = (
+    "order",
+    "sequence",
+    "wave",
+    "essay_a",
+    "essay_b",
+    "winner",
+    "confidence",
+    "justification",
+    "judge_kind",
+    "provider",
+    "model",
+    "road",
+    "attempts",
+    "planned_at",
+    "submitted_at",
+    "ended_at",
+    "cost_usd",
+    "tokens",
+    "correlation_id",
+    "state",
+    "error_code",
+)
+_DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - what spreadsheets take for ASCII
+_MOMENTS = ("planned_at", "submitted_at", "ended_at")
+
+
+def ranking_csv(rows: Sequence[RankedEssay]) -> str:
+    """The ranking; scores and bounds in logits with all their digits, empty where there is none yet."""
+    return _csv(RANKING_COLUMNS, ([getattr(row, name) for name in RANKING_COLUMNS] for row in rows))
+
+
+def judgements_csv(comparisons: Iterable[Comparison]) -> str:
+    """Every judgement planned, in the order given; `order` is the order in which results came in, moments are UTC."""
+    return _csv(JUDGEMENT_COLUMNS, (_judgement(one) for one in comparisons))
+
+
+def ranking_json(summary: Summary, rows: Sequence[RankedEssay]) -> str:
+    """The ranking with all it stands on: who judged, settings, seed, why it stopped, reliability and its method."""
+    batch = summary.batch
+    document: dict[str, Any] = {
+        "batch": {
+            "id": str(batch.id),
+            "title": batch.title,
+            "question": batch.question,
+            "state": batch.state.value,
+            "created_at": words.rfc3339(batch.created_at),
+            "finished_at": words.rfc3339(batch.finished_at) or None,
+        },
+        "judge_kinds": summary.judge_kinds,
+        "notice": [sentence for _, sentence in words.banners(summary)],
+        "models": summary.models,
+        "settings": batch.settings.model_dump(mode="json", exclude_none=True),
+        "seed": batch.settings.seed,
+        "stop_reason": batch.stop_reason,
+        "reliability": {
+            "value": batch.reliability,
+            "target": batch.settings.target_reliability,
+            "method": words.RELIABILITY_METHOD,
+        },
+        "comparisons": {
+            "planned": batch.planned,
+            "decided": batch.decided,
+            "failed": batch.failed,
+            "failures": summary.failures,
+            "roads": summary.roads,
+        },
+        "cost_usd": batch.cost_usd,
+        "scale": {"unit": "logit", "interval": 0.95},
+        "ranking": [{name: getattr(row, name) for name in RANKING_COLUMNS} for row in rows],
+    }
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+
+
+def report_html(summary: Summary, rows: Sequence[RankedEssay], comparisons: Sequence[Comparison]) -> str:
+    """One file with banner, figures, plot, ranking and every judgement; it loads nothing."""
+    return environment.get_template("report.html").render(
+        summary=summary,
+        batch=summary.batch,
+        rows=rows,
+        comparisons=comparisons,
+        plot=caterpillar(rows),
+        css=(STATIC / "juxta.css").read_text(encoding="utf-8"),
+    )
+
+
+def neutral(cell: Any) -> Any:
+    """Text that a spreadsheet would run as a formula gets an apostrophe before it; numbers stay numbers."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_DANGEROUS) else cell
+
+
+def _judgement(one: Comparison) -> list[Any]:
+    special: dict[str, Any] = {name: words.rfc3339(getattr(one, name)) for name in _MOMENTS}
+    special |= {"order": one.ended_order, "correlation_id": str(one.id)}
+    return [special[name] if name in special else getattr(one, name) for name in JUDGEMENT_COLUMNS]
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows([neutral(cell) for cell in row] for row in rows)
+    return text.getvalue()
