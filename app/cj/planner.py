@@ -20,6 +20,7 @@ from app.cj.statistics.pairing import next_pairs
 from app.cj.statistics.stopping import StopReason, stop_reason
 from app.cj.store import BatchStore, Ended, Plan
 from app.contracts import LLMComparisonRequest
+from app.errors import NotFound
 
 _UNHURRIED = frozenset({StopReason.COMPARISONS, StopReason.NO_PAIRS})
 IN_FLIGHT = 2
@@ -115,7 +116,11 @@ class Planner:
     async def _step(self, batch_id: UUID) -> bool:
         """Plan one wave, decide to stop, or finish; False when there is nothing to do yet."""
         memory = self._memories.get(batch_id)
-        progress = await self._store.progress(batch_id, since=memory.wave if memory else 0)
+        try:
+            progress = await self._store.progress(batch_id, since=memory.wave if memory else 0)
+        except NotFound:  # deleted since it was woken
+            self._memories.pop(batch_id, None)
+            return False
         batch = progress.batch
         if batch.state is not BatchState.RUNNING:
             if batch.state is not BatchState.PAUSED:
@@ -125,30 +130,40 @@ class Planner:
         horizon = batch.waves if to_the_end else batch.waves - IN_FLIGHT + 1
         if progress.complete < horizon:
             return False
-        if memory is None:
-            pairs = list(await self._store.planned_pairs(batch_id))
-            memory = self._memories[batch_id] = Memory(await self._store.texts(batch_id), pairs)
-        if batch_id in self._excused:
-            self._excused.discard(batch_id)
-            memory.excused = batch.waves
+        memory = memory or await self._remember(batch)
         fresh = [one for one in progress.ended if one.wave <= horizon]
         memory.absorb(fresh, max(horizon, 0))
-        blamed = [one for one in fresh if one.wave > memory.excused]
-        if any(one.again == 0 for one in blamed) and all(one.share is None for one in blamed):
+        if self._hopeless(batch, memory, fresh):
             return await self._pause(batch)
         plan = await anyio.to_thread.run_sync(self._decide, batch, memory)
+        return await self._carry_out(plan, memory)
+
+    async def _remember(self, batch: Batch) -> Memory:
+        pairs = list(await self._store.planned_pairs(batch.id))
+        memory = self._memories[batch.id] = Memory(await self._store.texts(batch.id), pairs)
+        return memory
+
+    def _hopeless(self, batch: Batch, memory: Memory, fresh: Sequence[Ended]) -> bool:
+        """Whether what came in since the last look, or since somebody resumed the batch, holds not one verdict."""
+        if batch.id in self._excused:
+            self._excused.discard(batch.id)
+            memory.excused = batch.waves
+        blamed = [one for one in fresh if one.wave > memory.excused]
+        return any(one.again == 0 for one in blamed) and all(one.share is None for one in blamed)
+
+    async def _carry_out(self, plan: Plan, memory: Memory) -> bool:
         if plan.stop_reason in _UNHURRIED and not plan.finished:
             memory.closing = True
             return True
         if not await self._store.commit_plan(plan):
-            del self._memories[batch_id]
+            del self._memories[plan.batch_id]
             return True
-        memory.pairs += [(pair.first, pair.second) for pair, _ in plan.pairs]
         if plan.pairs:
+            memory.pairs += [(pair.first, pair.second) for pair, _ in plan.pairs]
             memory.failed.clear()
             memory.closing = False
         if plan.finished:
-            del self._memories[batch_id]
+            del self._memories[plan.batch_id]
         return True
 
     async def _pause(self, batch: Batch) -> bool:
