@@ -129,7 +129,10 @@ async def cj_on(
         changes = Changes()
         store = BatchStore(database, clock=time.time)
         planner = Planner(
-            store, changes, callback_topic=COMPARISON_RESULT_TOPIC, planned=lambda: submitter.wake()
+            store,
+            changes,
+            callback_topic=COMPARISON_RESULT_TOPIC,
+            planned=lambda: submitter.wake(),  # noqa: PLW0108 - it is made below
         )
         processor = EventProcessor(store, changes, topic=COMPARISON_RESULT_TOPIC, complete=planner.wake)
         submitter = Submitter(

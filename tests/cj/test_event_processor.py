@@ -1,0 +1,93 @@
+"""What the bus handler takes, and what it refuses."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from app.bus.protocol import Record, Reject, Retry
+from app.contracts import COMPARISON_RESULT_TOPIC, LLMOrchestratorResponse, Outcome, Problem
+from app.contracts.events import result_event
+
+from .conftest import Cj, ScriptedProvider, batch_of, cj_on, queued
+
+pytestmark = pytest.mark.anyio
+
+
+def record(body: bytes, key: str = "batch") -> Record:
+    return Record(COMPARISON_RESULT_TOPIC, key, "id", body)
+
+
+def failed(correlation_id: UUID) -> LLMOrchestratorResponse:
+    now = datetime.now(UTC)
+    return LLMOrchestratorResponse(
+        request_id=uuid4(),
+        correlation_id=correlation_id,
+        status=Outcome.FAILED,
+        requested_at=now,
+        completed_at=now,
+        error=Problem(type="urn:juxta:problem:refused", title="No", status=502, detail="no verdict"),
+    )
+
+
+def event(correlation_id: UUID, **changes: object) -> bytes:
+    return result_event(failed(correlation_id)).model_copy(update=changes).model_dump_json().encode()
+
+
+async def one_open(cj: Cj, provider: ScriptedProvider) -> UUID:
+    batch_id = await cj.workflow.create(batch_of(2, comparisons_per_essay=1), start=True)
+    await cj.until(batch_id, lambda b: len(provider.requests) == b.planned > 0)
+    return batch_id
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "does not decode"),
+        (b"not json", "does not decode"),
+        (b"{}", "event_id"),
+        (event(uuid4(), schema_version="2.0"), "unknown major version 2.0"),
+        (event(uuid4(), event_type="other.v1"), "unknown event_type other.v1"),
+        (event(uuid4()), "unknown correlation_id"),
+    ],
+)
+async def test_what_can_never_be_applied_is_rejected_with_its_reason(
+    tmp_path: Path, body: bytes, says: str
+) -> None:
+    async with cj_on(tmp_path, ScriptedProvider(), run=False) as cj:
+        with pytest.raises(Reject, match=says):
+            await cj.processor.handle([record(body)])
+
+
+async def test_a_batch_with_one_stranger_applies_nothing_before_it_is_tried_one_by_one(
+    tmp_path: Path,
+) -> None:
+    provider = ScriptedProvider(queued)
+    async with cj_on(tmp_path, provider) as cj:
+        batch_id = await one_open(cj, provider)
+        good = record(event(provider.requests[0].correlation_id), str(batch_id))
+        with pytest.raises(Reject):
+            await cj.processor.handle([good, record(b"?")])
+        assert (await cj.views.batch(batch_id)).failed == 0
+        await cj.processor.handle([good])
+        await cj.processor.handle([good])
+        assert (await cj.views.batch(batch_id)).failed == 1
+
+
+async def test_fields_added_by_a_newer_minor_version_are_ignored(tmp_path: Path) -> None:
+    provider = ScriptedProvider(queued)
+    async with cj_on(tmp_path, provider) as cj:
+        batch_id = await one_open(cj, provider)
+        body = event(provider.requests[0].correlation_id, schema_version="1.7")
+        await cj.processor.handle([record(body[:-1] + b',"colour":"blue"}', str(batch_id))])
+        assert (await cj.views.batch(batch_id)).failed == 1
+
+
+async def test_a_store_that_is_away_means_try_again(tmp_path: Path) -> None:
+    async with cj_on(tmp_path, ScriptedProvider(), run=False) as cj:
+        pass
+    with pytest.raises(Retry):
+        await cj.processor.handle([record(event(uuid4()))])

@@ -1,0 +1,82 @@
+"""The buses that must keep the contract, each with the broker it stands on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from app.bus.log import Partition
+from app.bus.memory import InMemoryBus, Log
+from app.bus.protocol import DeliveryPolicy, Record
+from tests.contracts.bus_model import World
+
+
+class HistoryLog(Log):
+    """Remembers every id by its offset, also after trimming."""
+
+    def __init__(self, partitions: int = 8, seed: int = 0, capacity: int = 10_000) -> None:
+        super().__init__(partitions, seed, capacity)
+        self.history: dict[tuple[str, int], list[str]] = defaultdict(list)
+
+    def append(self, partition: Partition, record: Record) -> None:
+        super().append(partition, record)
+        self.history[partition.topic, partition.number].append(record.id)
+
+
+class MemoryWorld:
+    topic = "result.v1"
+    breakable = True
+
+    def __init__(self, partitions: int = 3, capacity: int = 10_000) -> None:
+        self.log = HistoryLog(partitions, seed=1, capacity=capacity)
+
+    def group(self, name: str) -> str:
+        return name
+
+    def bus(self, policy: DeliveryPolicy) -> InMemoryBus:
+        return InMemoryBus(self.log, policy)
+
+    def break_down(self, *, down: bool) -> None:
+        self.log.down = down
+
+    def committed(self, group: str) -> Sequence[str]:
+        return [
+            identity
+            for partition in self.log.topic(self.topic)
+            for identity in self.log.history[self.topic, partition.number][
+                : partition.committed.get(group, 0)
+            ]
+        ]
+
+    async def tick(self) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    async def until(self, done: Callable[[], bool], what: str) -> None:
+        for _ in range(20_000):
+            if done():
+                return
+            await asyncio.sleep(0)
+        raise AssertionError(what)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+class Engine(NamedTuple):
+    """A kind of world, and how much of the model it is worth: a broker over a socket gets less."""
+
+    world: Callable[[], World]
+    examples: int
+    steps: int
+
+
+WORLDS = {"memory": Engine(MemoryWorld, examples=500, steps=30)}

@@ -1,0 +1,243 @@
+"""Each promise of the queue, broken on purpose: the model must notice."""
+
+# ruff: noqa: S608
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+
+from app.database import Database
+from app.errors import LeaseLost
+from app.provider.queue.ledger import Ledger
+from app.provider.queue.protocol import Lease, QueuedRequest, Reply, StoredOutcome
+from app.provider.queue.rows import read_lease
+from app.provider.queue.sql import SqlQueue
+from app.provider.queue.statements import AnyRow, over
+from app.provider.queue.turn import Change, Turn
+from tests.contracts.queue_machine import World, keep_the_contract
+from tests.contracts.queue_worlds import SqliteWorld
+
+ANY_LEASE = "place = given.column1 AND given.column2 IS NOT NULL"
+
+
+class AnyLeaseMayWrite(Ledger):
+    FENCE = ANY_LEASE
+
+
+class AttemptAloneFences(Ledger):
+    """A stale lease writes to a later request under the same id."""
+
+    def apply(self, connection: Connection, changes: Sequence[Change]) -> Sequence[Any]:
+        return super().apply(connection, [self.lead_on(connection, change) for change in changes])
+
+    def lead_on(self, connection: Connection, change: Change) -> Change:
+        given = change.given if isinstance(change.given, tuple) else (change.given,)
+        if not isinstance(given[0], Lease):
+            return change
+        lease = given[0]
+        sql = text("SELECT place FROM requests WHERE queue_id = :id")
+        place = connection.execute(sql, {"id": lease.request.queue_id.bytes}).scalar()
+        lease = Lease(
+            request=lease.request,
+            place=place or 0,
+            attempt=lease.attempt,
+            tries=lease.tries,
+            reply=lease.reply,
+            accepted_at=lease.accepted_at,
+        )
+        led = (lease, *given[1:]) if isinstance(change.given, tuple) else lease
+        return Change(change.kind, place, led)
+
+
+class PeeksInsteadOfLeasing(Ledger):
+    def _take(self, turn: Turn, rows: Sequence[AnyRow], seconds: float) -> Sequence[Lease]:
+        return [read_lease(row, reply=Reply(row.reply), ending=self._ending(turn, row)) for row in rows]
+
+
+class NeverReclaims(Ledger):
+    """Rows of a worker that died stay with it."""
+
+    def _file_due(self, turn: Turn) -> None:
+        turn.connection.execute(
+            text("UPDATE requests SET due_at = due_at + 1e9 WHERE held AND due_at <= :now"), {"now": turn.now}
+        )
+        super()._file_due(turn)
+
+
+class DropsTheExpired(Ledger):
+    def _file_due(self, turn: Turn) -> None:
+        turn.connection.execute(
+            text(
+                "UPDATE requests SET state = 'published', published_at = :now, line = NULL, due_at = NULL"
+                " WHERE expires_at <= :now AND outcome IS NULL AND NOT held"
+            ),
+            {"now": turn.now},
+        )
+        super()._file_due(turn)
+
+
+class ClosesOnlyWhereSomebodyJudges(Ledger):
+    def lease(self, turn: Turn, given: Sequence[tuple[str, int, float]]) -> Sequence[Sequence[Lease]]:
+        self.judged = getattr(self, "judged", set()) | {lane for lane, _, _ in given}
+        return super().lease(turn, given)
+
+    def _closer_line(self, turn: Turn, limit: int) -> Sequence[AnyRow]:
+        return [
+            row for row in super()._closer_line(turn, limit) if row.lane in getattr(self, "judged", set())
+        ]
+
+
+class OverwritesTheOutcome(Ledger):
+    def store(
+        self, turn: Turn, given: Sequence[tuple[Lease, StoredOutcome]]
+    ) -> Sequence[tuple[StoredOutcome, Reply] | LeaseLost]:
+        for lease, stored in given:
+            values = {"place": lease.place, "outcome": stored.outcome, "event": stored.event}
+            sql = (
+                "UPDATE requests SET outcome = :outcome WHERE place = :place AND held AND outcome IS NOT NULL"
+            )
+            if turn.connection.execute(text(sql), values).rowcount:
+                turn.connection.execute(
+                    text("UPDATE payloads SET event = :event WHERE place = :place"), values
+                )
+        return super().store(turn, given)
+
+
+class AcceptsDuplicates(Ledger):
+    def _known(self, turn: Turn, asked: Sequence[QueuedRequest]) -> dict[bytes, AnyRow]:
+        known = super()._known(turn, asked)
+        if known:
+            places = [(row.place,) for row in known.values()]
+            over(
+                turn.connection,
+                "DELETE FROM requests WHERE place IN (VALUES {given}) RETURNING place",
+                places,
+            )
+        return {}
+
+
+class KnowsNoLimit(Ledger):
+    def _room(self, turn: Turn, lanes: set[str]) -> dict[str, int]:
+        return dict.fromkeys(lanes, 1_000)
+
+
+class RefusesTheKnownWhenFull(Ledger):
+    def _known(self, turn: Turn, asked: Sequence[QueuedRequest]) -> dict[bytes, AnyRow]:
+        room = self._room(turn, {request.lane for request in asked})
+        return super()._known(turn, asked) if all(room.values()) else {}
+
+
+class IgnoresPriority(Ledger):
+    ORDER = "r.place"
+
+
+class ForgetsTriesOnRelease(Ledger):
+    def release(self, turn: Turn, given: Sequence[tuple[Lease, float]]) -> Sequence[LeaseLost | None]:
+        self.set_tries(turn, given, "0")
+        return super().release(turn, given)
+
+    def set_tries(self, turn: Turn, given: Sequence[tuple[Lease, float]], tries: str) -> None:
+        over(
+            turn.connection,
+            f"UPDATE requests SET tries = {tries} FROM (VALUES {{given}}) AS given WHERE {self.FENCE} RETURNING place",
+            [(lease.place, lease.attempt) for lease, _ in given],
+        )
+
+
+class ChargesATryForWaiting(ForgetsTriesOnRelease):
+    def release(self, turn: Turn, given: Sequence[tuple[Lease, float]]) -> Sequence[LeaseLost | None]:
+        self.set_tries(turn, given, "tries + 1")
+        return Ledger.release(self, turn, given)
+
+
+class ChargesATryForLeasing(Ledger):
+    def _take(self, turn: Turn, rows: Sequence[AnyRow], seconds: float) -> Sequence[Lease]:
+        if rows:
+            places = [(row.place,) for row in rows]
+            sql = "UPDATE requests SET tries = tries + 1 WHERE place IN (VALUES {given}) RETURNING place"
+            over(turn.connection, sql, places)
+        return super()._take(turn, rows, seconds)
+
+
+class IgnoresTheDelay(Ledger):
+    def release(self, turn: Turn, given: Sequence[tuple[Lease, float]]) -> Sequence[LeaseLost | None]:
+        return super().release(turn, [(lease, 0.0) for lease, _ in given])
+
+
+class FinishesWithoutFence(Ledger):
+    def mark_published(self, turn: Turn, given: Sequence[Lease]) -> Sequence[LeaseLost | None]:
+        self.FENCE = ANY_LEASE  # type: ignore[misc]
+        try:
+            return super().mark_published(turn, given)
+        finally:
+            del self.FENCE
+
+
+class JudgesTheAnsweredAgain(Ledger):
+    NEEDS_NO_JUDGE = "(cancelled OR expires_at <= :now OR tries >= :max_tries)"
+
+
+class AnswersTheDead(Ledger):
+    """A row taken over from a worker that died still waits to answer on a connection that is gone."""
+
+    def _take(self, turn: Turn, rows: Sequence[AnyRow], seconds: float) -> Sequence[Lease]:
+        if rows:
+            places = [(row.place,) for row in rows]
+            over(
+                turn.connection,
+                "UPDATE requests SET held = FALSE WHERE place IN (VALUES {given}) RETURNING place",
+                places,
+            )
+        return super()._take(turn, rows, seconds)
+
+
+class ForgetsAtOnce(Ledger):
+    """A repeat that comes after the outcome finds nothing."""
+
+    def _known(self, turn: Turn, asked: Sequence[QueuedRequest]) -> dict[bytes, AnyRow]:
+        turn.connection.execute(text("DELETE FROM requests WHERE published_at IS NOT NULL"))
+        return super()._known(turn, asked)
+
+
+class MemoryWorld(SqliteWorld):
+    def database(self) -> Database:
+        return Database(None, migrations=super().database()._migrations)
+
+
+def mutant(ledger: type[Ledger]) -> Callable[[], World]:
+    kind = type("Mutant", (SqlQueue,), {"ledger": ledger})
+    return lambda: SqliteWorld(kind)
+
+
+MUTANTS: dict[str, Callable[[], World]] = {
+    "no fencing": mutant(AnyLeaseMayWrite),
+    "fencing by attempt alone": mutant(AttemptAloneFences),
+    "peek instead of lease": mutant(PeeksInsteadOfLeasing),
+    "no reclaim after a crash": mutant(NeverReclaims),
+    "expired requests dropped in silence": mutant(DropsTheExpired),
+    "expired request of a lane without judge never closed": mutant(ClosesOnlyWhereSomebodyJudges),
+    "outcome overwritten by a second worker": mutant(OverwritesTheOutcome),
+    "duplicates accepted": mutant(AcceptsDuplicates),
+    "limit not enforced": mutant(KnowsNoLimit),
+    "a known id refused as full": mutant(RefusesTheKnownWhenFull),
+    "priority ignored": mutant(IgnoresPriority),
+    "tries restart on release": mutant(ForgetsTriesOnRelease),
+    "waiting for a breaker costs a try": mutant(ChargesATryForWaiting),
+    "leasing costs a try": mutant(ChargesATryForLeasing),
+    "delay ignored": mutant(IgnoresTheDelay),
+    "not durable": MemoryWorld,
+    "finished without fence": mutant(FinishesWithoutFence),
+    "judge asked again for an answered request": mutant(JudgesTheAnsweredAgain),
+    "answers on the connection of a dead process": mutant(AnswersTheDead),
+    "published rows forgotten before the retention": mutant(ForgetsAtOnce),
+}
+
+
+@pytest.mark.parametrize("world", MUTANTS.values(), ids=MUTANTS.keys())
+def test_the_model_catches(world: Callable[[], World]) -> None:
+    with pytest.raises(AssertionError):
+        keep_the_contract(world, examples=500, thorough=False)

@@ -1,0 +1,92 @@
+"""Settings: one file documents them all, the later source wins, every fault is named at once."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from app.errors import ConfigurationError
+from app.settings import DEFAULTS, Section, Settings, load
+
+
+def keys(section: type[Section], path: str = "") -> set[str]:
+    found: set[str] = set()
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            found |= keys(kind, f"{path}{name}.")
+        else:
+            found.add(f"{path}{name}")
+    return found
+
+
+def test_the_default_file_documents_every_setting_and_no_other() -> None:
+    def flat(tree: dict[str, object], path: str = "") -> set[str]:
+        return set().union(
+            *(flat(v, f"{path}{k}.") if isinstance(v, dict) else {f"{path}{k}"} for k, v in tree.items())
+        )
+
+    assert flat(tomllib.loads(DEFAULTS.read_text())) == keys(Settings)
+    settings, sources = load(environment={})
+    assert settings.bus.kind == "memory"
+    assert set(sources.values()) == {"default"}
+
+
+def test_the_later_source_wins_and_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text("[http]\nport = 1\nhost = '0.0.0.0'\nbody_limit = 5\n")
+    settings, sources = load(
+        file, ["http.port=3"], {"JUXTA_HTTP__PORT": "2", "JUXTA_HTTP__HOST": "::1", "PATH": "x"}
+    )
+    assert (settings.http.port, settings.http.host, settings.http.body_limit) == (3, "::1", 5)
+    assert sources["http.port"] == "command line"
+    assert sources["http.host"] == "environment"
+    assert sources["http.body_limit"] == str(file)
+
+
+def test_all_faults_are_reported_at_once_each_with_key_value_and_what_is_allowed() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(
+            None, ["http.port=abc", "bus.kind=carrier-pigeon", "nonsense.key=1"], {"JUXTA_QUEUE__LIMITT": "1"}
+        )
+    lines = caught.value.detail.splitlines()
+    assert len(lines) == 4
+    assert any(line.startswith("http.port: 'abc' (from command line)") for line in lines)
+    assert any("'carrier-pigeon'" in line and "'memory'" in line for line in lines)
+    assert any(line.startswith("nonsense") and "unknown setting" in line for line in lines)
+    assert any(line.startswith("queue.limitt: unknown setting (from environment)") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "says"),
+    [
+        ("role=cj", "needs a bus between processes"),
+        ("cj.callback_topic=other.topic", "not in provider.topics"),
+        ("provider.topics=['no spaces']", "no legal topic name"),
+        ("judges.default=simulated", "needs judges.simulated.scores"),
+        ("queue.retention=10", "must be longer than cj.expires_in"),
+    ],
+)
+def test_an_impossible_combination_is_refused_with_its_reason(assignment: str, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        load(None, [assignment], {})
+
+
+@pytest.mark.parametrize("text", ["[http", "\x00", "é".encode("latin-1").decode("latin-1")])
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "broken.toml"
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigurationError, match=r"broken\.toml"):
+        load(file, (), {})
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"nowhere\.toml: cannot be read"):
+        load(tmp_path / "nowhere.toml", (), {})
+
+
+def test_an_assignment_without_a_value_says_how_to_write_it() -> None:
+    with pytest.raises(ConfigurationError, match=r"key\.sub=value"):
+        load(None, ["http.port"], {})
