@@ -1,5 +1,7 @@
 # Each target does all of its own set-up; on a fresh machine `make run` or `make test` alone is enough.
-PYTHON ?= $(firstword $(foreach v,python3.14 python3.13 python3.12 python3.11 python3,$(shell command -v $(v) 2>/dev/null)))
+# The first Python that is there, runs, and is new enough (version managers leave names that do not run).
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v "$$p"; break; }; done)
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # One BLAS thread is fastest for batches of up to about 500 essays.
@@ -16,8 +18,7 @@ help:
 setup: .venv/run.stamp
 
 .venv/bin/python:
-	@test -n "$(PYTHON)" || { echo "Juxta needs Python 3.11 or newer: apt-get install python3 python3-venv"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit("Juxta needs Python 3.11 or newer; %s is %d.%d" % (sys.executable, *sys.version_info[:2]) if sys.version_info < (3, 11) else 0)'
+	@test -n "$(PYTHON)" || { echo "Juxta needs Python 3.11 or newer, with venv. On Debian: apt-get install python3 python3-venv"; exit 1; }
 	$(PYTHON) -m venv .venv
 
 .venv/run.stamp: requirements.txt | .venv/bin/python
