@@ -11,6 +11,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from itertools import takewhile
 from typing import Any, Protocol, TypeVar
 
 import anyio
@@ -190,14 +191,10 @@ class BusMachine(RuleBasedStateMachine):
                 self.check_order(group, record, begun)
 
     def check_order(self, group: str, record: Record, begun: set[str]) -> None:
-        for earlier in self.owed[group]:
-            if earlier == record.id:
-                return
-            if (
-                self.sent[earlier].key == record.key
-                and earlier not in begun
-                and not self.closed(group, earlier)
-            ):
+        for earlier in takewhile(lambda identity: identity != record.id, self.sent):
+            if self.sent[earlier].key != record.key or earlier in begun:
+                continue
+            if earlier in self.owed[group] and not self.closed(group, earlier):
                 self.faults.append(f"{record.id} before {earlier} in {group}")
 
     def check_strikes(self, group: str, record: Record) -> None:
