@@ -227,6 +227,11 @@ def _cj(container: punq.Container, settings: Settings) -> None:
     )
 
 
+def draw_seed() -> int:
+    """A seed for a batch that names none; it is stored with the batch."""
+    return random.getrandbits(31)
+
+
 PERSONAS = ("balanced", "language", "structure", "accuracy", "content")
 
 
@@ -242,7 +247,7 @@ def batch_settings(
         target_reliability=settings.cj.target_reliability,
         random_rounds=settings.cj.random_rounds,
         expires_in=settings.cj.expires_in,
-        seed=random.getrandbits(31) if seed is None else seed,
+        seed=draw_seed() if seed is None else seed,
     )
 
 

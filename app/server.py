@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import punq
@@ -19,6 +20,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ExceptionHandler
 
 from app.bus.protocol import Bus
 from app.cj.batch import BatchSettings, NewBatch
@@ -27,7 +29,7 @@ from app.cj.folder import read_folder
 from app.cj.routes import BatchApi
 from app.cj.views import Views
 from app.cj.workflow import Workflow
-from app.container import Databases, batch_settings, running
+from app.container import Databases, batch_settings, draw_seed, running
 from app.contracts import JudgeKind
 from app.edge import EXCEPTION_HANDLERS, DeadlineProtocol
 from app.errors import ConfigurationError, StoreUnavailable
@@ -39,6 +41,7 @@ from app.provider.queue.protocol import RequestQueue
 from app.settings import ROOT, Settings
 from app.web import live, pages
 from app.web.defaults import BatchDefaults, JudgeChoice
+from app.web.rendering import html_problem
 
 NEXT_PORTS = 50
 log = structlog.get_logger()
@@ -83,7 +86,20 @@ def application(container: punq.Container, routes: list[BaseRoute], *, demo: boo
                 server.should_exit = True
             raise
 
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=dict(EXCEPTION_HANDLERS))
+    handlers = {kind: _by_path(handler) for kind, handler in EXCEPTION_HANDLERS.items()}
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+
+
+def _by_path(handler: Any) -> ExceptionHandler:
+    """Programs get problem documents, people get a page."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        if request.url.path.startswith("/api/"):
+            answer: Response = await handler(request, error)
+            return answer
+        return html_problem(request, error)
+
+    return handle
 
 
 async def _load_examples(container: punq.Container) -> None:
@@ -109,7 +125,7 @@ def house_routes(container: punq.Container, closing: anyio.Event) -> list[BaseRo
     api = BatchApi(
         container.resolve(Workflow),
         views,
-        defaults=defaults,
+        defaults=partial(batch_settings, settings),
         body_limit=settings.http.upload_limit,
         body_timeout=settings.http.body_timeout,
     )
@@ -159,7 +175,7 @@ def _batch_defaults(settings: Settings, chosen: BatchSettings) -> BatchDefaults:
         comparisons_per_essay=chosen.comparisons_per_essay,
         target_reliability=chosen.target_reliability,
         random_rounds=chosen.random_rounds,
-        seed=chosen.seed,
+        seed=draw_seed,
         expires_in=chosen.expires_in,
     )
 

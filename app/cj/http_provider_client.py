@@ -75,8 +75,11 @@ def _failure(status: int, content: bytes) -> JuxtaError:
 
 
 def error_of(problem: Problem) -> JuxtaError:
-    """The error that the problem was at the provider; what has no class of its own goes by its status."""
-    kinds = [kind for kind in _tree(JuxtaError) if kind.code == problem.code]
+    """The error that the problem was at the provider; what has no class of its own goes by its status.
+
+    The code alone is not enough: a stored failure (502) is named by the judge, which may call it `unavailable` too.
+    """
+    kinds = [kind for kind in _tree(JuxtaError) if (kind.code, kind.status) == (problem.code, problem.status)]
     kinds += [kind for kind in _tree(NoVerdict) if kind.status == problem.status]
     kinds.append(ProviderUnavailable if problem.retryable else InvalidRequest)
     error = kinds[0](problem.detail, hint=problem.hint)

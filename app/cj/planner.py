@@ -109,18 +109,17 @@ class Planner:
 
     async def plan(self, batch_id: UUID) -> None:
         """Take as many steps as the complete waves allow."""
-        while await self._step(batch_id):
-            self._planned()
-            self._changes.announce(batch_id)
+        try:
+            while await self._step(batch_id):
+                self._planned()
+                self._changes.announce(batch_id)
+        except NotFound:  # deleted since it was woken
+            self._memories.pop(batch_id, None)
 
     async def _step(self, batch_id: UUID) -> bool:
         """Plan one wave, decide to stop, or finish; False when there is nothing to do yet."""
         memory = self._memories.get(batch_id)
-        try:
-            progress = await self._store.progress(batch_id, since=memory.wave if memory else 0)
-        except NotFound:  # deleted since it was woken
-            self._memories.pop(batch_id, None)
-            return False
+        progress = await self._store.progress(batch_id, since=memory.wave if memory else 0)
         batch = progress.batch
         if batch.state is not BatchState.RUNNING:
             if batch.state is not BatchState.PAUSED:
@@ -139,8 +138,10 @@ class Planner:
         return await self._carry_out(plan, memory)
 
     async def _remember(self, batch: Batch) -> Memory:
-        pairs = list(await self._store.planned_pairs(batch.id))
-        memory = self._memories[batch.id] = Memory(await self._store.texts(batch.id), pairs)
+        texts = await self._store.texts(batch.id)
+        if len(texts) < batch.essays:
+            raise NotFound(f"Batch {batch.id} was deleted.")
+        memory = self._memories[batch.id] = Memory(texts, list(await self._store.planned_pairs(batch.id)))
         return memory
 
     def _hopeless(self, batch: Batch, memory: Memory, fresh: Sequence[Ended]) -> bool:
@@ -217,10 +218,7 @@ class Planner:
             budget=batch.settings.budget_usd,
             pairs_left=True,
         )
-        asked = 2 * (len(memory.share) + in_flight) / batch.essays
-        if found is None and asked >= batch.settings.comparisons_per_essay:
-            return StopReason.COMPARISONS
-        return found
+        return StopReason.COMPARISONS if found is None and _left(batch, memory) <= 0 else found
 
     def _next(self, batch: Batch, memory: Memory, scoring: Scoring, *, fresh: bool) -> list[PlannedPair]:
         """First the pairs that failed, asked anew with the same sides; then a round of pairs never asked."""
@@ -241,8 +239,9 @@ class Planner:
                 sides=sides,
                 rng=rng,
             )
-            judges = rng.permutation(len(chosen)) % len(batch.settings.judges)
-            pairs += [(int(a), int(b), int(j), 0) for (a, b), j in zip(chosen, judges, strict=True)]
+            judges = (rng.permutation(len(chosen)) + batch.planned) % len(batch.settings.judges)
+            asked_now = [(int(a), int(b), int(j), 0) for (a, b), j in zip(chosen, judges, strict=True)]
+            pairs += asked_now[: max(0, _left(batch, memory) - len(pairs))]
         return [
             PlannedPair(sequence=batch.planned + n, first=a, second=b, judge=j, again=again)
             for n, (a, b, j, again) in enumerate(pairs, start=1)
@@ -263,3 +262,9 @@ class Planner:
             priority=batch.settings.priority,
         )
         return request.model_dump_json(exclude_defaults=True).encode()
+
+
+def _left(batch: Batch, memory: Memory) -> int:
+    """Comparisons that may still be asked under the cap; what is in flight counts as asked, what failed does not."""
+    most = -(-batch.essays * batch.settings.comparisons_per_essay // 2)
+    return most - len(memory.share) - (batch.planned - memory.ended)

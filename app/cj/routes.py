@@ -44,7 +44,7 @@ class BatchApi:
         workflow: Workflow,
         views: Views,
         *,
-        defaults: BatchSettings,
+        defaults: Callable[[], BatchSettings],
         body_limit: int,
         body_timeout: float,
     ) -> None:
@@ -79,7 +79,7 @@ class BatchApi:
             title=asked.title,
             question=asked.question,
             essays=asked.essays,
-            settings=merged(self._defaults, asked.settings),
+            settings=merged(self._defaults(), asked.settings),
         )
         if faults := [doubt for doubt in doubts(new.essays) if doubt.fatal]:
             raise InvalidRequest(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.cj.batch import BatchSettings
@@ -28,13 +29,13 @@ class JudgeChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchDefaults:
-    """The form's first values; the first judge is the one chosen."""
+    """The form's first values; the first judge is the one chosen. `seed` draws the seed of each new batch."""
 
     judges: tuple[JudgeChoice, ...]
     comparisons_per_essay: int
     target_reliability: float
     random_rounds: int
-    seed: int
+    seed: Callable[[], int]
     expires_in: float = 86_400.0
 
     def judge(self, name: str) -> JudgeChoice | None:
@@ -57,8 +58,9 @@ class BatchDefaults:
         return tuple(dict.fromkeys(name if name in known else JudgeKind.LLM.value for name in names))
 
 
-def most_comparisons(essays: int, per_essay: int) -> int:
-    """The most a batch asks for: whole rounds of n/2 pairs, never a pair twice."""
-    in_a_round = essays // 2
-    rounds = math.ceil(per_essay * essays / 2 / in_a_round)
-    return min(rounds * in_a_round, essays * (essays - 1) // 2)
+def expected_comparisons(essays: int, per_essay: int) -> int:
+    """About how many comparisons a batch asks for unless it stops earlier; its last round may go over by half of one.
+
+    Every comparison counts for two essays, and no pair is asked twice.
+    """
+    return min(math.ceil(per_essay * essays / 2), essays * (essays - 1) // 2)

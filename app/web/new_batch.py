@@ -20,7 +20,7 @@ from app.cj.essays import FEW_WORDS, MOST_FILES, HandedIn, Remark, read_files
 from app.cj.workflow import Workflow
 from app.edge import read_body
 from app.web import words
-from app.web.defaults import BatchDefaults, most_comparisons
+from app.web.defaults import BatchDefaults, expected_comparisons
 from app.web.rendering import render
 
 _ASKED = {
@@ -60,7 +60,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What a start comes to at most."""
+    """What a start comes to, about, unless the reliability asked for is reached earlier."""
 
     comparisons: int
     time: str
@@ -144,8 +144,8 @@ def looks(essays: Sequence[NewEssay]) -> list[Look]:
 
 
 def estimate(batch: Batch, defaults: BatchDefaults) -> Estimate:
-    """What starting the batch comes to at most."""
-    comparisons = most_comparisons(batch.essays, batch.settings.comparisons_per_essay)
+    """What starting the batch comes to."""
+    comparisons = expected_comparisons(batch.essays, batch.settings.comparisons_per_essay)
     choice = defaults.choice_of(batch.settings)
     each, price = (choice.seconds_each, choice.usd_each) if choice else (None, 0.0)
     return Estimate(
@@ -208,7 +208,7 @@ def _settings(typed: Typed, defaults: BatchDefaults) -> BatchSettings | None:
                 "comparisons_per_essay": typed.comparisons_per_essay.strip(),
                 "target_reliability": typed.target_reliability.strip().replace(",", "."),
                 "random_rounds": defaults.random_rounds,
-                "seed": defaults.seed,
+                "seed": defaults.seed(),
                 "expires_in": defaults.expires_in,
             }
         )

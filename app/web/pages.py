@@ -22,7 +22,7 @@ from app.errors import NotFound
 from app.web.defaults import BatchDefaults
 from app.web.downloads import FILES, Downloads
 from app.web.new_batch import NewBatches, estimate, looks
-from app.web.plots import caterpillar
+from app.web.plots import NARROW, caterpillar
 from app.web.rendering import STATIC, page, render
 from app.web.snapshot import LATEST, Clock, ProviderWords, latest_verdicts, take, total
 
@@ -136,7 +136,7 @@ class Pages:
             column=column,
             falling=falling,
             plot=caterpillar(rows),
-            narrow_plot=caterpillar(rows, width=350, ident="narrow"),
+            narrow_plot=caterpillar(rows, width=NARROW, ident="narrow"),
         )
 
     async def resume(self, request: Request) -> Response:

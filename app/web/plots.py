@@ -11,6 +11,8 @@ from markupsafe import Markup
 from app.cj.scoring_ranking import RankedEssay
 from app.web.words import figure
 
+NARROW = 350
+"""The width of a plot for a phone."""
 _TOP, _BOTTOM, _RIGHT = 8.0, 46.0, 14.0
 _ROOMY, _DENSE, _LABELS_UP_TO = 24.0, 15.0, 200
 _ROOMY_UP_TO = 40
@@ -77,7 +79,7 @@ class _Frame:
 
     def axis(self) -> Iterator[str]:
         """Grid lines with their scores, and what is measured."""
-        room = (self._width - self._left) / 70
+        room = (self._width - self._left) / min(70, self._width / 8)
         step = next((s for s in _STEPS if (self._high - self._low) / s <= room), _STEPS[-1])
         for n in range(math.ceil(self._low / step), math.floor(self._high / step) + 1):
             x, score = self.x(n * step), n * step

@@ -11,7 +11,7 @@ from typing import Any
 from app.cj.scoring_ranking import RankedEssay
 from app.cj.views import Comparison, Summary
 from app.web import words
-from app.web.plots import caterpillar
+from app.web.plots import NARROW, caterpillar
 from app.web.rendering import STATIC, environment
 
 RANKING_COLUMNS = ("rank", "essay", "score", "se", "low", "high", "comparisons", "level")
@@ -97,6 +97,7 @@ def report_html(summary: Summary, rows: Sequence[RankedEssay], comparisons: Sequ
         rows=rows,
         comparisons=comparisons,
         plot=caterpillar(rows),
+        narrow_plot=caterpillar(rows, width=NARROW, ident="narrow"),
         css=(STATIC / "juxta.css").read_text(encoding="utf-8"),
     )
 

@@ -10,7 +10,7 @@ from app.cj.batch import Batch, BatchState
 from app.cj.scoring_ranking import RankedEssay
 from app.cj.views import Comparison, Summary, Views
 from app.web import words
-from app.web.defaults import most_comparisons
+from app.web.defaults import expected_comparisons
 
 ProviderWords = Callable[[], Awaitable[str]]
 Clock = Callable[[], float]
@@ -80,10 +80,10 @@ def _behind(batch: Batch, number: int) -> int:
 
 
 def total(batch: Batch) -> int:
-    """The most comparisons this batch can come to."""
+    """About how many comparisons this batch comes to; exact once it has stopped asking."""
     if batch.stop_reason is not None:
         return batch.planned
-    return max(batch.planned, most_comparisons(batch.essays, batch.settings.comparisons_per_essay))
+    return max(batch.planned, expected_comparisons(batch.essays, batch.settings.comparisons_per_essay))
 
 
 def picture(
@@ -99,7 +99,7 @@ def picture(
         ended=batch.state in ENDED,
         done=done,
         total=total(batch),
-        total_words=f"{'' if batch.stop_reason else 'at most '}{total(batch):,}",
+        total_words=f"{'' if batch.stop_reason else 'about '}{total(batch):,}",
         rate=words.NOTHING_YET if rate is None else f"{rate * 60:.0f} per minute",
         eta=words.NOTHING_YET if rate is None else words.duration(max(0, total(batch) - done) / rate),
         reliability=f"{words.reliability(batch.reliability)} of {words.figure(batch.settings.target_reliability)}",

@@ -13,7 +13,8 @@ from app.contracts import JudgeKind, Winner
 
 MINUS = "\N{MINUS SIGN}"
 NOTHING_YET = "\N{EN DASH}"
-RELIABILITY = "empirical-Bayes estimate: the share of the spread in scores that the verdicts explain"
+RELIABILITY_NAME = "empirical-Bayes estimate"
+RELIABILITY = f"{RELIABILITY_NAME}: the share of the spread in scores that the verdicts explain"
 RELIABILITY_METHOD = f"empirical-Bayes reliability, 1 {MINUS} mean(SE²) / (σ² (1 {MINUS} 1/n))"
 JUDGES = {
     JudgeKind.HUMAN.value: "people",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from app.cj.provider_client import Answer
 from app.contracts import LLMComparisonRequest, Outcome
 from app.errors import Conflict, JudgeFailed, JuxtaError, NotFound, QueueFull
 
-from .conftest import ScriptedProvider, answer, batch_of, cj_on, queued
+from .conftest import RULES, ScriptedProvider, answer, batch_of, cj_on, queued
 
 pytestmark = pytest.mark.anyio
 
@@ -237,6 +238,29 @@ async def test_a_deleted_batch_is_gone_and_its_late_callbacks_are_no_strangers(t
         assert len(provider.cancelled) == len(provider.requests)
         fates = await cj.processor.record([callback(r, batch_id) for r in provider.requests])
     assert set(fates) == {Fate.LATE}
+
+
+async def test_a_batch_deleted_while_it_is_planned_does_not_end_the_planner(tmp_path: Path) -> None:
+    async with cj_on(tmp_path, ScriptedProvider(queued)) as cj:
+        for _ in range(10):
+            doomed = await cj.workflow.create(batch_of(4), start=True)
+            await cj.workflow.delete(doomed)
+    async with cj_on(tmp_path, ScriptedProvider()) as cj:
+        batch = await cj.finish(await cj.workflow.create(batch_of(3, comparisons_per_essay=1), start=True))
+    assert batch.decided == batch.planned
+
+
+async def test_the_cap_on_comparisons_is_kept_and_judges_share_fairly(tmp_path: Path) -> None:
+    judges = [
+        RULES.model_copy(update={"model": f"panel-v1/{name}"}) for name in ("balanced", "language", "content")
+    ]
+    provider = ScriptedProvider()
+    async with cj_on(tmp_path, provider) as cj:
+        new = batch_of(9, comparisons_per_essay=5, judges=judges)
+        batch = await cj.finish(await cj.workflow.create(new, start=True))
+    assert batch.decided == 23  # 9 essays, 5 each, two at a time
+    asked = Counter(r.llm_config_overrides.model for r in provider.requests)
+    assert max(asked.values()) - min(asked.values()) <= 1
 
 
 async def test_an_ended_batch_cannot_be_started_again(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.cj.batch import Batch, BatchSettings, NewBatch, NewEssay
-from app.contracts import JudgeKind, LLMConfigOverrides
+from app.contracts import JudgeKind, LLMComparisonRequest, LLMConfigOverrides
 from app.edge import EXCEPTION_HANDLERS
 from app.web import live, pages
 from app.web.defaults import BatchDefaults, JudgeChoice
@@ -53,7 +53,7 @@ DEFAULTS = BatchDefaults(
     comparisons_per_essay=4,
     target_reliability=0.8,
     random_rounds=3,
-    seed=11,
+    seed=lambda: 11,
 )
 
 
@@ -99,6 +99,7 @@ class Site:
     folder: Path
     provider: ScriptedProvider = field(default_factory=ScriptedProvider)
     provider_words: str = "provider idle, breaker closed"
+    heartbeat: float = 0.2
     cj: Cj = field(init=False)
     closing: anyio.Event = field(default_factory=anyio.Event)
     call: Callable[..., Any] = field(init=False)
@@ -135,7 +136,7 @@ class Site:
                     changes=changes,
                     provider_words=words,
                     closing=self.closing,
-                    heartbeat=0.2,
+                    heartbeat=self.heartbeat,
                     gather=0.02,
                 ),
             ],
@@ -175,6 +176,14 @@ class Site:
     def batch(self, batch_id: UUID) -> Batch:
         batch: Batch = self.call(self.cj.views.batch, batch_id)
         return batch
+
+    def asked(self) -> LLMComparisonRequest:
+        """The first request that reached the provider."""
+        deadline = time.monotonic() + 20
+        while not self.provider.requests:
+            assert time.monotonic() < deadline, "nothing was asked"
+            time.sleep(0.01)
+        return self.provider.requests[0]
 
     def until(self, batch_id: UUID, done: Callable[[Batch], bool]) -> Batch:
         batch: Batch = self.call(self.cj.until, batch_id, done)

@@ -41,15 +41,12 @@ def browser() -> Iterator[Browser]:
 
 
 def watched(browser: Browser, **options: object) -> tuple[Page, list[str]]:
-    """A page, and everything it complains about; leaving a page ends its stream, which is no complaint."""
+    """A page, and everything it complains about; leaving a page ends its requests, which is no complaint."""
     page = browser.new_context(**options).new_page()  # type: ignore[arg-type]
     complaints: list[str] = []
     page.on("console", lambda m: complaints.append(m.text) if m.type in {"error", "warning"} else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on(
-        "requestfailed",
-        lambda r: None if r.url.endswith("/ranking.csv") or "/events" in r.url else complaints.append(r.url),
-    )
+    page.on("requestfailed", lambda r: None if r.failure == "net::ERR_ABORTED" else complaints.append(r.url))
     return page, complaints
 
 

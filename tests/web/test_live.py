@@ -12,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.cj.batch import BatchState
+from app.cj.planner import IN_FLIGHT
 from tests.cj.conftest import queued
 from tests.web.conftest import Site, new_batch, served
 
@@ -144,8 +145,10 @@ def test_a_deleted_batch_ends_its_stream(site: Site, client: TestClient) -> None
     site.provider.verdict = queued
     found: list[Event] = []
 
+    batch_id = site.start()
+    site.until(batch_id, lambda batch: batch.waves == IN_FLIGHT)
+
     async def watch() -> None:
-        batch_id = await site.cj.workflow.create(new_batch(), start=True)
         async with anyio.create_task_group() as group:
             group.start_soon(_collect, site, batch_id, "done", found)
             await site.cj.workflow.delete(batch_id)
@@ -175,6 +178,7 @@ def test_a_quiet_batch_still_sends_its_state_now_and_then(site: Site, client: Te
 
 def test_an_open_stream_does_not_keep_the_server_from_leaving(site: Site) -> None:
     site.provider.verdict = queued
+    site.heartbeat = 60.0
     with httpx2.Client(timeout=20) as http:
         with served(site) as url:
             path = f"{url}/api/v1/batches/{site.start()}/events"
