@@ -15,7 +15,7 @@ from app.database import Database, Synchronous
 from app.provider.queue.protocol import RequestQueue
 from app.provider.queue.sql import SqlQueue
 from app.provider.queue.tables import MIGRATIONS
-from tests.contracts.queue_machine import World
+from tests.contracts.queue_world import World
 
 SHARED_MEMORY = Path("/dev/shm")
 

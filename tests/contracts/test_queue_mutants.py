@@ -1,7 +1,5 @@
 """Each promise of the queue, broken on purpose: the model must notice."""
 
-# ruff: noqa: S608
-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -18,7 +16,8 @@ from app.provider.queue.rows import read_lease
 from app.provider.queue.sql import SqlQueue
 from app.provider.queue.statements import AnyRow, over
 from app.provider.queue.turn import Change, Turn
-from tests.contracts.queue_machine import World, keep_the_contract
+from tests.contracts.queue_machine import keep_the_contract
+from tests.contracts.queue_world import World
 from tests.contracts.queue_worlds import SqliteWorld
 
 ANY_LEASE = "place = given.column1 AND given.column2 IS NOT NULL"
