@@ -95,9 +95,11 @@ class Judging:
                         extensions.start_soon(self._extend, lease)
 
     async def call(
-        self, lease: Lease, slot: Slot, *, request: LLMComparisonRequest | None = None
+        self, lease: Lease, slot: Slot, *, request: LLMComparisonRequest | None = None, counted: bool = False
     ) -> LLMOrchestratorResponse | Again:
-        """Ask the judge once and end the slot. `request` saves reading the body again.
+        """Ask the judge once and end the slot.
+
+        `request` saves reading the body again; `counted` says that the ledger counted this try when it leased the row.
 
         :raises LeaseLost: before the judge was asked.
         :raises StoreUnavailable: likewise; the try may or may not be counted.
@@ -110,7 +112,7 @@ class Judging:
             gone = JudgeError("judge-gone", "The judge that this request asks for is no longer configured.")
             slot.give_back()
             return outcomes.failed(lease, gone, attempts=lease.tries, now=self._clock())
-        tries = await self._queue.begin_try(lease)
+        tries = lease.tries if counted else await self._queue.begin_try(lease)
         slot.begin()
         expires_in = lease.accepted_at + lease.request.expires_in - self._clock()
         timeout, began = slot.timeout, self._monotonic()

@@ -45,7 +45,7 @@ from app.provider.queue.protocol import Accepted, Ending, Entry, Lease, QueuedRe
 Gone = Callable[[], Awaitable[None]]
 """Returns when the asker has left."""
 
-UNWATCHED = 0.05
+UNWATCHED = 0.25
 """Seconds a call runs before anybody looks whether the asker is still there: most answers come before, and a watcher
 costs a task."""
 
@@ -234,7 +234,8 @@ class LLMOrchestrator:
     async def _judge(
         self, lease: Lease, request: LLMComparisonRequest, lane: Lane, slot: Slot, call: _Call
     ) -> None:
-        result = await self._judging.call(lease, slot, request=request)
+        born_counted = lease.tries > 0
+        result = await self._judging.call(lease, slot, request=request, counted=born_counted)
         if isinstance(result, Again) and request.callback_topic is not None:
             await self._queue.promise_callback(lease.request.queue_id)
             await self._queue.release(lease, after=result.after)

@@ -26,6 +26,7 @@ from app.provider.queue.protocol import Ending, Lease, QueuedRequest, StoredOutc
 
 DETAIL_LIMIT = 500
 _TRACE_ID = slice(3, 35)
+_ANSWER = tuple(LLMComparisonResponse.model_fields)
 _Event = EventEnvelope[LLMOrchestratorResponse]
 
 
@@ -35,6 +36,7 @@ class StoredProblem(JuxtaError):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.detail, hint=problem.hint)
         self.problem = problem
+        self.cause, self.anew = problem.code, problem.retryable
 
 
 class StoredFailure(StoredProblem, JudgeFailed):
@@ -162,7 +164,7 @@ def answer(response: LLMOrchestratorResponse) -> LLMComparisonResponse:
     """
     if response.error is not None:
         raise _ERRORS[response.status](response.error)
-    return response.as_response()
+    return LLMComparisonResponse.model_construct(**{name: getattr(response, name) for name in _ANSWER})
 
 
 def to_record(request: QueuedRequest, stored: StoredOutcome) -> Record:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import sqlite3
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, closing, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from typing import Any, Self
 from uuid import UUID, uuid4
 
 import anyio
+import uvicorn
 
 from app.bus.memory import InMemoryBus, Log
 from app.bus.protocol import DeliveryPolicy, Record
@@ -30,6 +32,7 @@ from app.contracts import (
     Winner,
 )
 from app.database import Database
+from app.edge import DeadlineProtocol
 from app.errors import InvalidRequest
 from app.provider.judges.protocol import JudgeError, Verdict
 from app.provider.judging import RetryPolicy
@@ -125,6 +128,22 @@ async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
     with anyio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110 - any condition, of parts that know nothing of tests
             await anyio.sleep(0.002)
+
+
+@asynccontextmanager
+async def served(app: Any, *, http: type[DeadlineProtocol] = DeadlineProtocol) -> AsyncIterator[int]:
+    config = uvicorn.Config(
+        app, port=0, http=http, lifespan="off", log_config=None, timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.serve, [listening])
+            while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+                await anyio.sleep(0.005)
+            yield listening.getsockname()[1]
+            server.should_exit = True
 
 
 @contextmanager
