@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import anyio
 import punq
 import structlog
 import uvicorn
-from sqlalchemy import text
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,6 +32,7 @@ from app.cj.views import Views
 from app.cj.workflow import Workflow
 from app.container import Databases, batch_settings, draw_seed, running
 from app.contracts import JudgeKind
+from app.database import Database
 from app.edge import EXCEPTION_HANDLERS, DeadlineProtocol
 from app.errors import ConfigurationError, StoreUnavailable
 from app.lock import announce
@@ -44,6 +46,9 @@ from app.web.defaults import BatchDefaults, JudgeChoice
 from app.web.rendering import html_problem
 
 NEXT_PORTS = 50
+PROBE_DEADLINE = 2.0
+"""Seconds that a database may take to be called ready."""
+
 log = structlog.get_logger()
 
 
@@ -197,16 +202,24 @@ def _readiness(container: punq.Container) -> Callable[[Request], Awaitable[Respo
         parts = {"bus": "ok" if health.healthy else health.reason}
         databases: Databases = container.resolve(Databases)
         for name, database in (("provider.db", databases.provider), ("cj.db", databases.cj)):
-            try:
-                await database.read(lambda connection: connection.execute(text("SELECT 1")).scalar())
-                parts[name] = "ok"
-            except StoreUnavailable as error:
-                parts[name] = error.detail
+            parts[name] = await _takes_transactions(database)
         ready = all(state == "ok" for state in parts.values())
         body = json.dumps({"status": "ready" if ready else "not ready", "parts": parts})
         return Response(body, status_code=200 if ready else 503, media_type="application/json")
 
     return endpoint
+
+
+async def _takes_transactions(database: Database) -> str:
+    """An empty write transaction: reading alone goes on in a file that is locked, or was moved away."""
+    try:
+        with anyio.fail_after(PROBE_DEADLINE):
+            await database.write(lambda _: None)
+    except StoreUnavailable as error:
+        return error.detail
+    except TimeoutError:
+        return f"takes no transaction within {PROBE_DEADLINE:g} s"
+    return "ok"
 
 
 def serve(container: punq.Container, *, ready: Callable[[str], None], demo: bool) -> None:
@@ -236,6 +249,7 @@ def serve(container: punq.Container, *, ready: Callable[[str], None], demo: bool
         announce(Path(app.state.lock), url=url)
         ready(url)
 
+    signal.signal(signal.SIGTERM, _told_to_stop)
     server = app.state.server = Server(config, ready=tell, closing=closing)
     with (
         bound,
@@ -244,6 +258,11 @@ def serve(container: punq.Container, *, ready: Callable[[str], None], demo: bool
         server.run(sockets=[bound])
     if server.failure is not None:
         raise _expected(server.failure)
+
+
+def _told_to_stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """Leave as after Ctrl-C. uvicorn raises SIGTERM again once it has stopped; that would kill us before our clean-up."""
+    raise SystemExit(0)
 
 
 def _expected(failure: BaseException) -> BaseException:

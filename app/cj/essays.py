@@ -73,6 +73,9 @@ def doubts(essays: Sequence[NewEssay]) -> Iterator[Remark]:
     first: dict[str, str] = {}
     for essay in essays:
         words = essay.text.split()
+        if not words:
+            yield Remark(essay.name, "is empty", fatal=True)
+            continue
         twin = first.setdefault(" ".join(words).casefold(), essay.name)
         if twin != essay.name:
             yield Remark(essay.name, f"has the same text as {twin}", fatal=True)

@@ -6,14 +6,15 @@ soft deadline when the provider has it, never once it has ended. So one query fi
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple, cast
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Connection, text
 
 from app.cj.batch import (
     Arrival,
@@ -48,20 +49,28 @@ _DUE = text(
 )
 _CLAIM = text(
     """UPDATE comparisons SET state = CASE state WHEN 'planned' THEN 'submitted' ELSE state END, due_at = :due,
-    posts = posts + 1, submitted_at = coalesce(submitted_at, :now) WHERE id IN :ids"""
-).bindparams(bindparam("ids", expanding=True))
-_KNOWN = text("SELECT id, batch_id, wave, state FROM comparisons WHERE id IN :ids").bindparams(
-    bindparam("ids", expanding=True)
+    posts = posts + 1, submitted_at = coalesce(submitted_at, :now)
+    WHERE id IN (SELECT value FROM json_each(:given))"""
 )
-_TOMBSTONES = text("SELECT batch_id FROM tombstones WHERE batch_id IN :ids").bindparams(
-    bindparam("ids", expanding=True)
+_POSTPONE = text(
+    """UPDATE comparisons SET due_at = given.value ->> 1, queued_at = coalesce(given.value ->> 2, queued_at)
+    FROM json_each(:given) AS given WHERE comparisons.id = given.value ->> 0
+    AND state IN ('planned', 'submitted', 'cancelled') AND due_at IS NOT NULL"""
 )
+_KNOWN = text(
+    "SELECT id, batch_id, wave, state FROM comparisons WHERE id IN (SELECT value FROM json_each(:given))"
+)
+_TOMBSTONES = text("SELECT batch_id FROM tombstones WHERE batch_id IN (SELECT value FROM json_each(:given))")
 _END = text(
     """UPDATE comparisons SET state = :state, due_at = NULL, body = NULL, ended_at = :now, ended_order = :ended_order,
     road = :road, winner = :winner, confidence = :confidence, justification = :justification, provider = :provider,
     model = :model, judge_kind = :judge_kind, cost_usd = :cost_usd, tokens = :tokens,
     response_time_ms = :response_time_ms, attempts = :attempts, prompt_sha256 = :prompt_sha256,
     error_code = :error_code, error_detail = :error_detail, retryable = :retryable WHERE id = :id"""
+)
+_SCORE = text(
+    """UPDATE essays SET score = given.value ->> 2, se = given.value ->> 3, verdicts = given.value ->> 4
+    FROM json_each(:given) AS given WHERE batch_id = given.value ->> 0 AND position = given.value ->> 1"""
 )
 _PLAN = text(
     """INSERT INTO comparisons (id, batch_id, sequence, wave, first, second, judge, again, body, state, due_at,
@@ -132,14 +141,20 @@ def batch_of(row: Any) -> Batch:
     )
 
 
+class _Change(NamedTuple):
+    """What one of many waiters wants written; `apply` takes all of its kind at once and answers in their order."""
+
+    apply: Callable[[Connection, Sequence[Any]], Sequence[Any]]
+    given: Any
+
+
 class BatchStore:
-    """Every write is one transaction; results come in groups, so that hundreds share one fsync."""
+    """Every write is one transaction; promises and results come in groups, so that hundreds share one fsync."""
 
     def __init__(self, database: Database, *, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._arrivals: GroupCommit[Sequence[Arrival], Recorded] = GroupCommit(database, self._record)
-        self._queued: GroupCommit[tuple[UUID, float, bool], None] = GroupCommit(database, self._postpone)
+        self._changes: GroupCommit[_Change, Any] = GroupCommit(database, _apply)
 
     # -- batches ---------------------------------------------------------------------------------------------
 
@@ -164,22 +179,15 @@ class BatchStore:
                     "now": self._clock(),
                 },
             )
+            rows = [
+                {"id": str(batch_id), "n": n, "name": essay.name, "text": essay.text, "level": essay.level}
+                for n, essay in enumerate(new.essays)
+            ]
             connection.execute(
-                text(
-                    """INSERT INTO essays (batch_id, position, name, text, level)
-                    VALUES (:batch_id, :position, :name, :text, :level)"""
-                ),
-                [
-                    {
-                        "batch_id": str(batch_id),
-                        "position": n,
-                        "name": e.name,
-                        "text": e.text,
-                        "level": e.level,
-                    }
-                    for n, e in enumerate(new.essays)
-                ],
+                text("INSERT INTO essays (batch_id, position, name, level) VALUES (:id, :n, :name, :level)"),
+                rows,
             )
+            connection.execute(text("INSERT INTO texts VALUES (:id, :n, :text)"), rows)
 
         await self._database.write(work)
         return batch_id
@@ -249,6 +257,7 @@ class BatchStore:
                     ("comparisons", "batch_id"),
                     ("waves", "batch_id"),
                     ("essays", "batch_id"),
+                    ("texts", "batch_id"),
                     ("batches", "id"),
                 ):
                     connection.execute(text(f"DELETE FROM {table} WHERE {column} = :id"), rows)  # noqa: S608 - our own names
@@ -266,7 +275,7 @@ class BatchStore:
             rows = connection.execute(_DUE, {"now": now, "limit": limit}).all()
             if rows:
                 ids = [row.id for row in rows]
-                connection.execute(_CLAIM, {"ids": ids, "now": now, "due": now + hold})
+                connection.execute(_CLAIM, {"given": json.dumps(ids), "now": now, "due": now + hold})
             return [
                 Task(UUID(r.id), UUID(r.batch_id), bytes(r.body or b""), r.state == "cancelled") for r in rows
             ]
@@ -275,17 +284,14 @@ class BatchStore:
 
     async def postpone(self, comparison: UUID, *, seconds: float, queued: bool) -> None:
         """Not due for `seconds`; `queued` says that the provider holds the request durably (202)."""
-        await self._queued.submit((comparison, seconds, queued))
+        await self._changes.submit(_Change(self._postpone, (comparison, seconds, queued)))
 
     def _postpone(self, connection: Connection, items: Sequence[tuple[UUID, float, bool]]) -> Sequence[None]:
         now = self._clock()
-        connection.execute(
-            text(
-                """UPDATE comparisons SET due_at = :due, queued_at = coalesce(:queued, queued_at)
-                WHERE id = :id AND state IN ('planned', 'submitted', 'cancelled') AND due_at IS NOT NULL"""
-            ),
-            [{"id": str(i), "due": now + s, "queued": now if queued else None} for i, s, queued in items],
-        )
+        rows = [
+            (str(comparison), now + seconds, now if queued else None) for comparison, seconds, queued in items
+        ]
+        connection.execute(_POSTPONE, {"given": json.dumps(rows)})
         return [None] * len(items)
 
     async def cancellation_sent(self, comparison: UUID) -> None:
@@ -298,8 +304,9 @@ class BatchStore:
     async def next_due(self) -> float | None:
         """Seconds until a row of a running batch is due; None when nothing waits to be sent."""
         sql = text(
-            """SELECT min(c.due_at) FROM comparisons c JOIN batches b ON b.id = c.batch_id
-            WHERE c.due_at IS NOT NULL AND (b.state = 'running' OR c.state = 'cancelled')"""
+            """SELECT c.due_at FROM comparisons c JOIN batches b ON b.id = c.batch_id
+            WHERE c.due_at IS NOT NULL AND (b.state = 'running' OR c.state = 'cancelled')
+            ORDER BY c.due_at, c.sequence LIMIT 1"""
         )
         due = await self._database.read(lambda connection: connection.execute(sql).scalar())
         return None if due is None else max(0.0, due - self._clock())
@@ -313,11 +320,14 @@ class BatchStore:
 
     async def record(self, arrivals: Sequence[Arrival]) -> Recorded:
         """Apply results by compare-and-set: the first one counts, whatever the road, order or repetition."""
-        return await self._arrivals.submit(arrivals)
+        return cast(Recorded, await self._changes.submit(_Change(self._record, arrivals)))
 
     def _record(self, connection: Connection, groups: Sequence[Sequence[Arrival]]) -> Sequence[Recorded]:
         arrivals = list(chain.from_iterable(groups))
-        known = {row.id: row for row in connection.execute(_KNOWN, {"ids": [str(a.id) for a in arrivals]})}
+        known = {
+            row.id: row
+            for row in connection.execute(_KNOWN, {"given": json.dumps([str(a.id) for a in arrivals])})
+        }
         buried = self._buried(connection, (a for a in arrivals if str(a.id) not in known))
         fates: list[Fate] = []
         fresh: dict[str, tuple[Arrival, Any]] = {}
@@ -330,7 +340,7 @@ class BatchStore:
                 fresh[row.id] = (arrival, row)
             else:
                 fates.append(Fate.LATE if row.state == "cancelled" else Fate.DUPLICATE)
-        completed = self._apply(connection, fresh.values()) if fresh else frozenset[UUID]()
+        completed = self._end(connection, fresh.values()) if fresh else frozenset[UUID]()
         recorded, position = [], 0
         for group in groups:
             mine = tuple(fates[position : position + len(group)])
@@ -341,12 +351,12 @@ class BatchStore:
     def _buried(self, connection: Connection, arrivals: Iterable[Arrival]) -> set[UUID]:
         ids = {str(a.batch_id) for a in arrivals if a.batch_id is not None}
         return (
-            {UUID(i) for i in connection.execute(_TOMBSTONES, {"ids": sorted(ids)}).scalars()}
+            {UUID(i) for i in connection.execute(_TOMBSTONES, {"given": json.dumps(sorted(ids))}).scalars()}
             if ids
             else set()
         )
 
-    def _apply(self, connection: Connection, fresh: Iterable[tuple[Arrival, Any]]) -> frozenset[UUID]:
+    def _end(self, connection: Connection, fresh: Iterable[tuple[Arrival, Any]]) -> frozenset[UUID]:
         """End the rows, then raise the counters of their batches and waves in the same transaction."""
         by_batch: dict[str, list[tuple[Arrival, Any]]] = defaultdict(list)
         for arrival, row in fresh:
@@ -432,7 +442,7 @@ class BatchStore:
 
     async def texts(self, batch_id: UUID) -> Sequence[str]:
         """The essays of a batch by position."""
-        sql = text("SELECT text FROM essays WHERE batch_id = :id ORDER BY position")
+        sql = text("SELECT text FROM texts WHERE batch_id = :id ORDER BY position")
         return await self._database.read(lambda c: list(c.execute(sql, {"id": str(batch_id)}).scalars()))
 
     async def commit_plan(self, plan: Plan) -> bool:
@@ -471,17 +481,9 @@ class BatchStore:
 
     def _store_scores(self, connection: Connection, plan: Plan) -> None:
         batch_id = str(plan.batch_id)
-        connection.execute(
-            text(
-                "UPDATE essays SET score = :score, se = :se, verdicts = :verdicts WHERE batch_id = :id AND position = :n"
-            ),
-            [
-                {"id": batch_id, "n": n, "score": score, "se": se, "verdicts": verdicts}
-                for n, (score, se, verdicts) in enumerate(
-                    zip(plan.scores, plan.standard_errors, plan.verdicts, strict=True)
-                )
-            ],
-        )
+        shown = zip(plan.scores, plan.standard_errors, plan.verdicts, strict=True)
+        rows = [(batch_id, position, *values) for position, values in enumerate(shown)]
+        connection.execute(_SCORE, {"given": json.dumps(rows)})
         connection.execute(
             text("UPDATE waves SET reliability = :reliability WHERE batch_id = :id AND number = :wave"),
             {"id": batch_id, "wave": plan.fitted_wave, "reliability": plan.reliability},
@@ -521,6 +523,18 @@ class BatchStore:
         await self._database.write(
             lambda c: c.execute(sql, {"id": str(batch_id), "problem": problem}) and None
         )
+
+
+def _apply(connection: Connection, changes: Sequence[_Change]) -> Sequence[Any]:
+    """All changes in one transaction, each kind by its own statements; their callers are concurrent, so in any order."""
+    kinds: dict[Callable[..., Sequence[Any]], list[int]] = defaultdict(list)
+    for position, change in enumerate(changes):
+        kinds[change.apply].append(position)
+    results: dict[int, Any] = {}
+    for apply, positions in kinds.items():
+        given = [changes[position].given for position in positions]
+        results |= zip(positions, apply(connection, given), strict=True)
+    return [results[position] for position in range(len(changes))]
 
 
 def _batch(connection: Connection, batch_id: UUID) -> Batch:

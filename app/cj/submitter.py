@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import anyio
@@ -71,16 +71,20 @@ class Submitter:
             while True:
                 await self._room()
                 self._woken = anyio.Event()
+                limit = self._free
+                tasks: Sequence[Task] = ()
+                pause: float | None = None
                 try:
-                    tasks = await self._store.claim(limit=self._free, hold=self._hold)
-                    pause = None if tasks else await self._store.next_due()
+                    tasks = await self._store.claim(limit=limit, hold=self._hold)
+                    for task in tasks:
+                        self._free -= 1
+                        sending.start_soon(self._send, task)
+                    if len(tasks) < limit:
+                        pause = await self._store.next_due()
                 except Unavailable as error:
                     log.warning("store away", reason=str(error))
-                    tasks, pause = (), 1.0
-                self._free -= len(tasks)
-                for task in tasks:
-                    sending.start_soon(self._send, task)
-                if not tasks:
+                    pause = 1.0
+                if len(tasks) < limit:
                     with anyio.move_on_after(_IDLE if pause is None else min(pause, _IDLE)):
                         await self._woken.wait()
 

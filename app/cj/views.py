@@ -160,7 +160,10 @@ class Views:
 
         :raises NotFound: as `batch`.
         """
-        sql = text("SELECT name, text, level FROM essays WHERE batch_id = :id ORDER BY position")
+        sql = text(
+            "SELECT name, text, level FROM essays JOIN texts USING (batch_id, position)"
+            " WHERE batch_id = :id ORDER BY position"
+        )
 
         def work(connection: Connection) -> list[NewEssay]:
             _find(connection, batch_id)

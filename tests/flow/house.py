@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import anyio
@@ -157,12 +158,9 @@ class House:
 
 
 @asynccontextmanager
-async def house_in(folder: Path, judge: Bench, *assignments: str, topic: str = "") -> AsyncIterator[House]:
+async def house_in(folder: Path, judge: Bench, *assignments: str) -> AsyncIterator[House]:
     """Open the house that `run.py` would open on `folder`; dead letters of the callbacks are collected."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "cj.db").exists():
-        for file in empty_folder().iterdir():
-            shutil.copy(file, folder)
+    furnish(folder)
     container = bootstrap(settings_in(folder, *assignments))
     container.register("judges", instance={PROVIDER: judge})
     house = House(container)
@@ -170,9 +168,17 @@ async def house_in(folder: Path, judge: Bench, *assignments: str, topic: str = "
     async def bury(records: Sequence[Record]) -> None:
         house.letters += records
 
-    house.bus.subscribe(dead_letter_topic(topic or COMPARISON_RESULT_TOPIC), "tests", bury)
+    house.bus.subscribe(dead_letter_topic(COMPARISON_RESULT_TOPIC), "tests", bury)
     async with running(container):
         yield house
+
+
+def furnish(folder: Path) -> None:
+    """Put empty databases into a folder that has none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "cj.db").exists():
+        for file in empty_folder().iterdir():
+            shutil.copy(file, folder)
 
 
 @cache
@@ -196,7 +202,14 @@ async def until(condition: Callable[[], object]) -> None:
             await anyio.sleep(0.002)
 
 
-def rows(file: Path, sql: str) -> list[tuple[object, ...]]:
+async def eventually(condition: Callable[[], Awaitable[object]]) -> None:
+    """As `until`, for a condition that has to be asked for."""
+    with anyio.fail_after(PATIENT):
+        while not await condition():  # noqa: ASYNC110 - as above
+            await anyio.sleep(0.005)
+
+
+def rows(file: Path, sql: str) -> list[tuple[Any, ...]]:
     """What a database file says, read without any code of ours."""
     with closing(sqlite3.connect(file)) as connection:
         return list(connection.execute(sql))

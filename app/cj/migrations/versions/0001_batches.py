@@ -37,11 +37,16 @@ def upgrade() -> None:
         sa.Column("batch_id", sa.Text, primary_key=True),
         sa.Column("position", sa.Integer, primary_key=True),
         sa.Column("name", sa.Text, nullable=False),
-        sa.Column("text", sa.Text, nullable=False),
         sa.Column("level", sa.Text),
         sa.Column("score", sa.Float),
         sa.Column("se", sa.Float),
         sa.Column("verdicts", sa.Integer, nullable=False, server_default="0"),
+    )
+    op.create_table(
+        "texts",  # apart, because SQLite would write every essay again with each new score
+        sa.Column("batch_id", sa.Text, primary_key=True),
+        sa.Column("position", sa.Integer, primary_key=True),
+        sa.Column("text", sa.Text, nullable=False),
     )
     op.create_table(
         "waves",

@@ -1,0 +1,115 @@
+"""The real process: `run.py` in a folder of its own, found by the lock file it writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+ROOT = Path(__file__).parents[2]
+PATIENT = 30.0
+
+
+@dataclass
+class Process:
+    """A running `run.py`; `stderr` is what it said."""
+
+    child: subprocess.Popen[bytes]
+    folder: Path
+    url: str
+    client: httpx2.Client
+    log: Path
+
+    @property
+    def stderr(self) -> str:
+        return self.log.read_text(encoding="utf-8")
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
+
+    def batch(self, batch_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.client.get(f"/api/v1/batches/{batch_id}").json()
+        return found
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit status; a process that does not end is killed and its status is not 0."""
+        self.child.send_signal(signal.SIGTERM)
+        try:
+            return self.child.wait(PATIENT)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            return self.child.wait()
+
+    def kill(self) -> None:
+        self.child.kill()
+        self.child.wait()
+
+
+def command(folder: Path, *options: str) -> list[str]:
+    return [sys.executable, str(ROOT / "run.py"), "--data", str(folder), "--port", "0", *options]
+
+
+@contextmanager
+def process_on(folder: Path, *options: str) -> Iterator[Process]:
+    """Start `run.py` on `folder`; goes on once it serves. With `--ephemeral` it makes a data folder inside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "stderr"
+    with log.open("ab") as stderr:
+        child = subprocess.Popen(
+            command(folder, *options),
+            stdout=stderr,
+            stderr=stderr,
+            cwd=folder,
+            env=os.environ | {"TMPDIR": str(folder)},
+        )
+    try:
+        url, data = until(lambda: _served(child, folder, log))
+        with httpx2.Client(base_url=url, timeout=PATIENT) as client:
+            yield Process(child, data, url, client, log)
+    finally:
+        child.kill()
+        child.wait()
+
+
+def _served(child: subprocess.Popen[bytes], folder: Path, log: Path) -> tuple[str, Path] | None:
+    assert child.poll() is None, log.read_text(encoding="utf-8")
+    for lock in (folder / "juxta.lock", *folder.glob("*/juxta.lock")):
+        try:
+            content = json.loads(lock.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if content["pid"] == child.pid and content["url"]:
+            return content["url"], lock.parent
+    return None
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """What the condition says as soon as it is true."""
+    end = time.monotonic() + PATIENT
+    while not (found := condition()):
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+    return found
+
+
+def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run `run.py` to its end."""
+    return subprocess.run(
+        command(folder, *options),
+        capture_output=True,
+        text=True,
+        timeout=PATIENT,
+        check=False,
+        env=os.environ | {"COLUMNS": "300"},
+    )

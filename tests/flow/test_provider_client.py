@@ -1,0 +1,390 @@
+"""One suite for both ways to reach the provider: handed over inside the process, and over HTTP through a real socket."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import anyio
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from app.cj.http_provider_client import HttpProviderClient
+from app.cj.provider_client import ProviderClient
+from app.contracts import (
+    COMPARISON_RESULT_TOPIC,
+    ComparisonQueued,
+    LLMComparisonRequest,
+    LLMComparisonResponse,
+    LLMConfigOverrides,
+)
+from app.edge import EXCEPTION_HANDLERS, DeadlineProtocol
+from app.errors import (
+    InvalidRequest,
+    JudgeFailed,
+    JuxtaError,
+    NoRoom,
+    NotFound,
+    NoVerdict,
+    ProviderUnavailable,
+    QueueFull,
+    RequestCancelled,
+    RequestExpired,
+    RequestMismatch,
+    TopicNotAllowed,
+    Unavailable,
+)
+from app.provider import routes
+from app.provider.judges.protocol import JudgeError
+from app.provider.judges.simulated import MODEL, PROVIDER
+from app.provider.lane import Lanes
+from app.provider.queue.protocol import State
+
+from .house import Bench, House, essay, eventually, house_in, until
+
+pytestmark = pytest.mark.anyio
+
+QUEUED = "judges.simulated.direct_concurrency=0"
+IMPATIENT = "provider.patience=0.05"
+
+
+@dataclass
+class World:
+    """A house, and the client that cj would use to reach its provider."""
+
+    house: House
+    client: ProviderClient
+    judge: Bench
+
+    async def ended(self, correlation_id: UUID) -> None:
+        """Wait until the provider owes nothing for this comparison."""
+
+        async def closed() -> bool:
+            entries = await self.house.queue.browse(state=State.PUBLISHED)
+            return correlation_id in {entry.correlation_id for entry in entries}
+
+        await eventually(closed)
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture(params=["in the process", "over http"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    """Open a house and a client of the kind under test."""
+
+    @asynccontextmanager
+    async def open_world(*assignments: str) -> AsyncIterator[World]:
+        judge = Bench()
+        async with AsyncExitStack() as stack:
+            house = await stack.enter_async_context(house_in(tmp_path, judge, *assignments))
+            client = house.provider
+            if request.param == "over http":
+                url = await stack.enter_async_context(served(provider_of(house)))
+                client = await stack.enter_async_context(HttpProviderClient(url, timeout=20.0))
+            yield World(house, client, judge)
+
+    return open_world
+
+
+def provider_of(house: House) -> Starlette:
+    lanes: Lanes = house.container.resolve(Lanes)
+    return Starlette(
+        routes=list(routes.routes(house.orchestrator, house.queue, lanes)),
+        exception_handlers=dict(EXCEPTION_HANDLERS),
+    )
+
+
+@asynccontextmanager
+async def served(app: ASGIApp) -> AsyncIterator[str]:
+    """A real uvicorn on a free port of this machine."""
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(app, http=DeadlineProtocol, lifespan="off", log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    with bound:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server._serve, [bound])
+            await until(lambda: server.started)
+            try:
+                yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+            finally:
+                server.should_exit = True
+
+
+def comparison(**changes: Any) -> LLMComparisonRequest:
+    fields: dict[str, Any] = {
+        "user_prompt": "Which is better?",
+        "essay_a": essay(9),
+        "essay_b": essay(1),
+        "callback_topic": COMPARISON_RESULT_TOPIC,
+        "correlation_id": uuid4(),
+        "llm_config_overrides": LLMConfigOverrides(provider=PROVIDER, model=MODEL),
+        "callback_key": "a batch",
+        "metadata": {"n": 1},
+    }
+    return LLMComparisonRequest(**(fields | changes))
+
+
+async def refusal(asking: Awaitable[object]) -> JuxtaError:
+    with pytest.raises(JuxtaError) as caught:
+        await asking
+    return caught.value
+
+
+def failing(*, retryable: bool, code: str = "refused") -> Callable[[LLMComparisonRequest], Awaitable[None]]:
+    async def fail(request: LLMComparisonRequest) -> None:
+        raise JudgeError(code, "The judge will not read this.", retryable=retryable)
+
+    return fail
+
+
+async def test_a_free_judge_answers_with_the_verdict(opened: Open) -> None:
+    async with opened() as world:
+        request = comparison()
+        answer = await world.client.generate_comparison(request)
+    assert isinstance(answer, LLMComparisonResponse)
+    assert answer.correlation_id == request.correlation_id
+    assert answer.metadata == {"n": 1}
+    assert (answer.provider, answer.model, answer.judge_kind) == ("simulated", "simulated-v1", "simulated")
+
+
+async def test_a_busy_judge_answers_with_a_promise(opened: Open) -> None:
+    async with opened(QUEUED) as world:
+        request = comparison()
+        answer = await world.client.generate_comparison(request)
+    assert isinstance(answer, ComparisonQueued)
+    assert answer.correlation_id == request.correlation_id
+    assert answer.queue_id == request.queue_id("local")
+
+
+async def test_a_slow_judge_answers_with_a_promise_when_patience_ends(opened: Open) -> None:
+    door = anyio.Event()
+    async with opened(IMPATIENT) as world:
+        world.judge.before = lambda _: door.wait()
+        request = comparison()
+        answer = await world.client.generate_comparison(request)
+        assert isinstance(answer, ComparisonQueued)
+        door.set()
+        await world.ended(request.correlation_id)
+        assert isinstance(await world.client.generate_comparison(request), LLMComparisonResponse)
+        assert world.judge.calls == [request.correlation_id]
+
+
+async def test_a_repeat_gets_the_same_answer_and_the_judge_no_second_call(opened: Open) -> None:
+    async with opened() as world:
+        request = comparison()
+        first = await world.client.generate_comparison(request)
+        assert await world.client.generate_comparison(request) == first
+        assert world.judge.calls == [request.correlation_id]
+
+
+async def test_another_body_under_the_same_id_is_refused_for_good(opened: Open) -> None:
+    async with opened() as world:
+        request = comparison()
+        await world.client.generate_comparison(request)
+        error = await refusal(
+            world.client.generate_comparison(request.model_copy(update={"essay_a": essay(2)}))
+        )
+    assert type(error) is RequestMismatch
+    assert (error.code, error.retryable) == ("request-mismatch", False)
+
+
+async def test_an_unlisted_topic_is_refused_for_good(opened: Open) -> None:
+    async with opened() as world:
+        error = await refusal(world.client.generate_comparison(comparison(callback_topic="somewhere.else")))
+        assert not await world.house.queue.browse()
+    assert type(error) is TopicNotAllowed
+    assert (error.code, error.retryable) == ("topic-not-allowed", False)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"provider": "nobody"},
+        {"provider": PROVIDER, "model": "none"},
+        {"provider": PROVIDER, "temperature": 1},
+    ],
+)
+async def test_an_override_that_cannot_be_honoured_is_refused_for_good(
+    opened: Open, overrides: dict[str, Any]
+) -> None:
+    async with opened() as world:
+        asked = comparison(llm_config_overrides=LLMConfigOverrides(**overrides))
+        error = await refusal(world.client.generate_comparison(asked))
+        assert not await world.house.queue.browse()
+    assert type(error) is InvalidRequest
+    assert (error.code, error.retryable) == ("invalid-request", False)
+
+
+async def test_a_full_queue_says_when_to_come_back(opened: Open) -> None:
+    door = anyio.Event()
+    async with opened(QUEUED, "queue.limit=1") as world:
+        world.judge.before = lambda _: door.wait()
+        await world.client.generate_comparison(comparison())
+        error = await refusal(world.client.generate_comparison(comparison()))
+        door.set()
+    assert type(error) is QueueFull
+    assert (error.code, error.retryable) == ("queue-full", True)
+    assert error.retry_after is not None
+    assert error.retry_after >= 1.0
+
+
+async def test_no_topic_and_no_free_judge_is_no_room_for_now(opened: Open) -> None:
+    async with opened(QUEUED) as world:
+        error = await refusal(world.client.generate_comparison(comparison(callback_topic=None)))
+        assert not await world.house.queue.browse()
+    assert type(error) is NoRoom
+    assert (error.code, error.retryable) == ("no-room", True)
+    assert error.retry_after is not None
+
+
+@pytest.mark.parametrize("code", ["refused", "unavailable", "internal", "timeout", "not-found"])
+@pytest.mark.parametrize("retryable", [True, False])
+async def test_a_stored_failure_is_no_verdict_whatever_its_class_is_called(
+    opened: Open, code: str, *, retryable: bool
+) -> None:
+    async with opened("queue.max_tries=1") as world:
+        world.judge.before = failing(retryable=retryable, code=code)
+        request = comparison()
+        first = await refusal(world.client.generate_comparison(request))
+        again = await refusal(world.client.generate_comparison(request))
+        assert len(world.judge.calls) == 1
+    for error in (first, again):
+        assert isinstance(error, JudgeFailed)
+        assert (error.status, error.retryable) == (502, False)
+        assert (error.cause, error.anew) == (code, retryable)
+        assert error.detail == "The judge will not read this."
+
+
+async def test_a_stored_expiry_is_no_verdict(opened: Open) -> None:
+    async with opened(QUEUED) as world:
+        world.house.lane.breaker.trip("a test")
+        request = comparison(expires_in=0.05)
+        assert isinstance(await world.client.generate_comparison(request), ComparisonQueued)
+        await world.ended(request.correlation_id)
+        error = await refusal(world.client.generate_comparison(request))
+        assert world.judge.calls == []
+    assert isinstance(error, RequestExpired)
+    assert (error.status, error.retryable) == (504, False)
+    assert (error.cause, error.anew) == ("request-expired", False)
+
+
+async def test_a_stored_cancellation_is_no_verdict(opened: Open) -> None:
+    async with opened(QUEUED) as world:
+        world.house.lane.breaker.trip("a test")
+        request = comparison()
+        await world.client.generate_comparison(request)
+        await world.client.cancel_comparison(request.correlation_id)
+        await world.ended(request.correlation_id)
+        error = await refusal(world.client.generate_comparison(request))
+        await world.client.cancel_comparison(request.correlation_id)
+    assert isinstance(error, RequestCancelled)
+    assert (error.status, error.retryable) == (409, False)
+    assert (error.cause, error.anew) == ("request-cancelled", False)
+
+
+async def test_to_cancel_what_nobody_asked_is_not_found(opened: Open) -> None:
+    async with opened() as world:
+        error = await refusal(world.client.cancel_comparison(uuid4()))
+    assert type(error) is NotFound
+    assert (error.code, error.retryable) == ("not-found", False)
+
+
+# -- what only a wire can do
+
+
+async def test_a_provider_that_is_not_there_is_unavailable() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        async with HttpProviderClient(url, timeout=5.0) as client:
+            error = await refusal(client.generate_comparison(comparison()))
+            also = await refusal(client.cancel_comparison(uuid4()))
+    assert type(error) is type(also) is ProviderUnavailable
+    assert error.retryable
+
+
+async def test_a_provider_that_never_answers_is_unavailable_at_the_deadline() -> None:
+    async def ponder(_request: Request) -> Response:
+        with suppress(anyio.get_cancelled_exc_class()):
+            await leave.wait()
+        return Response()
+
+    leave = anyio.Event()
+    async with served(app_of(ponder)) as url, HttpProviderClient(url, timeout=0.2) as client:
+        error = await refusal(client.generate_comparison(comparison()))
+        leave.set()
+    assert type(error) is ProviderUnavailable
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"<html>hello</html>"),
+        (200, b""),
+        (200, b'{"winner": "both"}'),
+        (202, b'{"queue_id": "1"}'),
+        (204, b""),
+        (302, b""),
+        (500, b"Internal Server Error"),
+        (502, b"<html>Bad gateway</html>"),
+        (503, b'{"detail": "no problem document"}'),
+    ],
+)
+async def test_an_answer_that_is_not_the_providers_is_an_outage(status: int, body: bytes) -> None:
+    async def stranger(_request: Request) -> Response:
+        return Response(body, status_code=status)
+
+    async with served(app_of(stranger)) as url, HttpProviderClient(url, timeout=20.0) as client:
+        error = await refusal(client.generate_comparison(comparison()))
+    assert type(error) is ProviderUnavailable
+    assert error.retryable
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "retryable", "kind"),
+    [
+        (500, "internal", False, JuxtaError),
+        (503, "store-unavailable", True, Unavailable),
+        (503, "something-new", True, ProviderUnavailable),
+        (418, "something-new", False, InvalidRequest),
+        (504, "something-new", True, NoVerdict),
+    ],
+)
+async def test_a_problem_is_the_error_it_was_there(
+    status: int, code: str, kind: type[JuxtaError], *, retryable: bool
+) -> None:
+    problem = {
+        "type": f"urn:juxta:problem:{code}",
+        "title": "A problem",
+        "status": status,
+        "detail": "Told so.",
+        "retryable": retryable,
+        "retry_after": 7,
+        "a_field_of_a_later_version": 1,
+    }
+
+    async def refuse(_request: Request) -> Response:
+        return Response(json.dumps(problem), status_code=status, media_type="application/problem+json")
+
+    async with served(app_of(refuse)) as url, HttpProviderClient(url, timeout=20.0) as client:
+        error = await refusal(client.generate_comparison(comparison()))
+    assert isinstance(error, kind)
+    assert error.detail == "Told so."
+    assert error.retry_after == 7
+
+
+def app_of(endpoint: Callable[[Request], Awaitable[Response]]) -> Starlette:
+    return Starlette(routes=[Route("/{path:path}", endpoint, methods=["POST"])])

@@ -1,0 +1,197 @@
+"""The real process stopped, killed and started again: it says how it is, ends in time, and nothing is lost."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .house import Bench, batch_of, eventually, house_in, rows
+from .process import Process, process_on, until
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "essays"
+PAIRS = 24
+BUSY = (
+    "--no-demo",
+    *("--set", "judges.rules.pace=0.1"),
+    *("--set", "judges.rules.concurrency=4"),
+    *("--set", "judges.rules.direct_concurrency=2"),
+)
+
+
+def start_batch(process: Process) -> str:
+    """Eight of the example essays, six comparisons each."""
+    essays = [
+        {"name": file.stem, "text": file.read_text(encoding="utf-8")}
+        for file in sorted(EXAMPLES.glob("essay-*.txt"))[:8]
+    ]
+    settings = {"comparisons_per_essay": 6, "target_reliability": 0.999, "seed": 5}
+    content = {"title": "Stop", "question": "Which is better?", "essays": essays, "settings": settings}
+    response = process.client.post("/api/v1/batches", json=content)
+    assert response.status_code == 201, response.text
+    return str(response.json()["id"])
+
+
+def under_way(process: Process, batch_id: str) -> bool:
+    """Some comparisons are decided, others are at the judge or wait for it."""
+    batch = process.batch(batch_id)
+    lanes = process.client.get("/api/v1/queue/stats").json()["lanes"]
+    return bool(batch["decided"]) and any(lane["leased"] for lane in lanes.values())
+
+
+def finished(process: Process, batch_id: str) -> dict[str, Any] | None:
+    batch = process.batch(batch_id)
+    return batch if batch["state"] == "finished" else None
+
+
+def is_whole(folder: Path) -> None:
+    """Each comparison counted once, each request answered once, nothing is owed."""
+    order = [n for (n,) in rows(folder / "cj.db", "SELECT ended_order FROM comparisons ORDER BY 1")]
+    assert order == list(range(1, PAIRS + 1))
+    assert rows(folder / "provider.db", "SELECT state, outcome, count(*) FROM requests GROUP BY 1, 2") == [
+        ("published", "succeeded", PAIRS)
+    ]
+
+
+def scores(process: Process, batch_id: str) -> dict[str, float]:
+    ranking = process.client.get(f"/api/v1/batches/{batch_id}/ranking").json()["ranking"]
+    return {row["essay"]: row["score"] for row in ranking}
+
+
+def test_sigterm_under_load_ends_in_time_and_a_restart_finishes_the_batch(tmp_path: Path) -> None:
+    with process_on(tmp_path, *BUSY) as process:
+        batch_id = start_batch(process)
+        until(lambda: under_way(process, batch_id))
+        assert process.stop() == 0
+        assert "Nothing is lost" in process.stderr
+        assert "Traceback" not in process.stderr
+    open_rows = rows(tmp_path / "cj.db", "SELECT count(*) FROM comparisons WHERE ended_order IS NULL")
+    assert open_rows != [(0,)]
+    assert rows(
+        tmp_path / "provider.db", "SELECT count(*) FROM requests WHERE held AND state = 'leased'"
+    ) == [(0,)]
+    with process_on(tmp_path, *BUSY) as process:
+        batch = until(lambda: finished(process, batch_id))
+        assert (batch["decided"], batch["failed"]) == (PAIRS, 0)
+        until(lambda: not process.client.get("/api/v1/queue/stats").json()["lanes"])
+        assert process.stop() == 0
+    is_whole(tmp_path)
+
+
+def test_sigterm_while_a_judge_hangs_ends_in_time_and_gives_the_row_back(tmp_path: Path) -> None:
+    slow = (*BUSY, "--set", "judges.rules.pace=600", "--set", "provider.drain=0.2")
+    with process_on(tmp_path, *slow) as process:
+        batch_id = start_batch(process)
+        until(lambda: process.client.get("/api/v1/queue/stats").json()["lanes"])
+        until(lambda: process.batch(batch_id)["planned"])
+        assert process.stop() == 0
+    with process_on(tmp_path, *BUSY, "--set", "judges.rules.pace=0") as process:
+        batch = until(lambda: finished(process, batch_id))
+        assert (batch["decided"], batch["failed"]) == (PAIRS, 0)
+
+
+def test_the_real_process_killed_again_and_again_ranks_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    with process_on(tmp_path / "killed", *BUSY) as process:
+        batch_id = start_batch(process)
+        until(lambda: under_way(process, batch_id))
+        process.kill()
+    for _ in range(2):
+        with process_on(tmp_path / "killed", *BUSY) as process:
+            decided = process.batch(batch_id)["decided"]
+            until(lambda: process.batch(batch_id)["decided"] > decided)  # noqa: B023 - called at once
+            process.kill()
+    with process_on(tmp_path / "killed", *BUSY) as process:
+        until(lambda: finished(process, batch_id))
+        until(lambda: not process.client.get("/api/v1/queue/stats").json()["lanes"])
+        found = scores(process, batch_id)
+        assert process.stop() == 0
+    is_whole(tmp_path / "killed")
+    with process_on(tmp_path / "unharmed", *BUSY, "--set", "judges.rules.pace=0") as process:
+        other_id = start_batch(process)
+        until(lambda: finished(process, other_id))
+        assert found == pytest.approx(scores(process, other_id), abs=1e-9)
+
+
+def test_the_examples_are_loaded_into_an_empty_folder_and_never_again(tmp_path: Path) -> None:
+    options = ("--set", "judges.rules.pace=0")
+    with process_on(tmp_path, *options) as process:
+        (batch,) = process.client.get("/api/v1/batches").json()["batches"]
+        assert batch["title"].startswith("Example")
+        assert batch["essays"] == len(list(EXAMPLES.glob("essay-*.txt")))
+        assert until(lambda: finished(process, batch["id"]))["failed"] == 0
+        assert process.stop() == 0
+    with process_on(tmp_path, *options) as process:
+        (again,) = process.client.get("/api/v1/batches").json()["batches"]
+        assert again["id"] == batch["id"]
+        assert again["state"] == "finished"
+        assert process.stop() == 0
+
+
+def test_readiness_names_the_part_that_is_away_and_liveness_does_not_care(tmp_path: Path) -> None:
+    with process_on(tmp_path, "--no-demo") as process:
+        assert process.client.get("/readyz").status_code == 200
+        assert parts(process) == {"bus": "ok", "provider.db": "ok", "cj.db": "ok"}
+        with closing(sqlite3.connect(tmp_path / "cj.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            until(lambda: wrong(process) == {"cj.db"})
+            assert process.client.get("/readyz").status_code == 503
+            assert process.client.get("/healthz").status_code == 200
+            other.execute("ROLLBACK")
+        until(lambda: process.client.get("/readyz").status_code == 200)
+        shutil.move(tmp_path / "provider.db", tmp_path / "elsewhere.db")
+        until(lambda: wrong(process) == {"provider.db"})
+        assert process.client.get("/healthz").status_code == 200
+
+
+def parts(process: Process) -> dict[str, str]:
+    found: dict[str, str] = process.client.get("/readyz").json()["parts"]
+    return found
+
+
+def wrong(process: Process) -> set[str]:
+    return {part for part, words in parts(process).items() if words != "ok"}
+
+
+@pytest.mark.anyio
+async def test_leaving_the_house_twice_in_a_batch_asks_no_judge_twice_for_an_answered_request(
+    tmp_path: Path,
+) -> None:
+    judge = Bench()
+    new = batch_of()
+    async with house_in(tmp_path, judge) as house:
+        batch_id = await house.workflow.create(new, start=True)
+        await house.until(batch_id, lambda batch: batch.decided >= 5)
+    for more in (12, 30):
+        async with house_in(tmp_path, judge) as house:
+            await house.until(batch_id, lambda batch: batch.decided >= more)  # noqa: B023 - called at once
+    async with house_in(tmp_path, judge) as house:
+        batch = await house.finish(batch_id)
+
+        async def nothing_owed() -> bool:
+            return not await house.queue.stats()
+
+        await eventually(nothing_owed)
+    assert (batch.decided, batch.failed) == (30, 0)
+    assert max(Counter(judge.calls).values()) == 1
+
+
+def test_what_was_only_for_a_while_is_gone_after_sigterm(tmp_path: Path) -> None:
+    with process_on(tmp_path, "--no-demo", "--ephemeral") as process:
+        assert process.folder.parent == tmp_path
+        assert (process.folder / "cj.db").exists()
+        assert process.stop() == 0
+        assert not process.folder.exists()
+
+
+def test_a_lock_left_by_a_killed_process_is_in_nobodys_way(tmp_path: Path) -> None:
+    with process_on(tmp_path, "--no-demo") as process:
+        process.kill()
+        dead = process.child.pid
+    with process_on(tmp_path, "--no-demo") as process:
+        assert process.child.pid != dead
+        assert process.stop() == 0
