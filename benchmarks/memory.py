@@ -51,10 +51,10 @@ async def grow() -> tuple[float, float]:
 async def _share_is_done(container: punq.Container, share: float) -> None:
     databases: Databases = container.resolve(Databases)
     sql = text("SELECT coalesce(sum(decided), 0) FROM batches")
-    while (
-        await databases.cj.read(lambda connection: connection.execute(sql).scalar_one()) < share * COMPARISONS
-    ):
+    done = 0
+    while done < share * COMPARISONS:
         await asyncio.sleep(0.05)
+        done = await databases.cj.read(lambda connection: connection.execute(sql).scalar_one())
 
 
 def resident() -> float:

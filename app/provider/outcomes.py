@@ -26,7 +26,6 @@ from app.provider.queue.protocol import Ending, Lease, QueuedRequest, StoredOutc
 
 DETAIL_LIMIT = 500
 _TRACE_ID = slice(3, 35)
-_ANSWER = tuple(LLMComparisonResponse.model_fields)
 _Event = EventEnvelope[LLMOrchestratorResponse]
 
 
@@ -164,7 +163,7 @@ def answer(response: LLMOrchestratorResponse) -> LLMComparisonResponse:
     """
     if response.error is not None:
         raise _ERRORS[response.status](response.error)
-    return LLMComparisonResponse.model_construct(**{name: getattr(response, name) for name in _ANSWER})
+    return response.as_response()
 
 
 def to_record(request: QueuedRequest, stored: StoredOutcome) -> Record:

@@ -23,7 +23,7 @@ from app.provider.queue.protocol import Entry, RequestQueue, State
 
 PAGE_LIMIT = 500
 _DIGITS = re.compile(r"[0-9]{1,18}")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 Principal = Callable[[Request], str]
 
@@ -50,11 +50,12 @@ def routes(
             body = await read_body(request, limit=body_limit, deadline=body_deadline)
             comparison = parse(LLMComparisonRequest, body)
             correlation_id = comparison.correlation_id
-            _agree(request.headers.get("idempotency-key"), correlation_id)
+            headers = dict(request.scope["headers"])
+            _agree(headers.get(b"idempotency-key"), correlation_id)
             answer = await orchestrator.compare(
                 comparison,
                 principal=principal(request),
-                traceparent=_traceparent(request.headers.get("traceparent")),
+                traceparent=_traceparent(headers.get(b"traceparent")),
                 gone=partial(_gone, request),
             )
         except JuxtaError as error:
@@ -110,16 +111,16 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _agree(key: str | None, correlation_id: UUID) -> None:
-    if key is not None and key.strip().strip('"').lower() != str(correlation_id):
+def _agree(key: bytes | None, correlation_id: UUID) -> None:
+    if key is not None and key.decode("latin-1").strip().strip('"').lower() != str(correlation_id):
         raise InvalidRequest(
             "The Idempotency-Key header and correlation_id differ.",
             errors=(("Idempotency-Key", "must be the correlation_id"),),
         )
 
 
-def _traceparent(header: str | None) -> str | None:
-    return header if header is not None and _TRACEPARENT.fullmatch(header) else None
+def _traceparent(header: bytes | None) -> str | None:
+    return header.decode() if header is not None and _TRACEPARENT.fullmatch(header) else None
 
 
 def _uuid(text: str) -> UUID:

@@ -197,9 +197,8 @@ class AnswersTheDead(Ledger):
 class ForgetsAtOnce(Ledger):
     """A repeat that comes after the outcome finds nothing."""
 
-    def _known(self, turn: Turn, asked: Sequence[QueuedRequest]) -> dict[bytes, AnyRow]:
-        turn.connection.execute(text("DELETE FROM requests WHERE published_at IS NOT NULL"))
-        return super()._known(turn, asked)
+    def _is_past(self, turn: Turn, row: AnyRow) -> bool:
+        return row.published_at is not None
 
 
 class MemoryWorld(SqliteWorld):

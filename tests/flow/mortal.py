@@ -47,7 +47,7 @@ SETTINGS = (
     f"judges.simulated.concurrency={CONCURRENCY}",
     "judges.simulated.direct_concurrency=2",
     "cj.concurrency=16",
-    "provider.patience=0.005",
+    "provider.patience=0.05",  # a call in five is slower than this
     "queue.max_tries=100",  # so that kills alone never exhaust a row: a pair asked anew would be planned elsewhere
     "log.level='error'",
 )
@@ -166,7 +166,7 @@ async def live(folder: Path, death: Death, opened: int) -> None:
 
     async def note(request: LLMComparisonRequest) -> None:
         os.write(calls, f"{request.correlation_id}\n".encode())
-        await anyio.sleep(0.001 * (request.correlation_id.int % 10))
+        await anyio.sleep(0.002 if request.correlation_id.int % 5 else 0.08)
 
     container = bootstrap(settings_in(folder, *SETTINGS))
     container.register("judges", instance={PROVIDER: Bench(note)})

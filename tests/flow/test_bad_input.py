@@ -17,7 +17,7 @@ import pytest
 
 from app.contracts import COMPARISON_RESULT_TOPIC, Problem
 
-from .house import rows
+from .house import furnish, rows
 from .process import PATIENT, Process, process_on, run, until
 
 SECRET = "Xylophone quarrels"
@@ -28,8 +28,9 @@ Asking = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    furnish(folder := tmp_path_factory.mktemp("server"))
     with process_on(
-        tmp_path_factory.mktemp("server"),
+        folder,
         "--no-demo",
         *("--set", f"http.body_limit={BODY_LIMIT}", "--set", f"http.upload_limit={BODY_LIMIT}"),
         *("--set", "http.header_timeout=0.4", "--set", "http.body_timeout=0.4"),
@@ -397,12 +398,7 @@ def test_a_second_process_on_the_same_data_is_refused_and_told_who_has_it(server
     ("assignment", "words"),
     [
         ("colour=red", "colour: unknown setting (from command line)"),
-        ("http.prot=1", "http.prot: unknown setting (from command line)"),
-        ("http.body_limit=0", "http.body_limit: 0 (from command line) is not allowed"),
-        ("provider.patience='long'", "provider.patience: 'long' (from command line) is not allowed"),
-        ("bus.kind='pigeons'", "bus.kind: 'pigeons' (from command line) is not allowed"),
         ("cj.callback_topic='elsewhere'", "cj.callback_topic: 'elsewhere' is not in provider.topics"),
-        ("queue.retention=1", "queue.retention: 1.0 must be longer than cj.expires_in"),
     ],
 )
 def test_a_setting_that_cannot_be_is_one_line_that_names_it(

@@ -22,14 +22,15 @@ class Admission:
     def accept(
         self, turn: Turn, given: Sequence[tuple[QueuedRequest, float | None]]
     ) -> Sequence[Accepted | JuxtaError]:
-        """Find the known, refuse what is over the limit, insert the rest."""
+        """Find the known, refuse what is over the limit, insert the rest; an id past its retention is new."""
         known = self._known(turn, [request for request, _ in given])
         room = self._room(turn, {request.lane for request, _ in given})
         answers: dict[UUID, Accepted | JuxtaError] = {}
         born: list[tuple[QueuedRequest, float | None]] = []
+        past: list[tuple[int]] = []
         for request, lease_for in given:
             row = known.get(request.queue_id.bytes)
-            if row is not None:
+            if row is not None and not self._is_past(turn, row):
                 answers[request.queue_id] = _found(request, row)
             elif room[request.lane] <= 0:
                 answers[request.queue_id] = QueueFull(
@@ -38,6 +39,12 @@ class Admission:
             else:
                 room[request.lane] -= 1
                 born.append((request, lease_for))
+                if row is not None:
+                    past.append((row.place,))
+        if past:
+            over(
+                turn.connection, "DELETE FROM requests WHERE place IN (VALUES {given}) RETURNING place", past
+            )
         if born:
             answers |= self._insert(turn, born)
         return [answers[request.queue_id] for request, _ in given]
@@ -88,23 +95,16 @@ class Admission:
         ]
 
     def _known(self, turn: Turn, asked: Sequence[QueuedRequest]) -> dict[bytes, AnyRow]:
-        """The rows under these ids; those past their retention are deleted, so that their ids are new again."""
         rows = over(
             turn.connection,
             "SELECT r.place, r.queue_id, r.fingerprint, r.state, r.reply, r.published_at, r.outcome, p.event"
             " FROM requests r JOIN payloads p ON p.place = r.place WHERE r.queue_id IN (VALUES {given})",
             [(request.queue_id.bytes,) for request in asked],
         )
-        horizon = turn.now - self.rules.retention
-        past = [row for row in rows if row.published_at is not None and row.published_at <= horizon]
-        if past:
-            places = [(row.place,) for row in past]
-            over(
-                turn.connection,
-                "DELETE FROM requests WHERE place IN (VALUES {given}) RETURNING place",
-                places,
-            )
-        return {row.queue_id: row for row in rows if row not in past}
+        return {row.queue_id: row for row in rows}
+
+    def _is_past(self, turn: Turn, row: AnyRow) -> bool:
+        return row.published_at is not None and row.published_at <= turn.now - self.rules.retention
 
     def _room(self, turn: Turn, lanes: set[str]) -> dict[str, int]:
         rows = over(
