@@ -45,28 +45,21 @@ async def read_body(request: Request, *, limit: int, deadline: float) -> bytes:
     :raises TooLarge: at once when Content-Length says so, else when the limit is passed.
     :raises RequestTimeout: the body did not arrive in time, or the client left while sending it.
     """
-    body = b""
+    announced = dict(request.scope["headers"]).get(b"content-length", b"")
+    if announced.isdigit() and int(announced) > limit:
+        raise TooLarge(f"The body may hold at most {limit} bytes.")
+    body: bytes = b""
     with anyio.move_on_after(deadline):
         while True:
             message = await request.receive()
             if message["type"] == "http.disconnect":
                 raise RequestTimeout("The client left before the body was complete.")
-            complete = not message.get("more_body", False)
-            if not body and not complete:
-                _refuse_announced(request, limit)
             body += message.get("body", b"")
             if len(body) > limit:
                 raise TooLarge(f"The body may hold at most {limit} bytes.")
-            if complete:
+            if not message.get("more_body", False):
                 return body
     raise RequestTimeout(f"The body did not arrive within {deadline:g} s.")
-
-
-def _refuse_announced(request: Request, limit: int) -> None:
-    """Only a body that comes in pieces is worth asking how long it will be."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limit:
-        raise TooLarge(f"The body may hold at most {limit} bytes.")
 
 
 def parse(model: type[M], body: bytes) -> M:
