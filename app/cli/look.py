@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # the name alone; importing it would load the database code
 
 PRINCIPAL = "local"
 FREE_BYTES = 500_000_000
+OLDEST_SQLITE = (3, 38, 0)
 
 
 def trace(
@@ -151,7 +152,7 @@ def doctor(*, config: ConfigFile = None, assignments: Assignments = None, data: 
     """Check whether Juxta can run here, and say what to do where it cannot."""
     checks: list[tuple[str, Callable[[Settings], str]]] = [
         ("Python", lambda _: platform.python_version()),
-        ("SQLite", lambda _: sqlite3.sqlite_version),
+        ("SQLite", _sqlite),
         ("settings", lambda s: f"role {s.role}, bus {s.bus.kind}, queue {s.queue.kind}"),
         ("judges", _judges),
         ("data folder", _data_folder),
@@ -170,6 +171,15 @@ def doctor(*, config: ConfigFile = None, assignments: Assignments = None, data: 
             failed += 1
             print(f"fault  {name}: {error.detail}")
     sys.exit(1 if failed else 0)
+
+
+def _sqlite(_settings: Settings) -> str:
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE))
+        raise InvalidRequest(
+            f"this Python carries SQLite {sqlite3.sqlite_version}; {oldest} or newer is needed"
+        )
+    return sqlite3.sqlite_version
 
 
 def _judges(settings: Settings) -> str:

@@ -16,6 +16,9 @@ METADATA_BYTES = 4096
 DAY = 86_400.0
 
 NonEmpty = Annotated[Text, Field(min_length=1)]
+Tally = Annotated[int, Field(ge=0, le=10**12)]
+"""A count that fits every database, however wrong the judge's arithmetic."""
+Dollars = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class Winner(StrEnum):
@@ -47,9 +50,9 @@ class Outcome(StrEnum):
 class TokenUsage(Tolerant):
     """Tokens the judge counted; all zero for judges that have none."""
 
-    prompt_tokens: int = Field(0, ge=0)
-    completion_tokens: int = Field(0, ge=0)
-    total_tokens: int = Field(0, ge=0)
+    prompt_tokens: Tally = 0
+    completion_tokens: Tally = 0
+    total_tokens: Tally = 0
 
 
 class LLMConfigOverrides(Wire):
@@ -112,8 +115,8 @@ class LLMComparisonResponse(Tolerant):
     model: Text
     judge_kind: JudgeKind
     token_usage: TokenUsage = TokenUsage()
-    cost_usd: float = Field(0.0, ge=0)
-    response_time_ms: int = Field(0, ge=0)
+    cost_usd: Dollars = 0.0
+    response_time_ms: Tally = 0
     correlation_id: UUID
     metadata: dict[str, JsonValue] = {}
     prompt_sha256: Text | None = None

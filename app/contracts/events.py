@@ -7,7 +7,15 @@ from uuid import UUID, uuid5
 
 from pydantic import Field, JsonValue, model_validator
 
-from app.contracts.comparison import JudgeKind, LLMComparisonResponse, Outcome, TokenUsage, Winner
+from app.contracts.comparison import (
+    Dollars,
+    JudgeKind,
+    LLMComparisonResponse,
+    Outcome,
+    Tally,
+    TokenUsage,
+    Winner,
+)
 from app.contracts.problem import Problem
 from app.contracts.topics import COMPARISON_RESULT_TOPIC
 from app.contracts.wire import Moment, Text, Tolerant
@@ -33,13 +41,13 @@ class LLMOrchestratorResponse(Tolerant):
     model: Text | None = None
     judge_kind: JudgeKind | None = None
     token_usage: TokenUsage = TokenUsage()
-    cost_usd: float = Field(0.0, ge=0)
-    response_time_ms: int = Field(0, ge=0)
+    cost_usd: Dollars = 0.0
+    response_time_ms: Tally = 0
     metadata: dict[str, JsonValue] = {}
     prompt_sha256: Text | None = None
     trace_id: Text | None = None
     error: Problem | None = None
-    attempts: int = Field(0, ge=0)
+    attempts: Tally = 0
     requested_at: Moment
     completed_at: Moment
 

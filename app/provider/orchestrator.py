@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -41,35 +41,10 @@ from app.provider.judges.protocol import Judges
 from app.provider.judging import DEFAULT_RETRY, Again, Judging, RetryPolicy
 from app.provider.lane import Clock, Lane, Lanes, Slot
 from app.provider.queue.protocol import Accepted, Ending, Entry, Lease, QueuedRequest, Reply, RequestQueue
-
-Gone = Callable[[], Awaitable[None]]
-"""Returns when the asker has left."""
-
-UNWATCHED = 0.25
-"""Seconds a call runs before anybody looks whether the asker is still there: most answers come before, and a watcher
-costs a task."""
+from app.provider.waiting import Call, Gone, until
 
 LAST_WORDS = 2.0
 """Seconds for giving rows back when this process is told to stop."""
-
-
-class _Call:
-    """A direct call, and what everyone who waits for it will be told once `done` is set."""
-
-    __slots__ = ("accepted", "done", "error", "fingerprint", "response")
-
-    def __init__(self, fingerprint: bytes) -> None:
-        self.fingerprint = fingerprint
-        self.done = anyio.Event()
-        self.accepted: Accepted | None = None
-        self.response: LLMOrchestratorResponse | None = None
-        self.error: JuxtaError | None = Unavailable("This process is stopping.")
-
-    def answer(self, response: LLMOrchestratorResponse) -> None:
-        self.response, self.error = response, None
-
-    def turn_to_callback(self) -> None:
-        self.error = None
 
 
 class LLMOrchestrator:
@@ -107,7 +82,7 @@ class LLMOrchestrator:
         self._judging = Judging(
             queue=queue, judges=judges, lease=lease, retry=retry, clock=clock, monotonic=monotonic, draw=draw
         )
-        self._calls: dict[UUID, _Call] = {}
+        self._calls: dict[UUID, Call] = {}
         self._background = Background()
 
     async def compare(
@@ -150,7 +125,7 @@ class LLMOrchestrator:
             slot = lane.take_direct(self._queue.waiting(lane.name)) if self._background.open else None
             if slot is None:
                 return await self._queue_request(row, lane)
-            call = self._calls[queue_id] = _Call(fingerprint)
+            call = self._calls[queue_id] = Call(fingerprint)
             self._background.start(partial(self._make_llm_request, row, resolved, lane, slot, call))
         elif call.fingerprint != fingerprint:
             raise RequestMismatch("This correlation_id is already bound to another body.")
@@ -187,7 +162,7 @@ class LLMOrchestrator:
     # -- two ways in
 
     async def _make_llm_request(
-        self, row: QueuedRequest, request: LLMComparisonRequest, lane: Lane, slot: Slot, call: _Call
+        self, row: QueuedRequest, request: LLMComparisonRequest, lane: Lane, slot: Slot, call: Call
     ) -> None:
         """Accept the row born leased, ask the judge, store the outcome; whoever waits is told through `call`."""
         lease: Lease | None = None
@@ -232,7 +207,7 @@ class LLMOrchestrator:
     # -- a direct call
 
     async def _judge(
-        self, lease: Lease, request: LLMComparisonRequest, lane: Lane, slot: Slot, call: _Call
+        self, lease: Lease, request: LLMComparisonRequest, lane: Lane, slot: Slot, call: Call
     ) -> None:
         born_counted = lease.tries > 0
         result = await self._judging.call(lease, slot, request=request, counted=born_counted)
@@ -269,7 +244,7 @@ class LLMOrchestrator:
                 pause = result.after
         return outcomes.ended(lease, Ending.EXPIRED, now=self._clock())
 
-    async def _let_go(self, lease: Lease, call: _Call) -> None:
+    async def _let_go(self, lease: Lease, call: Call) -> None:
         """This process stops: the row goes on elsewhere, and who waits here is told so."""
         with anyio.move_on_after(LAST_WORDS, shield=True):
             try:
@@ -286,11 +261,11 @@ class LLMOrchestrator:
     # -- what the asker is told
 
     async def _wait_for(
-        self, call: _Call, request: LLMComparisonRequest, queue_id: UUID, lane: Lane, gone: Gone | None
+        self, call: Call, request: LLMComparisonRequest, queue_id: UUID, lane: Lane, gone: Gone | None
     ) -> LLMComparisonResponse | ComparisonQueued:
         patience = request.expires_in + LAST_WORDS if request.callback_topic is None else self._patience
         try:
-            await _until(call.done, patience, gone)
+            await until(call.done, patience, gone)
         except anyio.get_cancelled_exc_class():
             with anyio.move_on_after(LAST_WORDS, shield=True):
                 await self._outlive(call, request, queue_id)
@@ -307,7 +282,7 @@ class LLMOrchestrator:
         return self._queued(queue_id, request.correlation_id, lane)
 
     async def _outlive(
-        self, call: _Call, request: LLMComparisonRequest, queue_id: UUID
+        self, call: Call, request: LLMComparisonRequest, queue_id: UUID
     ) -> LLMComparisonResponse | None:
         """The asker stops waiting and the call goes on: from here the answer is owed by callback (None), or is here."""
         if call.done.is_set():
@@ -362,21 +337,3 @@ class LLMOrchestrator:
                 errors=(("llm_config_overrides.provider", f"allowed: {allowed}"),),
             )
         return self._lanes[judge.lane(overrides)], request
-
-
-async def _until(done: anyio.Event, patience: float, gone: Gone | None) -> None:
-    """Wait for `done`, for the end of patience, or for the asker to leave."""
-    with anyio.move_on_after(patience if gone is None else min(patience, UNWATCHED)):
-        await done.wait()
-    if gone is None or done.is_set() or patience <= UNWATCHED:
-        return
-    with anyio.move_on_after(patience - UNWATCHED):
-        async with anyio.create_task_group() as either:
-
-            async def leave() -> None:
-                await gone()
-                either.cancel_scope.cancel()
-
-            either.start_soon(leave)
-            await done.wait()
-            either.cancel_scope.cancel()

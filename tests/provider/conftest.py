@@ -9,11 +9,6 @@ from tests.provider.provider_world import World
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def world(tmp_path: Path, anyio_backend: str) -> AsyncIterator[World]:
     async with World(tmp_path / "provider.db") as opened:
         yield opened

@@ -1,0 +1,145 @@
+"""Batches and their essays: made, moved from state to state, buried."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from app.cj.batch import Batch, BatchSettings, BatchState, NewBatch
+from app.errors import Conflict, NotFound
+
+
+def batch_of(row: Any) -> Batch:
+    """Read a row of `batches`."""
+    fields = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+    return Batch(
+        **fields
+        | {
+            "id": UUID(fields["id"]),
+            "settings": BatchSettings.model_validate_json(fields["settings"]),
+            "state": BatchState(fields["state"]),
+        }
+    )
+
+
+def find(connection: Connection, batch_id: UUID) -> Batch:
+    """One batch, also one that is being deleted.
+
+    :raises NotFound: no such batch.
+    """
+    row = connection.execute(
+        text("SELECT * FROM batches WHERE id = :id"), {"id": str(batch_id)}
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no batch {batch_id}.")
+    return batch_of(row)
+
+
+def create(connection: Connection, batch_id: UUID, new: NewBatch, state: BatchState, now: float) -> None:
+    """Store a batch and its essays."""
+    connection.execute(
+        text(
+            """INSERT INTO batches (id, title, question, settings, state, essays, created_at)
+            VALUES (:id, :title, :question, :settings, :state, :essays, :now)"""
+        ),
+        {
+            "id": str(batch_id),
+            "title": new.title,
+            "question": new.question,
+            "settings": new.settings.model_dump_json(),
+            "state": state,
+            "essays": len(new.essays),
+            "now": now,
+        },
+    )
+    rows = [
+        {"id": str(batch_id), "n": n, "name": essay.name, "text": essay.text, "level": essay.level}
+        for n, essay in enumerate(new.essays)
+    ]
+    connection.execute(
+        text("INSERT INTO essays (batch_id, position, name, level) VALUES (:id, :n, :name, :level)"),
+        rows,
+    )
+    connection.execute(text("INSERT INTO texts VALUES (:id, :n, :text)"), rows)
+
+
+def change(
+    connection: Connection, batch_id: UUID, to: BatchState, out_of: tuple[BatchState, ...], now: float
+) -> Batch:
+    """Move a batch to another state; ending it early ends what is open.
+
+    :raises NotFound: no such batch.
+    :raises Conflict: its state does not allow it.
+    """
+    batch = find(connection, batch_id)
+    if batch.state is to:
+        return batch
+    if batch.state not in out_of:
+        allowed = ", ".join(out_of)
+        raise Conflict(f"The batch is {batch.state}; to become {to} it must be {allowed}.")
+    _set_state(connection, batch_id, to, now)
+    if to in {BatchState.CANCELLED, BatchState.DELETING}:
+        _cancel_open(connection, batch_id, now)
+    return find(connection, batch_id)
+
+
+def _set_state(connection: Connection, batch_id: UUID, to: BatchState, now: float) -> None:
+    connection.execute(
+        text(
+            """UPDATE batches SET state = :state, version = version + 1, finished_at = :ended,
+            stop_reason = CASE WHEN :state = 'cancelled' THEN 'cancelled' ELSE stop_reason END WHERE id = :id"""
+        ),
+        {
+            "id": str(batch_id),
+            "state": to,
+            "ended": now if to is BatchState.CANCELLED else None,
+        },
+    )
+
+
+def _cancel_open(connection: Connection, batch_id: UUID, now: float) -> None:
+    """End what is open; what the provider may have stays due, so that the cancellation is passed on to it."""
+    connection.execute(
+        text(
+            """UPDATE comparisons SET state = 'cancelled', ended_at = :now, body = NULL,
+            due_at = CASE WHEN posts > 0 THEN :now ELSE NULL END
+            WHERE batch_id = :id AND state IN ('planned', 'submitted')"""
+        ),
+        {"id": str(batch_id), "now": now},
+    )
+    connection.execute(text("UPDATE waves SET open = 0 WHERE batch_id = :id"), {"id": str(batch_id)})
+
+
+def bury(connection: Connection, now: float) -> int:
+    """Delete batches marked so, once no cancellation is left to pass on; a tombstone takes late callbacks."""
+    gone = connection.execute(
+        text(
+            """SELECT id FROM batches b WHERE state = 'deleting' AND NOT EXISTS
+            (SELECT 1 FROM comparisons c WHERE c.batch_id = b.id AND c.due_at IS NOT NULL)"""
+        )
+    ).scalars()
+    rows = [{"id": batch_id, "now": now} for batch_id in gone]
+    if rows:
+        connection.execute(text("INSERT INTO tombstones VALUES (:id, :now) ON CONFLICT DO NOTHING"), rows)
+        for table, column in (
+            ("comparisons", "batch_id"),
+            ("waves", "batch_id"),
+            ("essays", "batch_id"),
+            ("texts", "batch_id"),
+            ("batches", "id"),
+        ):
+            connection.execute(text(f"DELETE FROM {table} WHERE {column} = :id"), rows)  # noqa: S608 - our own names
+    return len(rows)
+
+
+def explain(connection: Connection, batch_id: UUID, problem: str | None) -> None:
+    """Write why a batch does not advance, for the screen; None when it does again."""
+    connection.execute(
+        text(
+            """UPDATE batches SET problem = :problem, version = version + 1
+            WHERE id = :id AND coalesce(problem, '') <> coalesce(:problem, '')"""
+        ),
+        {"id": str(batch_id), "problem": problem},
+    )

@@ -1,0 +1,181 @@
+"""Waves: what the planner reads of complete ones, and how it commits the next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from app.cj.batch import Batch, PlannedPair, comparison_id
+from app.cj.store.batches import find
+from app.contracts import Winner
+
+_SHARE = {Winner.ESSAY_A: 1.0, Winner.ESSAY_B: 0.0, Winner.TIE: 0.5}
+_SCORE = text(
+    """UPDATE essays SET score = given.value ->> 2, se = given.value ->> 3, verdicts = given.value ->> 4
+    FROM json_each(:given) AS given WHERE batch_id = given.value ->> 0 AND position = given.value ->> 1"""
+)
+_PLAN = text(
+    """INSERT INTO comparisons (id, batch_id, sequence, wave, first, second, judge, again, body, state, due_at,
+    planned_at) VALUES (:id, :batch_id, :sequence, :wave, :first, :second, :judge, :again, :body, 'planned', :now, :now)"""
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """One ended comparison as the planner reads it; `share` is what `first` won of it, None when there is no verdict."""
+
+    wave: int
+    first: int
+    second: int
+    judge: int
+    share: float | None
+    again: int
+    retryable: bool
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What the planner needs: the batch, how many leading waves are complete, and what ended in the waves asked for."""
+
+    batch: Batch
+    complete: int
+    ended: Sequence[Ended]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The planner's decision, committed only if the batch still has `waves` waves and runs.
+
+    Scores and standard errors are by essay position, over all waves up to `fitted_wave`.
+    """
+
+    batch_id: UUID
+    waves: int
+    fitted_wave: int
+    scores: Sequence[float]
+    standard_errors: Sequence[float]
+    verdicts: Sequence[int]
+    reliability: float | None
+    stop_reason: str | None
+    finished: bool
+    pairs: Sequence[tuple[PlannedPair, bytes]]
+
+
+def running(connection: Connection) -> list[UUID]:
+    """Batches that may need planning, the oldest first."""
+    sql = text("SELECT id FROM batches WHERE state = 'running' ORDER BY created_at")
+    return [UUID(batch_id) for batch_id in connection.execute(sql).scalars()]
+
+
+def progress(connection: Connection, batch_id: UUID, since: int) -> Progress:
+    """Read the batch and what ended in its complete waves after wave `since`, in comparison order."""
+    batch = find(connection, batch_id)
+    first_open = connection.execute(
+        text("SELECT min(number) FROM waves WHERE batch_id = :id AND open > 0"), {"id": str(batch_id)}
+    ).scalar()
+    complete = batch.waves if first_open is None else first_open - 1
+    rows = connection.execute(
+        text(
+            """SELECT wave, first, second, judge, winner, again, retryable, cost_usd FROM comparisons
+            WHERE batch_id = :id AND wave > :since AND wave <= :complete ORDER BY sequence"""
+        ),
+        {"id": str(batch_id), "since": since, "complete": complete},
+    )
+    ended = [
+        Ended(
+            wave=r.wave,
+            first=r.first,
+            second=r.second,
+            judge=r.judge,
+            share=None if r.winner is None else _SHARE[Winner(r.winner)],
+            again=r.again,
+            retryable=bool(r.retryable),
+            cost_usd=r.cost_usd or 0.0,
+        )
+        for r in rows
+    ]
+    return Progress(batch=batch, complete=complete, ended=ended)
+
+
+def planned_pairs(connection: Connection, batch_id: UUID) -> list[tuple[int, int]]:
+    """Every pair planned so far as (first, second), in comparison order."""
+    sql = text("SELECT first, second FROM comparisons WHERE batch_id = :id ORDER BY sequence")
+    return [(row.first, row.second) for row in connection.execute(sql, {"id": str(batch_id)})]
+
+
+def texts(connection: Connection, batch_id: UUID) -> list[str]:
+    """The essays of a batch by position."""
+    sql = text("SELECT text FROM texts WHERE batch_id = :id ORDER BY position")
+    return list(connection.execute(sql, {"id": str(batch_id)}).scalars())
+
+
+def commit(connection: Connection, plan: Plan, now: float) -> bool:
+    """Store scores and the next pairs by compare-and-set on the wave number; False when somebody was faster."""
+    done = connection.execute(
+        text(
+            """UPDATE batches SET waves = waves + :more, planned = planned + :planned,
+            fitted_wave = :fitted, reliability = :reliability, stop_reason = :reason, version = version + 1,
+            state = CASE WHEN :finished THEN 'finished' ELSE state END,
+            finished_at = CASE WHEN :finished THEN :now ELSE finished_at END
+            WHERE id = :id AND waves = :waves AND state = 'running'"""
+        ),
+        {
+            "id": str(plan.batch_id),
+            "waves": plan.waves,
+            "more": int(bool(plan.pairs)),
+            "planned": len(plan.pairs),
+            "fitted": plan.fitted_wave,
+            "reliability": plan.reliability,
+            "reason": plan.stop_reason,
+            "finished": plan.finished,
+            "now": now,
+        },
+    ).rowcount
+    if not done:
+        return False
+    _store_scores(connection, plan)
+    if plan.pairs:
+        _store_wave(connection, plan, now)
+    return True
+
+
+def _store_scores(connection: Connection, plan: Plan) -> None:
+    batch_id = str(plan.batch_id)
+    shown = zip(plan.scores, plan.standard_errors, plan.verdicts, strict=True)
+    rows = [(batch_id, position, *values) for position, values in enumerate(shown)]
+    connection.execute(_SCORE, {"given": json.dumps(rows)})
+    connection.execute(
+        text("UPDATE waves SET reliability = :reliability WHERE batch_id = :id AND number = :wave"),
+        {"id": batch_id, "wave": plan.fitted_wave, "reliability": plan.reliability},
+    )
+
+
+def _store_wave(connection: Connection, plan: Plan, now: float) -> None:
+    batch_id, wave = str(plan.batch_id), plan.waves + 1
+    connection.execute(
+        text("INSERT INTO waves (batch_id, number, size, open) VALUES (:id, :wave, :size, :size)"),
+        {"id": batch_id, "wave": wave, "size": len(plan.pairs)},
+    )
+    connection.execute(
+        _PLAN,
+        [
+            {
+                "id": str(comparison_id(plan.batch_id, pair.sequence)),
+                "batch_id": batch_id,
+                "sequence": pair.sequence,
+                "wave": wave,
+                "first": pair.first,
+                "second": pair.second,
+                "judge": pair.judge,
+                "again": pair.again,
+                "body": body,
+                "now": now,
+            }
+            for pair, body in plan.pairs
+        ],
+    )

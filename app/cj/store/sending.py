@@ -1,0 +1,79 @@
+"""What must be sent to the provider, and when: first sends, repairs and cancellations alike.
+
+`due_at` is now when a row is planned, the soft deadline when the provider has it, and empty once it has ended.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from app.cj.batch import Task
+
+_DUE = text(
+    """SELECT c.id, c.batch_id, c.body, c.state FROM comparisons c JOIN batches b ON b.id = c.batch_id
+    WHERE c.due_at <= :now AND (b.state = 'running' OR c.state = 'cancelled')
+    ORDER BY c.due_at, c.sequence LIMIT :limit"""
+)
+_CLAIM = text(
+    """UPDATE comparisons SET state = CASE state WHEN 'planned' THEN 'submitted' ELSE state END, due_at = :due,
+    posts = posts + 1, submitted_at = coalesce(submitted_at, :now)
+    WHERE id IN (SELECT value FROM json_each(:given))"""
+)
+_POSTPONE = text(
+    """UPDATE comparisons SET due_at = given.value ->> 1, queued_at = coalesce(given.value ->> 2, queued_at)
+    FROM json_each(:given) AS given WHERE comparisons.id = given.value ->> 0
+    AND state IN ('planned', 'submitted', 'cancelled') AND due_at IS NOT NULL"""
+)
+_NEXT = text(
+    """SELECT c.due_at FROM comparisons c JOIN batches b ON b.id = c.batch_id
+    WHERE c.due_at IS NOT NULL AND (b.state = 'running' OR c.state = 'cancelled')
+    ORDER BY c.due_at, c.sequence LIMIT 1"""
+)
+
+
+class Postponement(NamedTuple):
+    """A row that is not due for `seconds`; `queued` says that the provider holds the request durably (202)."""
+
+    comparison: UUID
+    seconds: float
+    queued: bool
+
+
+def claim(connection: Connection, *, limit: int, hold: float, now: float) -> list[Task]:
+    """Take up to `limit` rows that are due; they are due again in `hold` seconds, should this process die."""
+    rows = connection.execute(_DUE, {"now": now, "limit": limit}).all()
+    if rows:
+        ids = [row.id for row in rows]
+        connection.execute(_CLAIM, {"given": json.dumps(ids), "now": now, "due": now + hold})
+    return [Task(UUID(r.id), UUID(r.batch_id), bytes(r.body or b""), r.state == "cancelled") for r in rows]
+
+
+def postpone(connection: Connection, items: Sequence[Postponement], now: float) -> Sequence[None]:
+    """Set the next deadline of open rows."""
+    rows = [
+        (str(comparison), now + seconds, now if queued else None) for comparison, seconds, queued in items
+    ]
+    connection.execute(_POSTPONE, {"given": json.dumps(rows)})
+    return [None] * len(items)
+
+
+def cancellation_sent(connection: Connection, comparison: UUID) -> None:
+    """Nothing is left to be sent for a cancelled row."""
+    sql = text("UPDATE comparisons SET due_at = NULL WHERE id = :id AND state = 'cancelled'")
+    connection.execute(sql, {"id": str(comparison)})
+
+
+def next_due_at(connection: Connection) -> float | None:
+    """The earliest deadline of a row that may be sent."""
+    return connection.execute(_NEXT).scalar()
+
+
+def repair_all(connection: Connection, now: float) -> int:
+    """Make every submitted row due; returns how many."""
+    sql = text("UPDATE comparisons SET due_at = :now WHERE state = 'submitted' AND due_at IS NOT NULL")
+    return int(connection.execute(sql, {"now": now}).rowcount)
