@@ -23,6 +23,7 @@ from app.edge import parse, read_body
 from app.errors import InvalidRequest, NotFound
 
 PAGE = 1000
+Endpoint = Callable[[Request], Awaitable[Response]]
 _MOMENTS = frozenset({"created_at", "finished_at", "planned_at", "submitted_at", "queued_at", "ended_at"})
 
 
@@ -58,10 +59,8 @@ class BatchApi:
         """The routes, each with its method."""
         one = "/api/v1/batches/{batch_id}"
         return [
-            Route("/api/v1/batches", self.create, methods=["POST"]),
-            Route("/api/v1/batches", self.index, methods=["GET"]),
-            Route(one, self.show, methods=["GET"]),
-            Route(one, self.delete, methods=["DELETE"]),
+            _by_method("/api/v1/batches", GET=self.index, POST=self.create),
+            _by_method(one, GET=self.show, DELETE=self.delete),
             Route(f"{one}/ranking", self.ranking, methods=["GET"]),
             Route(f"{one}/comparisons", self.comparisons, methods=["GET"]),
             Route("/api/v1/comparisons/{comparison_id}", self.comparison, methods=["GET"]),
@@ -123,7 +122,16 @@ class BatchApi:
         return Response(status_code=204)
 
 
-def _action(change: Callable[[UUID], Awaitable[Batch]]) -> Callable[[Request], Awaitable[Response]]:
+def _by_method(path: str, **endpoints: Endpoint) -> Route:
+    """One route for a path, so that a 405 lists every method it takes."""
+
+    async def endpoint(request: Request) -> Response:
+        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
+
+    return Route(path, endpoint, methods=list(endpoints))
+
+
+def _action(change: Callable[[UUID], Awaitable[Batch]]) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         return _json(batch_json(await change(_id(request, "batch_id"))))
 

@@ -26,6 +26,8 @@ from app.errors import (
 
 _OUTCOMES = {RequestExpired.code: Outcome.EXPIRED, RequestCancelled.code: Outcome.CANCELLED}
 _IDLE = 60.0
+BUG = 500
+"""The provider's own fault: what became of the request is unknown, and a repeat is safe."""
 log = structlog.get_logger()
 
 
@@ -109,7 +111,7 @@ class Submitter:
         try:
             answer = await self._provider.generate_comparison(request)
         except JuxtaError as error:
-            if error.retryable and not isinstance(error, NoVerdict):
+            if not isinstance(error, NoVerdict) and (error.retryable or error.status == BUG):
                 await self._put_off(task, error)
             else:
                 await self._processor.record([_without_verdict(task, error)])

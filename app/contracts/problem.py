@@ -15,9 +15,10 @@ class FieldError(Tolerant):
 
 
 class Problem(Tolerant):
-    """What happened (`title`, `detail`), what to do (`hint`), and whether the same request may be sent again.
+    """What happened (`title`, `detail`), what to do (`hint`), and whether sending again may help (`retryable`).
 
-    `type` is `urn:juxta:problem:<code>`; `errors` lists refused fields by name, never by value, so that no essay
+    For a stored outcome (502, 504, 409 of a comparison) that means a new comparison under a new id: the outcome of
+    the old one is final. `type` is `urn:juxta:problem:<code>`; `errors` lists refused fields by name, never by value, so that no essay
     text travels in an error.
     """
 

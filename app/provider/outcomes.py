@@ -139,7 +139,7 @@ def ended(
         status=status,
         detail=detail,
         hint=hint,
-        retryable=False,
+        retryable=ending is Ending.EXPIRED,
         correlation_id=lease.request.correlation_id,
     )
     return _without_verdict(lease, outcome, problem, attempts=attempts, now=now)

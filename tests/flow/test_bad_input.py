@@ -321,9 +321,6 @@ def test_an_unknown_comparison_is_not_found(server: Process) -> None:
             "PUT",
             "/api/v1/batches",
             {"GET", "HEAD", "POST"},
-            marks=pytest.mark.xfail(
-                strict=True, reason="DEFECT: Allow names the methods of the first route of a path only"
-            ),
         ),
     ],
 )

@@ -110,7 +110,7 @@ async def test_a_judge_slower_than_patience_means_202_then_the_callback_and_one_
         batch = await under_way(house, batch_id)
         assert batch.decided == 0
         assert post.sent == []
-        assert len(judge.calls) == batch.planned
+        await until(lambda: len(judge.calls) == batch.planned)
         door.open()
         await is_whole(house, batch_id)
         roads = await house.roads(batch_id)

@@ -278,7 +278,7 @@ async def test_a_stored_expiry_is_no_verdict(opened: Open) -> None:
         assert world.judge.calls == []
     assert isinstance(error, RequestExpired)
     assert (error.status, error.retryable) == (504, False)
-    assert (error.cause, error.anew) == ("request-expired", False)
+    assert (error.cause, error.anew) == ("request-expired", True)
 
 
 async def test_a_stored_cancellation_is_no_verdict(opened: Open) -> None:

@@ -124,7 +124,10 @@ class SqlQueue:
         )
         now = self._clock()
         rows = await self._database.read(lambda connection: connection.execute(text(sql)).all())
-        return {row.lane: LaneStats(row.queued, row.leased, row.answered, now - row.first) for row in rows}
+        return {
+            row.lane: LaneStats(row.queued, row.leased, row.answered, max(0.0, now - row.first))
+            for row in rows
+        }
 
     async def wait(self, seconds: float) -> None:
         """As promised; meant for one dispatcher per process. What other processes add is found after `seconds`."""
@@ -134,10 +137,8 @@ class SqlQueue:
             due_at = self._next_due_at
             if due_at is not None and due_at != self._told_of:
                 pause = min(pause, due_at - self._clock())
-                if pause <= 0:
-                    self._told_of = (
-                        due_at  # once: a row that nobody has room for must not keep the caller spinning
-                    )
+                if pause <= 0:  # told once: a row that nobody has room for must not keep the caller spinning
+                    self._told_of = due_at
                     break
             with anyio.move_on_after(pause):
                 await self._woken.wait()
