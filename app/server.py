@@ -131,6 +131,7 @@ def house_routes(container: punq.Container, closing: anyio.Event) -> list[BaseRo
         container.resolve(Workflow),
         views,
         defaults=partial(batch_settings, settings),
+        longest_expiry=settings.queue.retention,
         body_limit=settings.http.upload_limit,
         body_timeout=settings.http.body_timeout,
     )
@@ -150,7 +151,6 @@ def house_routes(container: punq.Container, closing: anyio.Event) -> list[BaseRo
         *pages.routes(
             workflow=container.resolve(Workflow),
             views=views,
-            changes=changes,
             defaults=_batch_defaults(settings, defaults),
             provider_words=provider_words,
             upload_limit=settings.http.upload_limit,

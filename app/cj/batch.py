@@ -17,6 +17,7 @@ from app.contracts import (
     Outcome,
     Winner,
 )
+from app.contracts.comparison import DAY, MOST_EXPIRES_IN
 from app.contracts.wire import Text, Wire
 
 
@@ -41,9 +42,6 @@ class ComparisonState(StrEnum):
     CANCELLED = "cancelled"
 
 
-OPEN = (ComparisonState.PLANNED, ComparisonState.SUBMITTED)
-
-
 class Road(StrEnum):
     """How a result reached cj."""
 
@@ -64,7 +62,7 @@ class BatchSettings(Wire):
     budget_usd: float | None = Field(None, gt=0)
     random_rounds: int = Field(5, ge=1, le=50)
     seed: int = Field(0, ge=0, lt=2**63)
-    expires_in: float = Field(86_400.0, gt=0)
+    expires_in: float = Field(DAY, gt=0, le=MOST_EXPIRES_IN)
     priority: int = Field(5, ge=0, le=9)
 
 
@@ -110,7 +108,9 @@ class Batch:
 
     @property
     def open(self) -> int:
-        """Comparisons planned and not yet ended."""
+        """Comparisons planned and not yet ended; an ended batch has none."""
+        if self.state in {BatchState.FINISHED, BatchState.CANCELLED, BatchState.DELETING}:
+            return 0
         return self.planned - self.decided - self.failed
 
 

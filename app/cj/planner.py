@@ -6,6 +6,7 @@ are in flight, and the scores do not depend on the road, the engines or the orde
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -17,13 +18,14 @@ from app.cj.batch import Batch, BatchState, PlannedPair, comparison_id
 from app.cj.changes import Changes
 from app.cj.scoring_ranking import Scoring, as_verdicts, score
 from app.cj.statistics.pairing import next_pairs
-from app.cj.statistics.stopping import StopReason, stop_reason
+from app.cj.statistics.stopping import StopReason, most_comparisons, stop_reason
 from app.cj.store import BatchStore, Ended, Plan
 from app.contracts import LLMComparisonRequest
-from app.errors import NotFound
+from app.errors import NotFound, Unavailable
 
 _UNHURRIED = frozenset({StopReason.COMPARISONS, StopReason.NO_PAIRS})
 IN_FLIGHT = 2
+HOPELESS = "Paused: not one comparison of the last wave got a verdict. Mend the cause, then resume."
 MOST_AGAIN = 2
 
 
@@ -50,13 +52,18 @@ class Memory:
     scoring: Scoring | None = None
 
     def absorb(self, ended: Sequence[Ended], wave: int) -> None:
-        """Take in the complete waves up to `wave`."""
+        """Take in the complete waves up to `wave`.
+
+        A failure that may be mended is kept only while it is the pair's last: after a restart, waves are taken in
+        again whose failures were asked anew long ago.
+        """
+        asked = Counter(self.pairs) if any(one.share is None for one in ended) else Counter()
         for one in ended:
             if one.share is not None:
                 self.first.append(one.first)
                 self.second.append(one.second)
                 self.share.append(one.share)
-            elif one.retryable and one.again < MOST_AGAIN:
+            elif one.retryable and one.again < MOST_AGAIN and asked[one.first, one.second] == one.again + 1:
                 self.failed.append(one)
             self.cost_usd += one.cost_usd
         self.ended += len(ended)
@@ -115,6 +122,9 @@ class Planner:
                 self._changes.announce(batch_id)
         except NotFound:  # deleted since it was woken
             self._memories.pop(batch_id, None)
+        except Unavailable:  # half a step was taken: read again what is stored
+            self._memories.pop(batch_id, None)
+            raise
 
     async def _step(self, batch_id: UUID) -> bool:
         """Plan one wave, decide to stop, or finish; False when there is nothing to do yet."""
@@ -169,11 +179,7 @@ class Planner:
 
     async def _pause(self, batch: Batch) -> bool:
         """A wave without one verdict would be followed by others like it: stop spending and say so."""
-        await self._store.change(batch.id, BatchState.PAUSED, out_of=(BatchState.RUNNING,))
-        await self._store.explain(
-            batch.id,
-            "Paused: not one comparison of the last wave got a verdict. Mend the cause, then resume.",
-        )
+        await self._store.pause(batch.id, HOPELESS)
         self._changes.announce(batch.id)
         return False
 
@@ -216,9 +222,11 @@ class Planner:
             comparisons_per_essay=batch.settings.comparisons_per_essay,
             spent=memory.cost_usd + each * in_flight,
             budget=batch.settings.budget_usd,
-            pairs_left=True,
         )
-        return StopReason.COMPARISONS if found is None and _left(batch, memory) <= 0 else found
+        if found is None and _left(batch, memory) <= 0:
+            every_pair = batch.settings.comparisons_per_essay >= batch.essays - 1
+            return StopReason.NO_PAIRS if every_pair else StopReason.COMPARISONS
+        return found
 
     def _next(self, batch: Batch, memory: Memory, scoring: Scoring, *, fresh: bool) -> list[PlannedPair]:
         """First the pairs that failed, asked anew with the same sides; then a round of pairs never asked."""
@@ -266,5 +274,5 @@ class Planner:
 
 def _left(batch: Batch, memory: Memory) -> int:
     """Comparisons that may still be asked under the cap; what is in flight counts as asked, what failed does not."""
-    most = -(-batch.essays * batch.settings.comparisons_per_essay // 2)
+    most = most_comparisons(batch.essays, batch.settings.comparisons_per_essay)
     return most - len(memory.share) - (batch.planned - memory.ended)

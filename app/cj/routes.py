@@ -46,12 +46,14 @@ class BatchApi:
         views: Views,
         *,
         defaults: Callable[[], BatchSettings],
+        longest_expiry: float,
         body_limit: int,
         body_timeout: float,
     ) -> None:
         self._workflow = workflow
         self._views = views
         self._defaults = defaults
+        self._longest_expiry = longest_expiry
         self._body_limit = body_limit
         self._body_timeout = body_timeout
 
@@ -80,6 +82,16 @@ class BatchApi:
             essays=asked.essays,
             settings=merged(self._defaults(), asked.settings),
         )
+        if new.settings.expires_in >= self._longest_expiry:
+            raise InvalidRequest(
+                "A setting is not allowed.",
+                errors=(
+                    (
+                        "settings.expires_in",
+                        f"must be below the provider's retention, {self._longest_expiry:g} s",
+                    ),
+                ),
+            )
         if faults := [doubt for doubt in doubts(new.essays) if doubt.fatal]:
             raise InvalidRequest(
                 "Some essays cannot be ranked.", errors=tuple((fault.file, fault.message) for fault in faults)

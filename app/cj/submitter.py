@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from uuid import UUID
 
 import anyio
 import structlog
@@ -26,6 +28,7 @@ from app.errors import (
 
 _OUTCOMES = {RequestExpired.code: Outcome.EXPIRED, RequestCancelled.code: Outcome.CANCELLED}
 _IDLE = 60.0
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0
 BUG = 500
 """The provider's own fault: what became of the request is unknown, and a repeat is safe."""
 log = structlog.get_logger()
@@ -59,7 +62,8 @@ class Submitter:
         self._hold = hold
         self._repair_after = repair_after
         self._jitter = jitter
-        self._failures = 0
+        self._away_since: float | None = None
+        self._under_way: Counter[UUID] = Counter()
         self._woken = anyio.Event()
         self._freed = anyio.Event()
 
@@ -97,12 +101,14 @@ class Submitter:
             await self._freed.wait()
 
     async def _send(self, task: Task) -> None:
+        self._under_way[task.id] += 1
         try:
             await (self._cancel(task) if task.cancelled else self._submit(task))
-            self._failures = 0
-        except Unavailable as error:
+            self._away_since = None
+        except JuxtaError as error:
             await self._put_off(task, error)
         finally:
+            self._under_way -= Counter((task.id,))
             self._free += 1
             self._freed.set()
 
@@ -112,9 +118,8 @@ class Submitter:
             answer = await self._provider.generate_comparison(request)
         except JuxtaError as error:
             if not isinstance(error, NoVerdict) and (error.retryable or error.status == BUG):
-                await self._put_off(task, error)
-            else:
-                await self._processor.record([_without_verdict(task, error)])
+                raise
+            await self._processor.record([_without_verdict(task, error)])
             return
         if isinstance(answer, ComparisonQueued):
             await self._store.postpone(task.id, seconds=self._repair_after, queued=True)
@@ -123,16 +128,19 @@ class Submitter:
             await self._processor.record([Arrival.of_response(answer, task.batch_id)])
 
     async def _cancel(self, task: Task) -> None:
+        if self._under_way[task.id] > 1:  # a cancellation must not overtake the POST it cancels
+            raise Unavailable("The comparison is still being sent.", retry_after=0.1)
         with suppress(NotFound, Conflict):  # never accepted, or answered before: nobody is left to be told
             await self._provider.cancel_comparison(task.id)
         await self._store.cancellation_sent(task.id)
 
     async def _put_off(self, task: Task, error: JuxtaError) -> None:
-        """The provider or the store is away or full: back off, doubling while nothing succeeds."""
-        self._failures += 1
-        pause = max(error.retry_after or 0.0, min(30.0, 0.1 * 2 ** min(self._failures, 10))) * (
-            1 + self._jitter()
-        )
+        """The provider or the store is away or full: wait as long as it has been away already, within bounds."""
+        now = anyio.current_time()
+        if self._away_since is None:
+            self._away_since = now
+        pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, now - self._away_since))
+        pause = max(error.retry_after or 0.0, pause) * (1 + self._jitter())
         log.info("put off", comparison=str(task.id), seconds=round(pause, 2), reason=error.code)
         with suppress(Unavailable):  # the claim runs out by itself
             await self._store.postpone(task.id, seconds=pause, queued=False)

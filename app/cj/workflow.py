@@ -55,13 +55,8 @@ class Workflow:
         :raises NotFound: no such batch (so for all of these).
         :raises Conflict: it ended already (so for all of these).
         """
-        batch = await self._store.change(
-            batch_id, BatchState.RUNNING, out_of=(BatchState.READY, BatchState.PAUSED)
-        )
-        await self._store.explain(batch_id, None)
         self._planner.excuse(batch_id)
-        self._visit(batch_id)
-        return batch
+        return await self._to(batch_id, BatchState.RUNNING, (BatchState.READY, BatchState.PAUSED))
 
     async def pause(self, batch_id: UUID) -> Batch:
         """Send and plan nothing more; what is under way still arrives and counts."""

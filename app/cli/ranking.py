@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ from app.cj.changes import Changes
 from app.cj.folder import Folder, read_folder
 from app.cj.scoring_ranking import RankedEssay
 from app.cj.statistics.reliability import kendall_tau_b
+from app.cj.statistics.stopping import most_comparisons
 from app.cj.views import Comparison, Summary, Views
 from app.cj.workflow import Workflow
 from app.cli.options import say, settings_of, talk
@@ -116,7 +118,7 @@ async def _judge(container: punq.Container, new: NewBatch, quiet: bool) -> Ranke
 
 async def _follow(progress: Progress, views: Views, changes: Changes, batch_id: UUID) -> None:
     settings = (batch := await views.batch(batch_id)).settings
-    total = -(-batch.essays * settings.comparisons_per_essay // 2)
+    total = most_comparisons(batch.essays, settings.comparisons_per_essay)
     task = progress.add_task("", total=total, rate=0.0, cost=0.0)
     began = time.monotonic()
     while batch.state is BatchState.RUNNING:
@@ -183,13 +185,17 @@ def _compare_with_levels(
     folder: Folder, ranked: Ranked, config: Path | None, chosen: list[str], *, seed: int, budget: float | None
 ) -> None:
     """Print tau-b against the intended levels; for the rules judge also without its length term."""
-    with_length = _tau(folder, ranked.rows)
+    levels = _numbers(folder.levels)
+    if len(levels) < 2:  # noqa: PLR2004 - a pair
+        say("The levels in levels.csv are not numbers, so the ranking is not compared with them.")
+        return
+    with_length = _tau(levels, ranked.rows)
     if set(ranked.summary.judge_kinds) != {"rules"}:
         say(f"tau-b against the intended levels: {with_length:.2f}")
         return
     settings, _ = settings_of(config, [*chosen, "judges.rules.length_term=false"])
     without = _tau(
-        folder,
+        levels,
         _run(folder, settings, seed=seed, budget=budget, title=ranked.summary.batch.title, quiet=True).rows,
     )
     say(
@@ -197,11 +203,12 @@ def _compare_with_levels(
     )
 
 
-def _tau(folder: Folder, rows: list[RankedEssay]) -> float:
-    known = [
-        (row.score, float(folder.levels[row.essay]))
-        for row in rows
-        if row.essay in folder.levels and row.score is not None
-    ]
-    scores, levels = np.array(known, dtype=np.float64).T
-    return kendall_tau_b(scores, levels)
+def _tau(levels: dict[str, float], rows: list[RankedEssay]) -> float:
+    known = [(row.score, levels[row.essay]) for row in rows if row.essay in levels and row.score is not None]
+    scores, wanted = np.array(known, dtype=np.float64).T
+    return kendall_tau_b(scores, wanted)
+
+
+def _numbers(levels: dict[str, str]) -> dict[str, float]:
+    """Levels that are numbers, for only these have an order that is known here."""
+    return {essay: float(level) for essay, level in levels.items() if re.fullmatch(r"-?\d+(\.\d+)?", level)}

@@ -14,6 +14,7 @@ from app.contracts.wire import Text, Tolerant, Wire
 
 METADATA_BYTES = 4096
 DAY = 86_400.0
+MOST_EXPIRES_IN = 60 * DAY
 
 NonEmpty = Annotated[Text, Field(min_length=1)]
 Tally = Annotated[int, Field(ge=0, le=10**12)]
@@ -80,7 +81,7 @@ class LLMComparisonRequest(Wire):
     llm_config_overrides: LLMConfigOverrides = LLMConfigOverrides()
     metadata: dict[str, JsonValue] = {}
     callback_key: Annotated[Text, Field(min_length=1, max_length=200)] | None = None
-    expires_in: float = Field(DAY, gt=0, le=60 * DAY)
+    expires_in: float = Field(DAY, gt=0, le=MOST_EXPIRES_IN)
     priority: int = Field(5, ge=0, le=9)
 
     @field_validator("metadata")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -56,11 +55,3 @@ class BatchDefaults:
             for overrides in settings.judges
         )
         return tuple(dict.fromkeys(name if name in known else JudgeKind.LLM.value for name in names))
-
-
-def expected_comparisons(essays: int, per_essay: int) -> int:
-    """About how many comparisons a batch asks for unless it stops earlier; its last round may go over by half of one.
-
-    Every comparison counts for two essays, and no pair is asked twice.
-    """
-    return min(math.ceil(per_essay * essays / 2), essays * (essays - 1) // 2)

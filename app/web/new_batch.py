@@ -17,10 +17,11 @@ from starlette.types import Message
 
 from app.cj.batch import Batch, BatchSettings, NewBatch, NewEssay
 from app.cj.essays import FEW_WORDS, MOST_FILES, HandedIn, Remark, read_files
+from app.cj.statistics.stopping import most_comparisons
 from app.cj.workflow import Workflow
 from app.edge import read_body
 from app.web import words
-from app.web.defaults import BatchDefaults, expected_comparisons
+from app.web.defaults import BatchDefaults
 from app.web.rendering import render
 
 _ASKED = {
@@ -145,7 +146,7 @@ def looks(essays: Sequence[NewEssay]) -> list[Look]:
 
 def estimate(batch: Batch, defaults: BatchDefaults) -> Estimate:
     """What starting the batch comes to."""
-    comparisons = expected_comparisons(batch.essays, batch.settings.comparisons_per_essay)
+    comparisons = most_comparisons(batch.essays, batch.settings.comparisons_per_essay)
     choice = defaults.choice_of(batch.settings)
     each, price = (choice.seconds_each, choice.usd_each) if choice else (None, 0.0)
     return Estimate(

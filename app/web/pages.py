@@ -14,7 +14,6 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from app.cj.batch import BatchState
-from app.cj.changes import Changes
 from app.cj.scoring_ranking import RankedEssay
 from app.cj.views import Views
 from app.cj.workflow import Workflow
@@ -172,7 +171,6 @@ def routes(
     *,
     workflow: Workflow,
     views: Views,
-    changes: Changes,  # noqa: ARG001 - a page is read once; only the stream waits for news
     defaults: BatchDefaults,
     provider_words: Callable[[], Awaitable[str]],
     upload_limit: int = 20_000_000,

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from app.cj.batch import Batch, BatchState
 from app.cj.scoring_ranking import RankedEssay
+from app.cj.statistics.stopping import most_comparisons
 from app.cj.views import Comparison, Summary, Views
 from app.web import words
-from app.web.defaults import expected_comparisons
 
 ProviderWords = Callable[[], Awaitable[str]]
 Clock = Callable[[], float]
@@ -80,10 +80,10 @@ def _behind(batch: Batch, number: int) -> int:
 
 
 def total(batch: Batch) -> int:
-    """About how many comparisons this batch comes to; exact once it has stopped asking."""
+    """How many comparisons this batch comes to at most; exact once it has stopped asking."""
     if batch.stop_reason is not None:
         return batch.planned
-    return max(batch.planned, expected_comparisons(batch.essays, batch.settings.comparisons_per_essay))
+    return max(batch.planned, most_comparisons(batch.essays, batch.settings.comparisons_per_essay))
 
 
 def picture(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
 
@@ -12,7 +13,7 @@ import pytest
 from app.cj.batch import Arrival, BatchState, Fate, Road
 from app.cj.provider_client import Answer
 from app.contracts import LLMComparisonRequest, Outcome
-from app.errors import Conflict, JudgeFailed, JuxtaError, NotFound, QueueFull
+from app.errors import Conflict, JudgeFailed, JuxtaError, NotFound, ProviderUnavailable, QueueFull
 
 from .conftest import RULES, ScriptedProvider, answer, batch_of, cj_on, queued
 
@@ -333,3 +334,83 @@ async def test_an_expired_comparison_counts_as_failed_and_may_be_asked_anew(tmp_
         assert await cj.processor.record([expired, expired]) == (Fate.APPLIED, Fate.DUPLICATE)
         batch = await cj.views.batch(batch_id)
     assert batch.failed == 1
+
+
+async def test_a_restart_does_not_ask_again_what_was_asked_anew_before(tmp_path: Path) -> None:
+    failed: list[UUID] = []
+
+    def first_one_fails(request: LLMComparisonRequest) -> Answer:
+        if not failed:
+            failed.append(request.correlation_id)
+            raise failure(anew=True)
+        return answer(request)
+
+    pairs = []
+    for name, restarts in (("straight", False), ("restarted", True)):
+        failed.clear()
+        provider = ScriptedProvider(first_one_fails)
+        folder = tmp_path / name
+        new = batch_of(8, comparisons_per_essay=7)
+        async with cj_on(folder, provider) as cj:
+            batch_id = await cj.workflow.create(new, start=True)
+            await (cj.until(batch_id, lambda b: b.waves >= 5) if restarts else cj.finish(batch_id))
+        async with cj_on(folder, provider) as cj:
+            await cj.finish(batch_id)
+            pairs.append([(c.first, c.second, c.again) for c in await cj.views.comparisons(batch_id)])
+    assert pairs[0] == pairs[1]
+    assert sum(again for _, _, again in pairs[0]) == 1
+
+
+async def test_cancelling_while_the_planner_pauses_does_not_end_it(tmp_path: Path) -> None:
+    async with cj_on(tmp_path, ScriptedProvider(), run=False) as cj:
+        batch_id = await cj.workflow.create(batch_of(4), start=True)
+        await cj.workflow.cancel(batch_id)
+        assert not await cj.store.pause(batch_id, "why")
+        batch = await cj.views.batch(batch_id)
+    assert (batch.state, batch.problem, batch.open) == (BatchState.CANCELLED, None, 0)
+
+
+async def test_a_cancellation_never_overtakes_the_post_it_cancels(tmp_path: Path) -> None:
+    posting, go = anyio.Event(), anyio.Event()
+    log: list[str] = []
+
+    class Slow(ScriptedProvider):
+        async def generate_comparison(self, request: LLMComparisonRequest) -> Answer:
+            posting.set()
+            await go.wait()
+            log.append("accepted")
+            return queued(request)
+
+        async def cancel_comparison(self, correlation_id: UUID) -> None:
+            log.append("cancelled")
+
+    async with cj_on(tmp_path, Slow()) as cj:
+        batch_id = await cj.workflow.create(batch_of(2, comparisons_per_essay=1), start=True)
+        with anyio.fail_after(10):
+            await posting.wait()
+            await cj.workflow.cancel(batch_id)
+            while await cj.store.next_due() == 0.0:
+                await anyio.lowlevel.checkpoint()
+            go.set()
+            while await cj.store.next_due() is not None:
+                await anyio.lowlevel.checkpoint()
+    assert log == ["accepted", "cancelled"]
+
+
+async def test_while_the_provider_is_away_it_is_asked_less_and_less_often(tmp_path: Path) -> None:
+    asked: list[float] = []
+
+    def away(request: LLMComparisonRequest) -> Answer:
+        asked.append(anyio.current_time())
+        raise ProviderUnavailable("away")
+
+    provider = ScriptedProvider(away)
+    async with cj_on(tmp_path, provider) as cj:
+        batch_id = await cj.workflow.create(batch_of(2, comparisons_per_essay=1), start=True)
+        with anyio.fail_after(20):
+            while len(asked) < 5:
+                await anyio.sleep(0.01)
+        provider.verdict = answer
+        await cj.finish(batch_id)
+    gaps = [later - earlier for earlier, later in pairwise(asked)]
+    assert gaps[-1] > 2 * gaps[0]

@@ -126,7 +126,6 @@ class Site:
                 *pages.routes(
                     workflow=workflow,
                     views=views,
-                    changes=changes,
                     defaults=DEFAULTS,
                     provider_words=words,
                     upload_limit=1_000_000,

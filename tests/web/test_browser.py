@@ -65,7 +65,7 @@ def test_a_batch_is_watched_to_its_end_and_its_ranking_read(
         page.get_by_label("Title").fill("In a browser")
         page.get_by_label("Question").fill("Which is better?")
         page.get_by_role("button", name="Look at the essays").click()
-        page.get_by_role("button", name="Start: about").click()
+        page.get_by_role("button", name="Start: at most").click()
 
         page.wait_for_url("**/live")
         expect(page.get_by_role("status")).to_have_text("running")

@@ -51,9 +51,9 @@ class BatchStore:
         """
         return await self._database.write(lambda c: batches.change(c, batch_id, to, out_of, self._clock()))
 
-    async def explain(self, batch_id: UUID, problem: str | None) -> None:
-        """Write why a batch does not advance, for the screen; None when it does again."""
-        await self._database.write(lambda c: batches.explain(c, batch_id, problem))
+    async def pause(self, batch_id: UUID, problem: str) -> bool:
+        """Pause a batch that still runs, with the reason for the screen; False when somebody was faster."""
+        return await self._database.write(lambda c: batches.pause(c, batch_id, problem))
 
     async def bury(self) -> int:
         """Delete batches marked so, once no cancellation is left to pass on; a tombstone takes late callbacks."""

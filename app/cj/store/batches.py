@@ -89,6 +89,7 @@ def _set_state(connection: Connection, batch_id: UUID, to: BatchState, now: floa
     connection.execute(
         text(
             """UPDATE batches SET state = :state, version = version + 1, finished_at = :ended,
+            problem = CASE WHEN :state = 'running' THEN NULL ELSE problem END,
             stop_reason = CASE WHEN :state = 'cancelled' THEN 'cancelled' ELSE stop_reason END WHERE id = :id"""
         ),
         {
@@ -134,12 +135,10 @@ def bury(connection: Connection, now: float) -> int:
     return len(rows)
 
 
-def explain(connection: Connection, batch_id: UUID, problem: str | None) -> None:
-    """Write why a batch does not advance, for the screen; None when it does again."""
-    connection.execute(
-        text(
-            """UPDATE batches SET problem = :problem, version = version + 1
-            WHERE id = :id AND coalesce(problem, '') <> coalesce(:problem, '')"""
-        ),
-        {"id": str(batch_id), "problem": problem},
+def pause(connection: Connection, batch_id: UUID, problem: str) -> bool:
+    """Pause a batch that still runs, with the reason for the screen; False when somebody was faster."""
+    sql = text(
+        """UPDATE batches SET state = 'paused', problem = :problem, version = version + 1
+        WHERE id = :id AND state = 'running'"""
     )
+    return bool(connection.execute(sql, {"id": str(batch_id), "problem": problem}).rowcount)

@@ -27,7 +27,7 @@ _CLAIM = text(
 _POSTPONE = text(
     """UPDATE comparisons SET due_at = given.value ->> 1, queued_at = coalesce(given.value ->> 2, queued_at)
     FROM json_each(:given) AS given WHERE comparisons.id = given.value ->> 0
-    AND state IN ('planned', 'submitted', 'cancelled') AND due_at IS NOT NULL"""
+    AND due_at IS NOT NULL AND (state IN ('planned', 'submitted') OR given.value ->> 2 IS NULL)"""
 )
 _NEXT = text(
     """SELECT c.due_at FROM comparisons c JOIN batches b ON b.id = c.batch_id
@@ -37,7 +37,10 @@ _NEXT = text(
 
 
 class Postponement(NamedTuple):
-    """A row that is not due for `seconds`; `queued` says that the provider holds the request durably (202)."""
+    """A row that is not due for `seconds`; `queued` says that the provider holds the request durably (202).
+
+    A 202 does not put off the cancellation of a row that was cancelled meanwhile.
+    """
 
     comparison: UUID
     seconds: float
