@@ -1,4 +1,4 @@
-"""Wakes whoever waits for news of a batch: the live pages, and the planner's and submitter's idle loops."""
+"""Wakes whoever waits for news of a batch: the live pages, and the progress bar of `rank`."""
 
 from __future__ import annotations
 
