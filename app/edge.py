@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 import anyio
+import structlog
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -37,6 +38,7 @@ _FATAL_FOR_CONNECTION = frozenset({TooLarge.status, RequestTimeout.status})
 _COME_BACK = frozenset({QueueFull.status, Unavailable.status})
 
 M = TypeVar("M", bound=BaseModel)
+log = structlog.get_logger()
 
 
 async def read_body(request: Request, *, limit: int, deadline: float) -> bytes:
@@ -48,7 +50,7 @@ async def read_body(request: Request, *, limit: int, deadline: float) -> bytes:
     announced = dict(request.scope["headers"]).get(b"content-length", b"")
     if announced.isdigit() and int(announced) > limit:
         raise TooLarge(f"The body may hold at most {limit} bytes.")
-    body: bytes = b""
+    body = bytearray()
     with anyio.move_on_after(deadline):
         while True:
             message = await request.receive()
@@ -58,7 +60,7 @@ async def read_body(request: Request, *, limit: int, deadline: float) -> bytes:
             if len(body) > limit:
                 raise TooLarge(f"The body may hold at most {limit} bytes.")
             if not message.get("more_body", False):
-                return body
+                return bytes(body)
     raise RequestTimeout(f"The body did not arrive within {deadline:g} s.")
 
 
@@ -140,8 +142,9 @@ async def on_http_error(_request: Request, error: Exception) -> Response:
     )
 
 
-async def on_bug(_request: Request, _error: Exception) -> Response:
-    """Answer a bug: nothing of it leaves the house but that it happened."""
+async def on_bug(request: Request, error: Exception) -> Response:
+    """Answer a bug: nothing of it leaves the house but that it happened; the log has the rest."""
+    log.error("bug", method=request.method, path=request.url.path, exc_info=error)
     return problem_response(JuxtaError("Something went wrong here.", hint="The log of the server says what."))
 
 

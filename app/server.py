@@ -31,12 +31,13 @@ from app.cj.routes import BatchApi
 from app.cj.views import Views
 from app.cj.workflow import Workflow
 from app.container import Databases, batch_settings, draw_seed, running
-from app.contracts import JudgeKind
+from app.contracts import JudgeKind, LLMConfigOverrides
 from app.database import Database
 from app.edge import EXCEPTION_HANDLERS, DeadlineProtocol
-from app.errors import ConfigurationError, StoreUnavailable
+from app.errors import ConfigurationError, InvalidRequest, StoreUnavailable
 from app.lock import announce
 from app.provider import routes as provider_routes
+from app.provider.judges.protocol import Judges
 from app.provider.lane import Lanes
 from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.protocol import RequestQueue
@@ -131,6 +132,7 @@ def house_routes(container: punq.Container, closing: anyio.Event) -> list[BaseRo
         container.resolve(Workflow),
         views,
         defaults=partial(batch_settings, settings),
+        check_judge=partial(_check_judge, container),
         longest_expiry=settings.queue.retention,
         body_limit=settings.http.upload_limit,
         body_timeout=settings.http.body_timeout,
@@ -157,6 +159,19 @@ def house_routes(container: punq.Container, closing: anyio.Event) -> list[BaseRo
             upload_timeout=settings.http.body_timeout,
         ),
     ]
+
+
+def _check_judge(container: punq.Container, asked: LLMConfigOverrides) -> None:
+    """Refuse a judge before a batch is stored that would only fail."""
+    settings: Settings = container.resolve(Settings)
+    judges: Judges = container.resolve("judges")
+    name = asked.provider or settings.judges.default
+    if name not in judges:
+        raise InvalidRequest(
+            f"There is no judge {name!r} here; there are: {', '.join(judges)}.",
+            errors=(("settings.judges", "unknown provider"),),
+        )
+    judges[name].lane(asked)
 
 
 def _batch_defaults(settings: Settings, chosen: BatchSettings) -> BatchDefaults:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.contracts import is_legal_topic
+from app.contracts.comparison import MOST_EXPIRES_IN
 from app.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -125,7 +126,7 @@ class CjSettings(Section):
     comparisons_per_essay: Annotated[int, Field(ge=1, le=1000)]
     target_reliability: Annotated[float, Field(gt=0, lt=1)]
     random_rounds: Annotated[int, Field(ge=1, le=50)]
-    expires_in: Seconds
+    expires_in: Annotated[float, Field(gt=0, le=MOST_EXPIRES_IN)]
 
 
 class LogSettings(Section):
@@ -170,6 +171,10 @@ class Settings(Section):
             found.append(
                 "judges.default: 'simulated' needs judges.simulated.scores, a csv file `sha256,score`"
             )
+        if self.breaker.cooldown > self.breaker.cooldown_cap:
+            found.append(
+                f"breaker.cooldown: {self.breaker.cooldown} is over breaker.cooldown_cap = {self.breaker.cooldown_cap}"
+            )
         if self.queue.retention <= self.cj.expires_in:
             found.append(
                 f"queue.retention: {self.queue.retention} must be longer than cj.expires_in = {self.cj.expires_in}, "
@@ -204,7 +209,8 @@ def load(
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        raise ConfigurationError("\n".join(_line(fault, sources) for fault in error.errors())) from error
+        lines = [_line(fault, sources) for fault in error.errors()]
+        raise ConfigurationError("\n".join(lines)) from error
     if faults := settings.faults():
         raise ConfigurationError("\n".join(faults))
     return settings, sources
@@ -273,7 +279,9 @@ def _merge(
 
 def _line(fault: Any, sources: Sources) -> str:
     key = ".".join(map(str, fault["loc"]))
-    origin = sources.get(key)
+    origin = sources.get(key) or next(
+        (name for other, name in sources.items() if other.startswith(f"{key}.")), None
+    )
     where = f" (from {origin})" if origin else ""
     if fault["type"] == "extra_forbidden":
         return f"{key}: unknown setting{where}; all settings stand in config/default.toml"

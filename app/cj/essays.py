@@ -10,7 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from pydantic import ValidationError
+
 from app.cj.batch import NewEssay
+from app.contracts import LLMConfigOverrides
 
 MOST_BYTES = 200_000
 MOST_FILES = 10_000
@@ -46,7 +49,7 @@ class UnreadableFileError(ValueError):
     """A file that holds no essay; the message says why."""
 
 
-def read_files(files: Sequence[tuple[str, bytes]]) -> HandedIn:
+def read_files(files: Sequence[tuple[str, bytes]], *, least_words: int = 0) -> HandedIn:
     """Turn (name, content) pairs into essays; never raises for what a file holds."""
     essays: list[NewEssay] = []
     remarks: list[Remark] = []
@@ -57,15 +60,23 @@ def read_files(files: Sequence[tuple[str, bytes]]) -> HandedIn:
             ]
         except UnreadableFileError as error:
             remarks.append(Remark(file, str(error), fatal=True))
-        except ValueError:
-            remarks.append(Remark(file, "contains characters that are not text", fatal=True))
+        except ValidationError as error:
+            fault = error.errors(include_input=False)[0]
+            remarks.append(
+                Remark(file, f"cannot be used: {fault['loc'][0]}: {fault['msg'].lower()}", fatal=True)
+            )
         else:
             essays += found
-    return HandedIn(tuple(essays), (*remarks, *doubts(essays)))
+    return HandedIn(tuple(essays), (*remarks, *doubts(essays, least_words=least_words)))
 
 
-def doubts(essays: Sequence[NewEssay]) -> Iterator[Remark]:
-    """What is wrong between essays (fatal), and what a teacher should look at."""
+def least_words(judges: Sequence[LLMConfigOverrides]) -> int:
+    """How many words an essay needs so that each of these judges can judge it."""
+    return FEW_WORDS if any(judge.provider == "rules" for judge in judges) else 0
+
+
+def doubts(essays: Sequence[NewEssay], *, least_words: int = 0) -> Iterator[Remark]:
+    """What keeps essays from being ranked (fatal), and what a teacher should look at."""
     names = Counter(essay.name for essay in essays)
     for name, times in names.items():
         if times > 1:
@@ -83,7 +94,7 @@ def doubts(essays: Sequence[NewEssay]) -> Iterator[Remark]:
             yield Remark(
                 essay.name,
                 f"has only {len(words)} words; the rules judge refuses fewer than {FEW_WORDS}",
-                fatal=False,
+                fatal=len(words) < least_words,
             )
 
 
@@ -141,6 +152,7 @@ def _is_litter(name: str) -> bool:
 
 
 def _rows(text: str) -> Iterator[tuple[str, str, str | None]]:
+    csv.field_size_limit(MOST_BYTES)
     reader = csv.DictReader(io.StringIO(text, newline=""))
     columns = reader.fieldnames or []
     if "text" not in columns:

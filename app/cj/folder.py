@@ -31,7 +31,7 @@ class Folder:
         return self.handed_in.essays
 
 
-def read_folder(paths: Sequence[Path], *, question: str | None = None) -> Folder:
+def read_folder(paths: Sequence[Path], *, question: str | None = None, least_words: int = 0) -> Folder:
     """Read files and folders; a question given wins over `question.txt`.
 
     :raises NotFound: a path that is not there.
@@ -49,7 +49,7 @@ def read_folder(paths: Sequence[Path], *, question: str | None = None) -> Folder
             files.append(path)
         else:
             raise NotFound(f"There is no file or folder {path}.")
-    handed_in = read_files([(file.name, file.read_bytes()) for file in files])
+    handed_in = read_files([(file.name, file.read_bytes()) for file in files], least_words=least_words)
     places = [place for path in paths for place in (path if path.is_dir() else path.parent, path.parent)]
     beside = next((p / QUESTION for p in places if (p / QUESTION).is_file()), None)
     levels_file = next((p / LEVELS for p in places if (p / LEVELS).is_file()), None)

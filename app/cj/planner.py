@@ -13,6 +13,8 @@ from uuid import UUID
 
 import anyio
 import numpy as np
+import structlog
+from pydantic import ValidationError
 
 from app.cj.batch import Batch, BatchState, PlannedPair, comparison_id
 from app.cj.changes import Changes
@@ -23,6 +25,7 @@ from app.cj.store import BatchStore, Ended, Plan
 from app.contracts import LLMComparisonRequest
 from app.errors import NotFound, Unavailable
 
+log = structlog.get_logger()
 _UNHURRIED = frozenset({StopReason.COMPARISONS, StopReason.NO_PAIRS})
 IN_FLIGHT = 2
 HOPELESS = "Paused: not one comparison of the last wave got a verdict. Mend the cause, then resume."
@@ -112,7 +115,19 @@ class Planner:
             while self._due:
                 batch_id = next(iter(self._due))
                 del self._due[batch_id]
-                await self.plan(batch_id)
+                try:
+                    await self.plan(batch_id)
+                except (
+                    ValidationError,
+                    ValueError,
+                    ArithmeticError,
+                ) as error:  # one batch's fault ends only that batch
+                    self._memories.pop(batch_id, None)
+                    log.exception("cannot plan", batch=str(batch_id))
+                    await self._store.pause(
+                        batch_id, f"Paused: it cannot be planned ({type(error).__name__})."
+                    )
+                    self._changes.announce(batch_id)
 
     async def plan(self, batch_id: UUID) -> None:
         """Take as many steps as the complete waves allow."""

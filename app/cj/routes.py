@@ -15,9 +15,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.cj.batch import Batch, BatchSettings, NewBatch, NewEssay
-from app.cj.essays import doubts
+from app.cj.essays import doubts, least_words
 from app.cj.views import Comparison, Summary, Views
 from app.cj.workflow import Workflow
+from app.contracts import LLMConfigOverrides
 from app.contracts.wire import Text, Wire
 from app.edge import parse, read_body
 from app.errors import InvalidRequest, NotFound
@@ -38,7 +39,10 @@ class BatchRequest(Wire):
 
 
 class BatchApi:
-    """The endpoints under /api/v1; every error is raised and becomes a problem document at the edge."""
+    """The endpoints under /api/v1; every error is raised and becomes a problem document at the edge.
+
+    `check_judge` raises InvalidRequest for a judge that could never answer; `longest_expiry` is in seconds.
+    """
 
     def __init__(
         self,
@@ -46,6 +50,7 @@ class BatchApi:
         views: Views,
         *,
         defaults: Callable[[], BatchSettings],
+        check_judge: Callable[[LLMConfigOverrides], None],
         longest_expiry: float,
         body_limit: int,
         body_timeout: float,
@@ -53,6 +58,7 @@ class BatchApi:
         self._workflow = workflow
         self._views = views
         self._defaults = defaults
+        self._check_judge = check_judge
         self._longest_expiry = longest_expiry
         self._body_limit = body_limit
         self._body_timeout = body_timeout
@@ -92,7 +98,10 @@ class BatchApi:
                     ),
                 ),
             )
-        if faults := [doubt for doubt in doubts(new.essays) if doubt.fatal]:
+        for judge in new.settings.judges:
+            self._check_judge(judge)
+        least = least_words(new.settings.judges)
+        if faults := [doubt for doubt in doubts(new.essays, least_words=least) if doubt.fatal]:
             raise InvalidRequest(
                 "Some essays cannot be ranked.", errors=tuple((fault.file, fault.message) for fault in faults)
             )
@@ -199,6 +208,8 @@ def _id(request: Request, name: str) -> UUID:
 
 def _number(request: Request, name: str) -> int:
     text = request.query_params.get(name, "0")
-    if not text.isdecimal():
-        raise InvalidRequest("The cursor is no number.", errors=((name, "must be a whole number"),))
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):  # noqa: PLR2004 - what fits 64 bits
+        raise InvalidRequest(
+            "The cursor is no number.", errors=((name, "must be a whole number below 10^18"),)
+        )
     return int(text)

@@ -18,6 +18,7 @@ import anyio
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from app.cli.options import AsJson, Assignments, ConfigFile, DataFolder, settings_of
 from app.errors import InvalidRequest, JuxtaError
@@ -66,11 +67,13 @@ def _fields(step: Step) -> dict[str, object]:
 
 
 def _print_steps(comparison: Comparison, found: list[Step]) -> None:
-    table = Table(title=f"{comparison.essay_a} against {comparison.essay_b}", title_justify="left")
+    table = Table(title=Text(f"{comparison.essay_a} against {comparison.essay_b}"), title_justify="left")
     for column in ("time", "after", "from", "to", "what"):
         table.add_column(column, justify="right" if column == "after" else "left")
     for step in found:
-        table.add_row(_moment(step.at), f"{step.at - found[0].at:.3f} s", step.actor, step.to, step.words)
+        table.add_row(
+            _moment(step.at), f"{step.at - found[0].at:.3f} s", step.actor, step.to, Text(step.words)
+        )
     Console().print(table)
 
 

@@ -31,9 +31,9 @@ def rank(
         float | None, typer.Option(help="Stop when this is reached.", show_default=False)
     ] = None,
     budget: Annotated[
-        float | None, typer.Option(help="Stop at this cost in USD.", show_default=False)
+        float | None, typer.Option(help="Stop at this cost in USD.", min=0.000001, show_default=False)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the pairing: the same seed asks the same pairs.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the pairing: the same seed asks the same pairs.", min=0)] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for ranking.csv, ranking.json, report.html, judgements.csv.")
     ] = None,

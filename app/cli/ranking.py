@@ -15,9 +15,11 @@ import numpy as np
 import punq
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from app.cj.batch import BatchState, NewBatch
 from app.cj.changes import Changes
+from app.cj.essays import least_words
 from app.cj.folder import Folder, read_folder
 from app.cj.scoring_ranking import RankedEssay
 from app.cj.statistics.reliability import kendall_tau_b
@@ -54,9 +56,13 @@ def run(
     as_json: bool,
 ) -> None:
     """Rank what is in `paths`, print it, write the four files, compare with intended levels when there are some."""
-    folder = read_folder(paths, question=question)
+    if out is not None:
+        _make(out)
+    settings, _ = settings_of(config, assignments)
+    least = least_words(batch_settings(settings).judges)
+    folder = read_folder(paths, question=question, least_words=least)
     _say_remarks(folder)
-    ranked = _run(folder, settings_of(config, assignments)[0], seed=seed, budget=budget, title=paths[0].name)
+    ranked = _run(folder, settings, seed=seed, budget=budget, title=paths[0].name)
     if as_json:
         sys.stdout.write(ranking_json(ranked.summary, ranked.rows))
     else:
@@ -154,7 +160,7 @@ def _print(ranked: Ranked) -> None:
         else:
             cells = (f"{row.score:+.2f}", f"{row.se:.2f}", f"{row.low:+.2f} … {row.high:+.2f}")
         anchor = f" (anchor {row.level})" if row.level else ""
-        table.add_row(str(row.rank), f"{row.essay}{anchor}", *cells, str(row.comparisons))
+        table.add_row(str(row.rank), Text(f"{row.essay}{anchor}"), *cells, str(row.comparisons))
     from rich.console import Console  # noqa: PLC0415 - stdout as it is when the command runs
 
     Console().print(table)
@@ -169,8 +175,15 @@ def _print(ranked: Ranked) -> None:
         say("Judged by rules, not by people or an AI. Use it to learn the tool; do not grade pupils with it.")
 
 
+def _make(out: Path) -> None:
+    """Make the folder before anything is judged, so that no result is lost for want of a place."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidRequest(f"--out {out}: no folder can be made there ({error.strerror}).") from error
+
+
 def _write(out: Path, ranked: Ranked) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     for name, content in (
         ("ranking.csv", ranking_csv(ranked.rows)),
         ("ranking.json", ranking_json(ranked.summary, ranked.rows)),

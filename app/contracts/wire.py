@@ -1,4 +1,7 @@
-"""What every model on the wire has in common: clean text, finite numbers, moments in UTC."""
+"""What every model on the wire has in common: clean text, finite numbers, moments in UTC.
+
+Errors never quote what was in a field: it may be an essay, and errors end in logs.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +34,10 @@ Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
 class Wire(BaseModel):
     """Something a caller sends or gets: unknown fields are refused, so that a typing slip is never lost."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class Tolerant(BaseModel):
     """Something read from the bus: unknown fields are ignored, so that writers may add some."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True)

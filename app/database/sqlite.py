@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -184,6 +185,7 @@ class Database:
             options = {"poolclass": QueuePool, "pool_size": connections, "max_overflow": 0}
         engine = create_engine(
             "sqlite://" if self.path is None else f"sqlite:///{self.path}",
+            hide_parameters=True,  # they hold essays, and errors end in logs
             connect_args={
                 "timeout": self._busy_timeout,
                 "isolation_level": None,
@@ -226,7 +228,8 @@ class Database:
 
     def _prepare(self, connection: sqlite3.Connection, *, read_only: bool) -> None:
         if self.path is not None:
-            connection.execute("PRAGMA journal_mode=WAL")
+            _turn_to_wal(connection, self._busy_timeout)
+            connection.execute("PRAGMA secure_delete=ON")
             connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA synchronous={self._synchronous}")
         connection.execute("PRAGMA foreign_keys=ON")
@@ -235,6 +238,20 @@ class Database:
     @property
     def _name(self) -> str:
         return "The database in memory" if self.path is None else str(self.path)
+
+
+def _turn_to_wal(connection: sqlite3.Connection, seconds: float) -> None:
+    """Switch on write-ahead logging; while somebody else switches, SQLite fails at once, whatever its busy timeout."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _code(error: DBAPIError) -> int | None:

@@ -49,7 +49,7 @@ class Background:
     def start(self, work: Work) -> None:
         """Run `work`; leaving waits for it."""
         self._running += 1
-        if self._idle:
+        if self._idle and self.open:  # once closed, they are cancelled
             idle = self._idle.pop()
             idle.work = work
             idle.called.set()

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from app.contracts import LLMComparisonRequest, LLMOrchestratorResponse
 from app.errors import InvalidRequest, LeaseLost, StoreUnavailable
 from app.provider import outcomes
-from app.provider.judges.protocol import Judge, JudgeError, Judges
+from app.provider.judges.protocol import Judge, JudgeError, Judges, Verdict
 from app.provider.lane import Clock, Slot
 from app.provider.queue.protocol import Ending, Lease, Reply, RequestQueue, StoredOutcome
 
@@ -74,15 +74,15 @@ class Judging:
         self._clock = clock
         self._monotonic = monotonic
         self._draw = draw
-        self._kept: dict[int, tuple[Lease, float]] = {}
+        self._kept: dict[tuple[int, int], tuple[Lease, float]] = {}
 
     def keep(self, lease: Lease) -> None:
         """Extend this lease from now on, until `drop`."""
-        self._kept[lease.place] = (lease, self._monotonic())
+        self._kept[lease.place, lease.attempt] = (lease, self._monotonic())
 
     def drop(self, lease: Lease) -> None:
         """Extend it no longer."""
-        self._kept.pop(lease.place, None)
+        self._kept.pop((lease.place, lease.attempt), None)
 
     async def keep_leases(self) -> None:
         """Extend kept leases before they run out; runs until cancelled. Short calls are never touched."""
@@ -95,13 +95,14 @@ class Judging:
                         extensions.start_soon(self._extend, lease)
 
     async def call(
-        self, lease: Lease, slot: Slot, *, request: LLMComparisonRequest | None = None, counted: bool = False
+        self, lease: Lease, slot: Slot, *, request: LLMComparisonRequest | None = None, counted: bool = True
     ) -> LLMOrchestratorResponse | Again:
         """Ask the judge once and end the slot.
 
         `request` saves reading the body again; `counted` says that the ledger counted this try when it leased the row.
+        Then nothing is awaited before the judge is.
 
-        :raises LeaseLost: before the judge was asked.
+        :raises LeaseLost: when not `counted`, before the judge was asked.
         :raises StoreUnavailable: likewise; the try may or may not be counted.
         """
         try:
@@ -111,37 +112,35 @@ class Judging:
         except (ValidationError, KeyError, InvalidRequest):
             gone = JudgeError("judge-gone", "The judge that this request asks for is no longer configured.")
             slot.give_back()
-            return outcomes.failed(lease, gone, attempts=lease.tries, now=self._clock())
+            return outcomes.failed(lease, gone, attempts=lease.tries - counted, now=self._clock())
         tries = lease.tries if counted else await self._queue.begin_try(lease)
         slot.begin()
-        expires_in = lease.accepted_at + lease.request.expires_in - self._clock()
+        remaining = lease.accepted_at + lease.request.expires_in - self._clock()
         timeout, began = slot.timeout, self._monotonic()
-        with anyio.move_on_after(min(timeout, expires_in)) as scope:
+        verdict: Verdict | None = None
+        with anyio.move_on_after(min(timeout, remaining)):
             try:
                 verdict = await judge.compare(request)
-                response = outcomes.succeeded(
-                    lease,
-                    request,
-                    verdict,
-                    attempts=tries,
-                    seconds=self._monotonic() - began,
-                    now=self._clock(),
-                )
             except JudgeError as error:
                 return self._without_verdict(lease, slot, judge, error, tries=tries)
             except Exception as error:  # noqa: BLE001 - a bug in a judge costs one try, never the process
-                bug = JudgeError(
-                    "internal", f"{type(error).__name__} in the judge", retryable=True, trips=True
-                )
-                return self._without_verdict(lease, slot, judge, bug, tries=tries)
-            slot.succeed(tokens=verdict.token_usage.total_tokens)
-            return response
-        assert scope.cancelled_caught
-        if expires_in <= timeout:
+                return self._without_verdict(lease, slot, judge, _bug(error), tries=tries)
+        if verdict is None and remaining <= timeout:
             slot.give_back()
             return outcomes.ended(lease, Ending.EXPIRED, now=self._clock(), attempts=tries)
-        late = JudgeError("timeout", f"No verdict within {timeout:g} s.", retryable=True, trips=True)
-        return self._without_verdict(lease, slot, judge, late, tries=tries)
+        if verdict is None:
+            late = JudgeError("timeout", f"No verdict within {timeout:g} s.", retryable=True, trips=True)
+            return self._without_verdict(lease, slot, judge, late, tries=tries)
+        try:
+            response = outcomes.succeeded(
+                lease, request, verdict, attempts=tries, seconds=self._monotonic() - began, now=self._clock()
+            )
+        except (
+            ValidationError
+        ) as error:  # the judge breaks its promise; any other error here is a bug of ours
+            return self._without_verdict(lease, slot, judge, _bug(error), tries=tries)
+        slot.succeed(tokens=verdict.token_usage.total_tokens)
+        return response
 
     async def store(self, lease: Lease, response: LLMOrchestratorResponse) -> Concluded:
         """Store the outcome, however long the database is away: a verdict that was paid for is not thrown away.
@@ -176,3 +175,7 @@ class Judging:
             self.drop(lease)
         except StoreUnavailable:
             return  # the next round tries again, well before the lease runs out
+
+
+def _bug(error: Exception) -> JudgeError:
+    return JudgeError("internal", f"{type(error).__name__} in the judge", retryable=True, trips=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -216,29 +216,36 @@ class Lane:
 
 
 class Lanes:
-    """Every lane by name, made on first use from what `limits` says of it.
-
-    `recent` tells the starts (monotonic seconds) of a former life of the process within the last minute.
-    """
+    """Every lane by name, made on first use from what `limits` says of it."""
 
     def __init__(
         self,
         limits: Callable[[str], LaneLimits],
         *,
-        recent: Callable[[str], Iterable[float]] = lambda _: (),
         clock: Clock = time.monotonic,
     ) -> None:
         self._limits = limits
-        self._recent = recent
+        self._recent: dict[str, Sequence[float]] = {}
         self._clock = clock
         self._lanes: dict[str, Lane] = {}
 
     def __getitem__(self, name: str) -> Lane:
         lane = self._lanes.get(name)
         if lane is None:
-            recent = self._recent(name)
+            recent = self._recent.pop(name, ())
             lane = self._lanes[name] = Lane(name, self._limits(name), recent=recent, clock=self._clock)
         return lane
+
+    def open(self, name: str) -> None:
+        """Make the lane if it is not there yet, so that people see it and a worker leases for it."""
+        self[name]
+
+    def remember(self, ages: Mapping[str, Iterable[float]]) -> None:
+        """Take over how many seconds ago calls were started in a former life; lanes already made know their own."""
+        now = self._clock()
+        self._recent = {
+            name: tuple(now - age for age in some) for name, some in ages.items() if name not in self._lanes
+        }
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(tuple(self._lanes.values()))

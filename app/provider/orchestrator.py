@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -41,6 +42,7 @@ from app.provider.judges.protocol import Judges
 from app.provider.judging import DEFAULT_RETRY, Again, Judging, RetryPolicy
 from app.provider.lane import Clock, Lane, Lanes, Slot
 from app.provider.queue.protocol import Accepted, Ending, Entry, Lease, QueuedRequest, Reply, RequestQueue
+from app.provider.rate_limiter import PERIOD
 from app.provider.waiting import Call, Gone, until
 
 LAST_WORDS = 2.0
@@ -102,6 +104,7 @@ class LLMOrchestrator:
         :raises RequestMismatch: the correlation_id is bound to another body.
         :raises JudgeFailed, RequestExpired, RequestCancelled: the stored outcome, the same on every repeat.
         :raises NoRoom: no callback topic and no free judge; nothing was stored.
+        :raises Unavailable: no callback topic, and the answer is not there yet; a repeat gets it.
         :raises QueueFull: the lane is at its limit.
         :raises StoreUnavailable: the ledger did not take the request.
         """
@@ -149,6 +152,7 @@ class LLMOrchestrator:
         return entry
 
     async def __aenter__(self) -> Self:
+        self._lanes.remember(await self._queue.recent_starts(seconds=PERIOD))
         await self._background.enter()
         self._background.help(self._judging.keep_leases)
         return self
@@ -209,8 +213,7 @@ class LLMOrchestrator:
     async def _judge(
         self, lease: Lease, request: LLMComparisonRequest, lane: Lane, slot: Slot, call: Call
     ) -> None:
-        born_counted = lease.tries > 0
-        result = await self._judging.call(lease, slot, request=request, counted=born_counted)
+        result = await self._judging.call(lease, slot, request=request)
         if isinstance(result, Again) and request.callback_topic is not None:
             await self._queue.promise_callback(lease.request.queue_id)
             await self._queue.release(lease, after=result.after)
@@ -236,7 +239,7 @@ class LLMOrchestrator:
                     pause = min(1.0, max(0.02, lane.seconds_until_room()))
                     continue
                 try:
-                    result = await self._judging.call(lease, slot, request=request)
+                    result = await self._judging.call(lease, slot, request=request, counted=False)
                 finally:
                     slot.give_back()
                 if not isinstance(result, Again):
@@ -267,7 +270,8 @@ class LLMOrchestrator:
         try:
             await until(call.done, patience, gone)
         except anyio.get_cancelled_exc_class():
-            with anyio.move_on_after(LAST_WORDS, shield=True):
+            # Nobody listens any more: what cannot be promised now, a repeat of the request repairs.
+            with anyio.move_on_after(LAST_WORDS, shield=True), suppress(JuxtaError):
                 await self._outlive(call, request, queue_id)
             raise
         if not call.done.is_set():
@@ -288,7 +292,7 @@ class LLMOrchestrator:
         if call.done.is_set():
             return None
         if request.callback_topic is None:
-            raise Unavailable("The request is still being judged.", retry_after=1.0)
+            raise _still_judged()
         try:
             stored = await self._queue.promise_callback(queue_id)
         except NotFound as error:
@@ -302,7 +306,7 @@ class LLMOrchestrator:
         stored = accepted.stored
         if stored is None:
             if topic is None:
-                raise NoRoom("The request is being judged; ask again for the answer.", retry_after=1.0)
+                raise _still_judged()
             if accepted.reply is Reply.RESPONSE:
                 stored = await self._queue.promise_callback(accepted.queue_id)
         if stored is None:
@@ -337,3 +341,7 @@ class LLMOrchestrator:
                 errors=(("llm_config_overrides.provider", f"allowed: {allowed}"),),
             )
         return self._lanes[judge.lane(overrides)], request
+
+
+def _still_judged() -> Unavailable:
+    return Unavailable("The request is still being judged.", retry_after=1.0)

@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Self
 
 import anyio
-from anyio.abc import TaskStatus
 
 from app.bus.protocol import Bus
 from app.contracts import LLMOrchestratorResponse, Outcome
@@ -23,9 +22,10 @@ from app.errors import BusClosed, BusUnavailable, LeaseLost, StoreUnavailable
 from app.provider import outcomes
 from app.provider.background import Background, Work
 from app.provider.judges.protocol import Judges
-from app.provider.judging import DEFAULT_RETRY, Again, Judging, RetryPolicy
+from app.provider.judging import DEFAULT_RETRY, Again, Concluded, Judging, RetryPolicy
 from app.provider.lane import Clock, Lane, Lanes, Slot
 from app.provider.queue.protocol import Lease, Reply, RequestQueue, StoredOutcome
+from app.provider.rate_limiter import PERIOD
 
 LOOK_AROUND = 5.0
 """Seconds after which every loop looks at the queue even when nothing called it: for rows of other processes."""
@@ -84,7 +84,7 @@ class QueueProcessor:
     """Runs beside the routes, in the same process or another. Enter it to start, leave it to drain.
 
     `lease` is how long a crashed worker blocks its rows, `drain` how long leaving waits for calls that run,
-    `publishers` how many publishes overlap; durations in seconds.
+    `publishers` how many publishes overlap, `purge_every` the pause between purges; durations in seconds.
     """
 
     def __init__(
@@ -99,6 +99,7 @@ class QueueProcessor:
         publishers: int = 256,
         retry: RetryPolicy = DEFAULT_RETRY,
         bus_pause: float = 1.0,
+        purge_every: float = 3600.0,
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
         draw: Callable[[], float] = random.random,
@@ -110,6 +111,7 @@ class QueueProcessor:
         self._drain = drain
         self._publishers = publishers
         self._bus_pause = bus_pause
+        self._purge_every = purge_every
         self._clock = clock
         self._monotonic = monotonic
         self._draw = draw
@@ -126,15 +128,11 @@ class QueueProcessor:
         self._stopping = False
         self._background = Background()
 
-    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Work until cancelled."""
-        async with self:
-            task_status.started()
-            await anyio.sleep_forever()
-
     async def __aenter__(self) -> Self:
+        self._lanes.remember(await self._queue.recent_starts(seconds=PERIOD))
         await self._background.enter()
         self._background.help(self._judging.keep_leases)
+        self._background.help(self._purge)
         self._background.help(self._listen)
         self._start(self._close_rows)
         return self
@@ -156,12 +154,21 @@ class QueueProcessor:
             try:
                 if self._monotonic() - looked >= LOOK_AROUND:
                     for name in await self._queue.stats():
-                        self._lanes[name]
+                        self._lanes.open(name)
                     looked = self._monotonic()
                 self._wake_everybody()
                 await self._queue.wait(LOOK_AROUND)
             except StoreUnavailable:
                 await self._store_is_away()
+
+    async def _purge(self) -> None:
+        """Delete what is past the retention, now and then; each pass in short transactions."""
+        while True:
+            try:
+                await self._queue.purge()
+            except StoreUnavailable:
+                self.counts.store_away += 1  # what is left is found by the next pass
+            await anyio.sleep(self._purge_every)
 
     def _wake_everybody(self) -> None:
         for lane in self._lanes:
@@ -186,7 +193,10 @@ class QueueProcessor:
             worker.eager = False
             leases: Sequence[Lease] = ()
             try:
-                leases = await self._queue.lease(lane.name, limit=len(slots), seconds=self._lease)
+                with anyio.CancelScope(shield=True):  # cut off here, leased rows would be charged for no call
+                    leases = await self._queue.lease(
+                        lane.name, limit=len(slots), seconds=self._lease, begin=True
+                    )
             except StoreUnavailable:
                 await self._store_is_away()
             worker.eager = worker.eager or len(leases) == len(slots)
@@ -205,8 +215,9 @@ class QueueProcessor:
                     leases = await self._queue.lease_closing(limit=room, seconds=self._lease)
                 except StoreUnavailable:
                     await self._store_is_away()
+            self._publishing += len(leases)
             for lease in leases:
-                self._start(partial(self._close, lease), lease)
+                self._start(partial(self._in_room, partial(self._close, lease)), lease)
             self._more_to_close = len(leases) == room
             if not self._more_to_close or not self._room_to_publish():
                 await self._closer.wait(
@@ -220,7 +231,7 @@ class QueueProcessor:
         self._judging.keep(lease)
         try:
             if self._stopping:
-                await self._queue.release(lease)
+                await self._give_back(lease, untried=True)
                 return
             result = await self._judging.call(lease, slot)
             if isinstance(result, Again):
@@ -229,7 +240,7 @@ class QueueProcessor:
             elif result.status is Outcome.SUCCEEDED:
                 await self._handle_request_success(lease, result)
             else:
-                await self._conclude(lease, result)
+                await self._answer(lease, result)
         finally:
             slot.give_back()
             self._judging.drop(lease)
@@ -237,49 +248,67 @@ class QueueProcessor:
     async def _handle_request_success(self, lease: Lease, response: LLMOrchestratorResponse) -> None:
         """A verdict: store it, then publish the stored bytes to the callback topic."""
         self.counts.judged += 1
-        await self._conclude(lease, response)
+        await self._answer(lease, response)
+
+    async def _answer(self, lease: Lease, response: LLMOrchestratorResponse) -> None:
+        concluded = await self._conclude(lease, response)
+        if concluded.reply is not Reply.CALLBACK:
+            return
+        if self._room_to_publish():
+            self._publishing += 1
+            await self._in_room(partial(self._deliver, lease, concluded.stored))
+        else:
+            self.counts.unpublished += 1
+            await self._queue.release(lease, after=self._bus_down_for())
 
     async def _close(self, lease: Lease) -> None:
         """Answer a row without a judge, or publish the answer it already has."""
         if lease.stored is not None:
             await self._deliver(lease, lease.stored)
         elif lease.ending is not None:
-            await self._conclude(lease, outcomes.ended(lease, lease.ending, now=self._clock()))
+            concluded = await self._conclude(lease, outcomes.ended(lease, lease.ending, now=self._clock()))
+            if concluded.reply is Reply.CALLBACK:
+                await self._deliver(lease, concluded.stored)
         else:
             await self._queue.release(lease)
 
-    async def _conclude(self, lease: Lease, response: LLMOrchestratorResponse) -> None:
+    async def _conclude(self, lease: Lease, response: LLMOrchestratorResponse) -> Concluded:
         concluded = await self._judging.store(lease, response)
         self.counts.stored += 1
-        if concluded.reply is Reply.CALLBACK:
-            await self._deliver(lease, concluded.stored)
+        return concluded
+
+    async def _in_room(self, work: Work) -> None:
+        """Do what room to publish was reserved for: when it was leased, so that nobody leases for the same room."""
+        try:
+            await work()
+        finally:
+            self._publishing -= 1
+            if self._more_to_close:
+                self._closer.ring()
 
     async def _deliver(self, lease: Lease, stored: StoredOutcome) -> None:
         """Publish, then mark. Without the bus the row keeps its outcome and is tried later: no try, no judge."""
         if lease.request.callback_topic is None:
             await self._queue.mark_published(lease)
             return
-        if not self._room_to_publish():
-            self.counts.unpublished += 1
-            await self._queue.release(lease, after=self._bus_down_for())
-            return
-        self._publishing += 1
+        failures = self._bus_failures
         try:
             await self._publish(lease, stored)
         except (BusUnavailable, BusClosed):
             self.counts.unpublished += 1
-            self._bus_failures += 1
-            pause = min(BUS_PAUSE_CAP, self._bus_pause * 2.0 ** min(self._bus_failures - 1, 10))
-            self._bus_down_until = self._monotonic() + pause * (0.5 + self._draw() / 2)
+            if failures == self._bus_failures:
+                self._bus_failed()
             await self._queue.release(lease, after=self._bus_down_for())
         else:
             self._bus_failures = 0
             await self._queue.mark_published(lease)
             self.counts.published += 1
-        finally:
-            self._publishing -= 1
-            if self._more_to_close:
-                self._closer.ring()
+
+    def _bus_failed(self) -> None:
+        """Pause. Publishes that were under way together fail together: one outage, counted once."""
+        self._bus_failures += 1
+        pause = min(BUS_PAUSE_CAP, self._bus_pause * 2.0 ** min(self._bus_failures - 1, 10))
+        self._bus_down_until = self._monotonic() + pause * (0.5 + self._draw() / 2)
 
     async def _publish(self, lease: Lease, stored: StoredOutcome) -> None:
         await self._bus.publish(outcomes.to_record(lease.request, stored))
@@ -311,10 +340,10 @@ class QueueProcessor:
                 await self._give_back(lease)
             raise
 
-    async def _give_back(self, lease: Lease) -> None:
+    async def _give_back(self, lease: Lease, *, untried: bool = False) -> None:
         with anyio.move_on_after(LAST_WORDS, shield=True):
             try:
-                await self._queue.release(lease)
+                await self._queue.release(lease, untried=untried)
             except (LeaseLost, StoreUnavailable):
                 return  # the lease runs out by itself
 

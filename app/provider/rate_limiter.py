@@ -11,6 +11,9 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+PERIOD = 60.0
+"""Seconds of the window over which rates are kept."""
+
 
 @dataclass(slots=True)
 class Start:
@@ -32,13 +35,13 @@ class RateLimiter:
         *,
         requests: int | None = None,
         tokens: int | None = None,
-        period: float = 60.0,
+        period: float = PERIOD,
         recent: Iterable[float] = (),
     ) -> None:
         self._requests = requests
         self._tokens = tokens
         self._period = period
-        self._log = deque(Start(at, 0) for at in sorted(recent))
+        self._log = deque(Start(at, 0) for at in sorted(recent) if self.bounded)
         self._used = 0
         self._reserved = 0
         self._reserved_tokens = 0

@@ -91,7 +91,7 @@ def routes(
     async def providers(_request: Request) -> Response:
         waiting = {name: counts.waiting for name, counts in (await queue.stats()).items()}
         for name in waiting:
-            lanes[name]
+            lanes.open(name)
         found = [lane.statistics(waiting.get(lane.name, 0))._asdict() for lane in lanes]
         return _json({"lanes": found})
 

@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import Message
 
 from app.cj.batch import Batch, BatchSettings, NewBatch, NewEssay
-from app.cj.essays import FEW_WORDS, MOST_FILES, HandedIn, Remark, read_files
+from app.cj.essays import FEW_WORDS, MOST_FILES, HandedIn, Remark, least_words, read_files
 from app.cj.statistics.stopping import most_comparisons
 from app.cj.workflow import Workflow
 from app.edge import read_body
@@ -102,7 +102,9 @@ class NewBatches:
             max_files=MOST_FILES, max_part_size=self._limit
         ) as form:
             typed = _typed(form)
-            handed_in = read_files([*await _files(form), *pasted_files(typed.pasted)])
+            choice = self._defaults.judge(typed.judge)
+            least = least_words(choice.settings) if choice else 0
+            handed_in = read_files([*await _files(form), *pasted_files(typed.pasted)], least_words=least)
         typed.remarks = handed_in.remarks
         new = self._new(typed, handed_in)
         if new is None:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import structlog
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -36,6 +37,7 @@ environment = Environment(
     lstrip_blocks=True,
 )
 environment.globals["words"] = words
+log = structlog.get_logger()
 
 
 def render(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
@@ -61,6 +63,9 @@ def html_problem(request: Request, error: Exception) -> Response:
         status, headers = error.status_code, error.headers or {}
         known = status == HTTPStatus.NOT_FOUND
         detail = "There is no page at this address." if known else error.detail
+    else:
+        hint = "The log of the server says what."
+        log.error("bug", method=request.method, path=request.url.path, exc_info=error)
     response = render(
         request, "problem.html", status=status, title=HTTPStatus(status).phrase, detail=detail, hint=hint
     )

@@ -164,14 +164,15 @@ class QueueMachine(RuleBasedStateMachine):
 
     # -- those who work
 
-    @rule(target=leases, lane=LANES, limit=st.integers(1, 3), seconds=SECONDS)
-    def lease(self, lane: str, limit: int, seconds: float) -> MultipleResults[Lease]:
-        return multiple(*self.lease_some(lane, limit, seconds))
+    @rule(target=leases, lane=LANES, limit=st.integers(1, 3), seconds=SECONDS, begin=st.booleans())
+    def lease(self, *, lane: str, limit: int, seconds: float, begin: bool) -> MultipleResults[Lease]:
+        return multiple(*self.lease_some(lane, limit, seconds, begin=begin))
 
-    def lease_some(self, lane: str, limit: int, seconds: float) -> list[Lease]:
+    def lease_some(self, lane: str, limit: int, seconds: float, *, begin: bool = False) -> list[Lease]:
         queue, boot = self.pick()
-        got = self.run(queue.lease(lane, limit=limit, seconds=seconds))
-        want = [self.model.take(row, seconds, boot) for row in self.model.judgeable(lane)[:limit]]
+        got = self.run(queue.lease(lane, limit=limit, seconds=seconds, begin=begin))
+        rows = self.model.judgeable(lane)[:limit]
+        want = [self.model.take(row, seconds, boot, begin=begin) for row in rows]
         assert list(got) == want
         return want
 
@@ -209,9 +210,12 @@ class QueueMachine(RuleBasedStateMachine):
     def mark_published(self, lease: Lease) -> None:
         self.agree(self.pick()[0].mark_published(lease), lambda: self.model.mark_published(lease))
 
-    @rule(lease=leases, after=st.sampled_from([0.0, 0.0, 5.0, 30.0]))
-    def release(self, lease: Lease, after: float) -> None:
-        self.agree(self.pick()[0].release(lease, after=after), lambda: self.model.release(lease, after))
+    @rule(lease=leases, after=st.sampled_from([0.0, 0.0, 5.0, 30.0]), untried=st.booleans())
+    def release(self, lease: Lease, after: float, *, untried: bool = False) -> None:
+        self.agree(
+            self.pick()[0].release(lease, after=after, untried=untried),
+            lambda: self.model.release(lease, after, untried=untried),
+        )
 
     @rule(target=leases, tried=st.booleans(), by_release=st.booleans(), wakes=st.booleans())
     def an_answer_changes_hands(
@@ -232,12 +236,20 @@ class QueueMachine(RuleBasedStateMachine):
             self.mark_published(lease)
         return multiple(*first, *second)
 
-    @rule(target=leases, after=st.sampled_from([0.0, 5.0]))
-    def a_try_fails(self, after: float) -> MultipleResults[Lease]:
-        leases = self.lease_some(JUDGED, 1, 10.0)
+    @rule(target=leases, after=st.sampled_from([0.0, 5.0]), begin=st.booleans())
+    def a_try_fails(self, *, after: float, begin: bool) -> MultipleResults[Lease]:
+        leases = self.lease_some(JUDGED, 1, 10.0, begin=begin)
         for lease in leases:
-            self.begin_try(lease)
+            if not begin:
+                self.begin_try(lease)
             self.release(lease, after)
+        return multiple(*leases)
+
+    @rule(target=leases)
+    def a_worker_stops_before_its_call(self) -> MultipleResults[Lease]:
+        leases = self.lease_some(JUDGED, 1, 10.0, begin=True)
+        for lease in leases:
+            self.release(lease, 0.0, untried=True)
         return multiple(*leases)
 
     # -- what happens around them
@@ -260,6 +272,11 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def purge(self) -> None:
         self.agree(self.pick()[0].purge(), self.model.purge)
+
+    @rule(seconds=st.sampled_from([2.0, 60.0]))
+    def recent_starts(self, seconds: float) -> None:
+        got = self.run(self.pick()[0].recent_starts(seconds=seconds))
+        assert {lane: sorted(ages) for lane, ages in got.items()} == self.model.recent_starts(seconds)
 
     @rule(
         lane=st.one_of(st.none(), LANES),

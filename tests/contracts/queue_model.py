@@ -91,7 +91,8 @@ class Model:
         if lease_for is None:
             return Accepted(queue_id=request.queue_id, known=False, state=row.state, reply=row.reply)
         row.reply = Reply.RESPONSE
-        lease = self.take(row, lease_for, boot)
+        lease = replace(self.take(row, lease_for, boot), tries=1)
+        row.tries = 1  # the call begins at once
         return Accepted(queue_id=request.queue_id, known=False, state=row.state, reply=row.reply, lease=lease)
 
     def promise_callback(self, queue_id: UUID) -> StoredOutcome | None:
@@ -118,7 +119,9 @@ class Model:
     def closable(self) -> list[Row]:
         return [row for row in self.rows.values() if self.is_ready(row) and self.needs_no_judge(row)]
 
-    def take(self, row: Row, seconds: float, boot: str) -> Lease:
+    def take(self, row: Row, seconds: float, boot: str, *, begin: bool = False) -> Lease:
+        ending = self.ending(row)
+        row.tries += begin
         if row.held and row.request.callback_topic is not None:
             row.reply = Reply.CALLBACK
         if row.state is State.QUEUED:
@@ -134,7 +137,7 @@ class Model:
             reply=row.reply,
             accepted_at=row.accepted_at,
             stored=row.stored,
-            ending=self.ending(row),
+            ending=ending,
         )
 
     def begin_try(self, lease: Lease) -> int:
@@ -156,11 +159,12 @@ class Model:
     def mark_published(self, lease: Lease) -> None:
         self._close(self.held(lease, State.ANSWERED))
 
-    def release(self, lease: Lease, after: float) -> None:
+    def release(self, lease: Lease, after: float, *, untried: bool = False) -> None:
         row = self.held(lease)
         row.held, row.ready_at = False, self.now + after
         if row.stored is None:
             row.state = State.QUEUED
+            row.tries = max(0, row.tries - untried)
             if self.now < row.expires_at:
                 row.ready_at = min(row.ready_at, row.expires_at)
 
@@ -197,6 +201,15 @@ class Model:
                 oldest=max(self.now - row.accepted_at for row in rows),
             )
         return stats
+
+    def recent_starts(self, seconds: float) -> dict[str, list[float]]:
+        starts: dict[str, list[float]] = {}
+        for row in self.rows.values():
+            if row.tries and row.leased_at is not None:
+                age = self.now - min(row.leased_at, row.answered_at or row.leased_at)
+                if age < seconds:
+                    starts.setdefault(row.request.lane, []).extend([age] * row.tries)
+        return {lane: sorted(ages) for lane, ages in starts.items()}
 
     # -- what a row is
 

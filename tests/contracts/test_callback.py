@@ -48,7 +48,6 @@ STEPS = (
     "accept",
     "lease",
     "lease_closing",
-    "begin_try",
     "store",
     "promise_callback",
     "release",

@@ -136,6 +136,47 @@ async def test_only_calls_of_the_judge_exhaust_a_request(queue: RequestQueue) ->
     assert lease.tries == 3
 
 
+async def test_a_request_of_one_try_is_judged_once_on_either_road(place: Place) -> None:
+    async with place.queue(max_tries=1) as queue:
+        direct = await accept_leased(queue, request(0))
+        assert (direct.tries, direct.ending) == (1, None)
+        await queue.accept(request(1))
+        (queued,) = await queue.lease(JUDGED, limit=1, seconds=10.0, begin=True)
+        assert (queued.tries, queued.ending) == (1, None)
+        await queue.release(queued)
+        place.clock.now += 10.0
+        assert await queue.lease(JUDGED, limit=2, seconds=10.0, begin=True) == []
+        leases = await queue.lease_closing(limit=2, seconds=10.0)
+        assert [(lease.ending, lease.tries) for lease in leases] == [(Ending.EXHAUSTED, 1)] * 2
+
+
+async def test_who_is_leased_for_a_call_that_never_begins_gets_its_try_back(place: Place) -> None:
+    async with place.queue(max_tries=1) as queue:
+        await queue.accept(request(0))
+        for _ in range(3):
+            (lease,) = await queue.lease(JUDGED, limit=1, seconds=10.0, begin=True)
+            assert lease.tries == 1
+            await queue.release(lease, untried=True)
+        assert [entry.tries for entry in await queue.browse()] == [0]
+
+
+async def test_the_starts_of_the_last_minute_are_remembered_on_every_road(place: Place) -> None:
+    async with place.queue() as queue:
+        for number in range(3):
+            await queue.accept(request(number))
+        await queue.store(await accept_leased(queue, request(3)), VERDICT)
+        await queue.accept(request(4, lane=JUDGELESS))
+        place.clock.now += 10.0
+        for _ in range(2):
+            (lease,) = await queue.lease(JUDGED, limit=1, seconds=10.0, begin=True)
+            await queue.release(lease)
+        place.clock.now += 5.0
+    async with place.queue(boot="later") as queue:
+        starts = await queue.recent_starts(seconds=60.0)
+        assert {lane: sorted(ages) for lane, ages in starts.items()} == {JUDGED: [5.0, 5.0, 15.0]}
+        assert {lane: list(ages) for lane, ages in (await queue.recent_starts(seconds=5.0)).items()} == {}
+
+
 async def test_leases_of_a_former_boot_end_when_the_process_comes_back(place: Place) -> None:
     async with place.queue(boot="monday") as queue:
         await queue.accept(request(0), lease_for=1e6)

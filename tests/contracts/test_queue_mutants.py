@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Connection, text
 
 from app.database import Database
-from app.errors import LeaseLost
+from app.errors import JuxtaError, LeaseLost
 from app.provider.queue.ledger import Ledger
-from app.provider.queue.protocol import Lease, QueuedRequest, Reply, StoredOutcome
+from app.provider.queue.protocol import Accepted, Lease, QueuedRequest, Reply, StoredOutcome
 from app.provider.queue.rows import read_lease
 from app.provider.queue.sql import SqlQueue
 from app.provider.queue.statements import AnyRow, over
@@ -53,8 +53,11 @@ class AttemptAloneFences(Ledger):
 
 
 class PeeksInsteadOfLeasing(Ledger):
-    def _take(self, turn: Turn, rows: Sequence[AnyRow], seconds: float) -> Sequence[Lease]:
-        return [read_lease(row, reply=Reply(row.reply), ending=self._ending(turn, row)) for row in rows]
+    def _take(self, turn: Turn, rows: Sequence[AnyRow], seconds: float, *, tries: int = 0) -> Sequence[Lease]:
+        return [
+            read_lease(row, tries=row.tries, reply=Reply(row.reply), ending=self._ending(turn, row))
+            for row in rows
+        ]
 
 
 class NeverReclaims(Ledger):
@@ -80,8 +83,8 @@ class DropsTheExpired(Ledger):
 
 
 class ClosesOnlyWhereSomebodyJudges(Ledger):
-    def lease(self, turn: Turn, given: Sequence[tuple[str, int, float]]) -> Sequence[Sequence[Lease]]:
-        self.judged = getattr(self, "judged", set()) | {lane for lane, _, _ in given}
+    def lease(self, turn: Turn, given: Sequence[tuple[str, int, float, bool]]) -> Sequence[Sequence[Lease]]:
+        self.judged = getattr(self, "judged", set()) | {lane for lane, *_ in given}
         return super().lease(turn, given)
 
     def _closer_line(self, turn: Turn, limit: int) -> Sequence[AnyRow]:
@@ -135,36 +138,56 @@ class IgnoresPriority(Ledger):
 
 
 class ForgetsTriesOnRelease(Ledger):
-    def release(self, turn: Turn, given: Sequence[tuple[Lease, float]]) -> Sequence[LeaseLost | None]:
+    def release(self, turn: Turn, given: Sequence[tuple[Lease, float, bool]]) -> Sequence[LeaseLost | None]:
         self.set_tries(turn, given, "0")
         return super().release(turn, given)
 
-    def set_tries(self, turn: Turn, given: Sequence[tuple[Lease, float]], tries: str) -> None:
+    def set_tries(self, turn: Turn, given: Sequence[tuple[Lease, float, bool]], tries: str) -> None:
         over(
             turn.connection,
             f"UPDATE requests SET tries = {tries} FROM (VALUES {{given}}) AS given WHERE {self.FENCE} RETURNING place",
-            [(lease.place, lease.attempt) for lease, _ in given],
+            [(lease.place, lease.attempt) for lease, *_ in given],
         )
 
 
 class ChargesATryForWaiting(ForgetsTriesOnRelease):
-    def release(self, turn: Turn, given: Sequence[tuple[Lease, float]]) -> Sequence[LeaseLost | None]:
+    def release(self, turn: Turn, given: Sequence[tuple[Lease, float, bool]]) -> Sequence[LeaseLost | None]:
         self.set_tries(turn, given, "tries + 1")
         return Ledger.release(self, turn, given)
 
 
 class ChargesATryForLeasing(Ledger):
-    def _take(self, turn: Turn, rows: Sequence[AnyRow], seconds: float) -> Sequence[Lease]:
-        if rows:
-            places = [(row.place,) for row in rows]
-            sql = "UPDATE requests SET tries = tries + 1 WHERE place IN (VALUES {given}) RETURNING place"
-            over(turn.connection, sql, places)
-        return super()._take(turn, rows, seconds)
+    def lease(self, turn: Turn, given: Sequence[tuple[str, int, float, bool]]) -> Sequence[Sequence[Lease]]:
+        return super().lease(turn, [(lane, limit, seconds, True) for lane, limit, seconds, _ in given])
+
+
+class NeverCountsTheTryOfALease(Ledger):
+    def lease(self, turn: Turn, given: Sequence[tuple[str, int, float, bool]]) -> Sequence[Sequence[Lease]]:
+        return super().lease(turn, [(lane, limit, seconds, False) for lane, limit, seconds, _ in given])
+
+
+class ChargesATryForStopping(Ledger):
+    def release(self, turn: Turn, given: Sequence[tuple[Lease, float, bool]]) -> Sequence[LeaseLost | None]:
+        return super().release(turn, [(lease, after, False) for lease, after, _ in given])
+
+
+class BearsWithoutATry(Ledger):
+    """Whoever dies at every first call is born again for ever."""
+
+    def accept(
+        self, turn: Turn, given: Sequence[tuple[QueuedRequest, float | None]]
+    ) -> Sequence[Accepted | JuxtaError]:
+        answers = super().accept(turn, given)
+        leases = [answer.lease for answer in answers if isinstance(answer, Accepted) and answer.lease]
+        if leases:
+            sql = "UPDATE requests SET tries = 0 WHERE place IN (VALUES {given}) RETURNING place"
+            over(turn.connection, sql, [(lease.place,) for lease in leases])
+        return answers
 
 
 class IgnoresTheDelay(Ledger):
-    def release(self, turn: Turn, given: Sequence[tuple[Lease, float]]) -> Sequence[LeaseLost | None]:
-        return super().release(turn, [(lease, 0.0) for lease, _ in given])
+    def release(self, turn: Turn, given: Sequence[tuple[Lease, float, bool]]) -> Sequence[LeaseLost | None]:
+        return super().release(turn, [(lease, 0.0, untried) for lease, _, untried in given])
 
 
 class FinishesWithoutFence(Ledger):
@@ -183,7 +206,7 @@ class JudgesTheAnsweredAgain(Ledger):
 class AnswersTheDead(Ledger):
     """A row taken over from a worker that died still waits to answer on a connection that is gone."""
 
-    def _take(self, turn: Turn, rows: Sequence[AnyRow], seconds: float) -> Sequence[Lease]:
+    def _take(self, turn: Turn, rows: Sequence[AnyRow], seconds: float, *, tries: int = 0) -> Sequence[Lease]:
         if rows:
             places = [(row.place,) for row in rows]
             over(
@@ -191,7 +214,7 @@ class AnswersTheDead(Ledger):
                 "UPDATE requests SET held = FALSE WHERE place IN (VALUES {given}) RETURNING place",
                 places,
             )
-        return super()._take(turn, rows, seconds)
+        return super()._take(turn, rows, seconds, tries=tries)
 
 
 class ForgetsAtOnce(Ledger):
@@ -226,6 +249,9 @@ MUTANTS: dict[str, Callable[[], World]] = {
     "tries restart on release": mutant(ForgetsTriesOnRelease),
     "waiting for a breaker costs a try": mutant(ChargesATryForWaiting),
     "leasing costs a try": mutant(ChargesATryForLeasing),
+    "a call begun with its lease costs none": mutant(NeverCountsTheTryOfALease),
+    "a shutdown costs a try": mutant(ChargesATryForStopping),
+    "a direct call costs no try": mutant(BearsWithoutATry),
     "delay ignored": mutant(IgnoresTheDelay),
     "not durable": MemoryWorld,
     "finished without fence": mutant(FinishesWithoutFence),

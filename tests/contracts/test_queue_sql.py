@@ -122,6 +122,7 @@ async def test_no_statement_of_the_daily_work_scans_the_ledger(tmp_path: Path) -
             await queue.lease_closing(limit=1, seconds=10.0)
             await queue.find(request(0).queue_id)
             await queue.stats()
+            await queue.recent_starts(seconds=60.0)
             await queue.browse(lane=JUDGED, state=State.QUEUED)
             await queue.browse()
             await queue.purge()

@@ -36,7 +36,7 @@ def two() -> Files:
 
 
 def test_dropped_files_are_looked_at_before_anything_is_spent(site: Site, client: TestClient) -> None:
-    given = files(one_txt=essay_text(1).encode(), two_txt=essay_text(2, 20).encode())
+    given = files(one_txt=essay_text(1).encode(), two_txt=essay_text(2).encode())
     status, location = submit(client, given, pasted=f"# Three\n{essay_text(3)}\n---\n{essay_text(4)}")
     assert status == 303
     page = client.get(location).text
@@ -45,7 +45,6 @@ def test_dropped_files_are_looked_at_before_anything_is_spent(site: Site, client
         "two",
         "Three",
         "pasted-02",
-        "very short",
         "Start: at most 6 comparisons, less than",
     ):
         assert shown in page
@@ -57,6 +56,12 @@ def test_dropped_files_are_looked_at_before_anything_is_spent(site: Site, client
     assert (started.status_code, started.headers["location"]) == (303, f"/batches/{batch_id}/live")
     site.until(UUID(batch_id), lambda batch: batch.state is BatchState.FINISHED)
     assert site.provider.requests
+
+
+def test_an_essay_too_short_for_the_judge_is_refused_by_name(client: TestClient) -> None:
+    status, page = submit(client, files(one_txt=essay_text(1).encode(), two_txt=essay_text(2, 20).encode()))
+    assert status == 422
+    assert "has only" in page
 
 
 def test_every_fault_is_named_per_file_and_what_was_typed_is_kept(site: Site, client: TestClient) -> None:

@@ -89,7 +89,7 @@ def _set_state(connection: Connection, batch_id: UUID, to: BatchState, now: floa
     connection.execute(
         text(
             """UPDATE batches SET state = :state, version = version + 1, finished_at = :ended,
-            problem = CASE WHEN :state = 'running' THEN NULL ELSE problem END,
+            problem = CASE WHEN :state = 'paused' THEN problem ELSE NULL END,
             stop_reason = CASE WHEN :state = 'cancelled' THEN 'cancelled' ELSE stop_reason END WHERE id = :id"""
         ),
         {

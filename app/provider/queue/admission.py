@@ -137,7 +137,7 @@ class Admission:
                 state, reply = State.LEASED, Reply.RESPONSE
                 place = places[request.queue_id.bytes]
                 lease = Lease(
-                    request=request, place=place, attempt=1, tries=0, reply=reply, accepted_at=turn.now
+                    request=request, place=place, attempt=1, tries=1, reply=reply, accepted_at=turn.now
                 )
             turn.move(request.lane, None, state)
             answers[request.queue_id] = Accepted(

@@ -28,10 +28,11 @@ class Leasing:
     FENCE: ClassVar[str] = "place = given.column1 AND attempt = given.column2 AND held"
     ORDER: ClassVar[str] = "r.priority DESC, r.place"
 
-    def lease(self, turn: Turn, given: Sequence[tuple[str, int, float]]) -> Sequence[Sequence[Lease]]:
-        """Take the first rows of the lines of lanes."""
+    def lease(self, turn: Turn, given: Sequence[tuple[str, int, float, bool]]) -> Sequence[Sequence[Lease]]:
+        """Take the first rows of the lines of lanes, for a call at once or not."""
         return [
-            self._take(turn, self._judge_line(turn, lane, limit), seconds) for lane, limit, seconds in given
+            self._take(turn, self._judge_line(turn, lane, limit), seconds, tries=int(begin))
+            for lane, limit, seconds, begin in given
         ]
 
     def lease_closing(self, turn: Turn, given: Sequence[tuple[int, float]]) -> Sequence[Sequence[Lease]]:
@@ -107,7 +108,7 @@ class Leasing:
         closed = {row.place for row in rows}
         return [None if lease.place in closed else _lost(lease) for lease in given]
 
-    def release(self, turn: Turn, given: Sequence[tuple[Lease, float]]) -> Sequence[LeaseLost | None]:
+    def release(self, turn: Turn, given: Sequence[tuple[Lease, float, bool]]) -> Sequence[LeaseLost | None]:
         """Give rows back. A delay does not outlast the life of a request: its asker hears of the end in time."""
         ready_at = (
             "CASE WHEN state = 'leased' AND expires_at > :now AND expires_at < given.column3"
@@ -116,9 +117,10 @@ class Leasing:
         rows = over(
             turn.connection,
             f"UPDATE requests SET ready_at = {ready_at}, due_at = {ready_at}, line = NULL, held = FALSE,"
+            " tries = tries - CASE WHEN given.column4 AND state = 'leased' AND tries > 0 THEN 1 ELSE 0 END,"
             " state = CASE state WHEN 'leased' THEN 'queued' ELSE state END"
             f" FROM (VALUES {{given}}) AS given WHERE {self.FENCE} RETURNING place, lane, state",
-            [(lease.place, lease.attempt, turn.now + after) for lease, after in given],
+            [(lease.place, lease.attempt, turn.now + after, untried) for lease, after, untried in given],
             now=turn.now,
         )
         for row in rows:
@@ -126,7 +128,7 @@ class Leasing:
             if row.state == State.QUEUED:
                 turn.move(row.lane, State.LEASED, State.QUEUED)
         given_back = {row.place for row in rows}
-        return [None if lease.place in given_back else _lost(lease) for lease, _ in given]
+        return [None if lease.place in given_back else _lost(lease) for lease, _, _ in given]
 
     def _judge_line(self, turn: Turn, lane: str, limit: int) -> Sequence[AnyRow]:
         sql = (
@@ -142,15 +144,15 @@ class Leasing:
         )
         return turn.connection.execute(text(sql), {"limit": limit}).all()
 
-    def _take(self, turn: Turn, rows: Sequence[AnyRow], seconds: float) -> Sequence[Lease]:
-        """Lease these rows; one still `held` was left by a worker that died, and so was whoever waited on it."""
+    def _take(self, turn: Turn, rows: Sequence[AnyRow], seconds: float, *, tries: int = 0) -> Sequence[Lease]:
+        """Lease these rows, counting `tries` more calls; one still `held` was left by a worker that died, and so was whoever waited on it."""
         if not rows:
             return []
         replies = {
             place: Reply(reply)
             for place, reply in over(
                 turn.connection,
-                "UPDATE requests SET attempt = attempt + 1, held = TRUE, leased_at = :now, boot = :boot,"
+                "UPDATE requests SET attempt = attempt + 1, tries = tries + :tries, held = TRUE, leased_at = :now, boot = :boot,"
                 " ready_at = :until, due_at = :until, line = NULL,"
                 " state = CASE state WHEN 'queued' THEN 'leased' ELSE state END,"
                 " reply = CASE WHEN held AND callback_topic IS NOT NULL THEN 'callback' ELSE reply END"
@@ -158,6 +160,7 @@ class Leasing:
                 [(row.place,) for row in rows],
                 now=turn.now,
                 until=turn.now + seconds,
+                tries=tries,
                 boot=self.rules.boot,
             )
         }
@@ -165,7 +168,11 @@ class Leasing:
         for row in rows:
             if row.state == State.QUEUED:
                 turn.move(row.lane, State.QUEUED, State.LEASED)
-            leases.append(read_lease(row, reply=replies[row.place], ending=self._ending(turn, row)))
+            leases.append(
+                read_lease(
+                    row, tries=row.tries + tries, reply=replies[row.place], ending=self._ending(turn, row)
+                )
+            )
         return leases
 
     def _ending(self, turn: Turn, row: AnyRow) -> Ending | None:

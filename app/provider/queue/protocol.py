@@ -39,8 +39,9 @@ class State(StrEnum):
 class QueuedRequest:
     """A request as accepted.
 
-    `body` is the JSON of the LLMComparisonRequest (empty once the outcome is stored), `fingerprint` its sha256,
-    `lane` the judge configuration, `expires_in` in seconds from acceptance.
+    `body` is the JSON of the LLMComparisonRequest (empty once the outcome is stored), `fingerprint` the sha256 of the
+    request as it was sent, before the default judge is written into `body`, `lane` the judge configuration,
+    `expires_in` in seconds from acceptance.
     """
 
     queue_id: UUID
@@ -145,15 +146,19 @@ class RequestQueue(Protocol):
     async def accept(self, request: QueuedRequest, *, lease_for: float | None = None) -> Accepted:
         """Store the request durably; a known id is found again, at any depth of the queue.
 
-        With `lease_for` (seconds) a new row is born leased with `Reply.RESPONSE`; otherwise it is queued with
+        With `lease_for` (seconds) a new row is born leased with `Reply.RESPONSE`, its first try counted: the call
+        begins at once, and a process that dies in between has spent that try. Otherwise it is queued with
         `Reply.CALLBACK`. After the retention of a published row its id is new again.
 
         :raises RequestMismatch: the id is known with another fingerprint.
         :raises QueueFull: the lane already holds `limit` open rows and the id is new.
         """
 
-    async def lease(self, lane: str, *, limit: int, seconds: float) -> Sequence[Lease]:
+    async def lease(self, lane: str, *, limit: int, seconds: float, begin: bool = False) -> Sequence[Lease]:
         """Lease up to `limit` rows of `lane` that need a judge: ready, priority first, then first in first out.
+
+        With `begin` a try of each is counted in the same step, for who calls the judge at once; a row that is given
+        back without a call is to be released as `untried`.
 
         Rows whose lease ran out are ready again; taking one over turns a `Reply.RESPONSE` with a callback topic
         to `Reply.CALLBACK`. Rows with an ending or an outcome are left to `lease_closing`.
@@ -163,7 +168,7 @@ class RequestQueue(Protocol):
         """Lease rows of any lane that need no judge: answered and unpublished, expired, cancelled, exhausted."""
 
     async def begin_try(self, lease: Lease) -> int:
-        """Raise `tries` durably, just before the judge is called; returns the new count.
+        """Raise `tries` durably, just before the judge is called once more; returns the new count.
 
         :raises LeaseLost: the fence does not hold (so for every method that takes a lease).
         """
@@ -181,8 +186,11 @@ class RequestQueue(Protocol):
     async def mark_published(self, lease: Lease) -> None:
         """Close an answered row after its event was stored by the bus."""
 
-    async def release(self, lease: Lease, *, after: float = 0.0) -> None:
-        """Give the row back, ready again in `after` seconds; `tries` and an outcome stay."""
+    async def release(self, lease: Lease, *, after: float = 0.0, untried: bool = False) -> None:
+        """Give the row back, ready again in `after` seconds; `tries` and an outcome stay.
+
+        `untried` takes back one try of a row without outcome: it was counted, but the judge was not called.
+        """
 
     async def promise_callback(self, queue_id: UUID) -> StoredOutcome | None:
         """Turn `Reply.RESPONSE` to `Reply.CALLBACK` by compare-and-set, before a 202 is written.
@@ -212,6 +220,12 @@ class RequestQueue(Protocol):
 
     async def stats(self) -> Mapping[str, LaneStats]:
         """Counts per lane, from counters or an index, never from a scan of closed rows."""
+
+    async def recent_starts(self, *, seconds: float) -> Mapping[str, Sequence[float]]:
+        """For each lane how many seconds ago calls of the judge began, within the last `seconds`; read at start.
+
+        A row tells only of its last lease, so all its tries count from there: rather too many than too few.
+        """
 
     async def wait(self, seconds: float) -> None:
         """Return when something may have become ready since the last call of this method, at the latest after `seconds`."""

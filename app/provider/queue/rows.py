@@ -37,7 +37,7 @@ def write_request(request: QueuedRequest, now: float, lease_for: float | None, b
         ready_at, leased_at = now, None
     else:
         ready_at, leased_at = now + lease_for, now
-        born = (State.LEASED, Reply.RESPONSE, True, False, 1, 0, boot, None, ready_at)
+        born = (State.LEASED, Reply.RESPONSE, True, False, 1, 1, boot, None, ready_at)
     return (
         request.queue_id.bytes,
         request.correlation_id.bytes,
@@ -57,8 +57,8 @@ def write_request(request: QueuedRequest, now: float, lease_for: float | None, b
     )
 
 
-def read_lease(row: AnyRow, *, reply: Reply, ending: Ending | None) -> Lease:
-    """A lease on the row as `LEASED` selected it, just before it was taken."""
+def read_lease(row: AnyRow, *, tries: int, reply: Reply, ending: Ending | None) -> Lease:
+    """A lease on the row as `LEASED` selected it, just before it was taken, with what taking it changed."""
     request = QueuedRequest(
         queue_id=UUID(bytes=row.queue_id),
         correlation_id=UUID(bytes=row.correlation_id),
@@ -76,7 +76,7 @@ def read_lease(row: AnyRow, *, reply: Reply, ending: Ending | None) -> Lease:
         request=request,
         place=row.place,
         attempt=row.attempt + 1,
-        tries=row.tries,
+        tries=tries,
         reply=reply,
         accepted_at=row.accepted_at,
         stored=read_stored(row),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, Self, cast
@@ -29,6 +30,15 @@ from app.provider.queue.protocol import (
 )
 from app.provider.queue.rows import ENTRY, read_entry
 from app.provider.queue.turn import Change, Counts, Rules
+
+_STARTED_AT = "CASE WHEN r.answered_at < r.leased_at THEN r.answered_at ELSE r.leased_at END"
+_STARTED = (
+    f"SELECT r.lane, r.tries, {_STARTED_AT} AS started_at FROM lanes CROSS JOIN requests r"
+    f" WHERE r.lane = lanes.lane AND r.published_at IS NULL AND r.tries > 0 AND {_STARTED_AT} > :horizon"
+    f" UNION ALL SELECT r.lane, r.tries, {_STARTED_AT} FROM requests r"
+    f" WHERE r.published_at > :horizon AND r.tries > 0 AND {_STARTED_AT} > :horizon"
+)
+"""By index: what is open, and what was closed since. `leased_at` also moves when an answered row is published."""
 
 
 class SqlQueue:
@@ -68,8 +78,8 @@ class SqlQueue:
     async def accept(self, request: QueuedRequest, *, lease_for: float | None = None) -> Accepted:
         return cast(Accepted, await self._change("accept", request.queue_id, (request, lease_for)))
 
-    async def lease(self, lane: str, *, limit: int, seconds: float) -> Sequence[Lease]:
-        return cast(Sequence[Lease], await self._change("lease", object(), (lane, limit, seconds)))
+    async def lease(self, lane: str, *, limit: int, seconds: float, begin: bool = False) -> Sequence[Lease]:
+        return cast(Sequence[Lease], await self._change("lease", object(), (lane, limit, seconds, begin)))
 
     async def lease_closing(self, *, limit: int, seconds: float) -> Sequence[Lease]:
         return cast(Sequence[Lease], await self._change("lease_closing", object(), (limit, seconds)))
@@ -86,8 +96,8 @@ class SqlQueue:
     async def mark_published(self, lease: Lease) -> None:
         await self._change("mark_published", lease.place, lease)
 
-    async def release(self, lease: Lease, *, after: float = 0.0) -> None:
-        await self._change("release", lease.place, (lease, after))
+    async def release(self, lease: Lease, *, after: float = 0.0, untried: bool = False) -> None:
+        await self._change("release", lease.place, (lease, after, untried))
 
     async def promise_callback(self, queue_id: UUID) -> StoredOutcome | None:
         return cast(StoredOutcome | None, await self._change("promise_callback", queue_id, queue_id))
@@ -128,6 +138,16 @@ class SqlQueue:
             row.lane: LaneStats(row.queued, row.leased, row.answered, max(0.0, now - row.first))
             for row in rows
         }
+
+    async def recent_starts(self, *, seconds: float) -> Mapping[str, Sequence[float]]:
+        now = self._clock()
+        rows = await self._database.read(
+            lambda connection: connection.execute(text(_STARTED), {"horizon": now - seconds}).all()
+        )
+        ages: defaultdict[str, list[float]] = defaultdict(list)
+        for row in rows:
+            ages[row.lane] += [now - row.started_at] * row.tries
+        return ages
 
     async def wait(self, seconds: float) -> None:
         """As promised; meant for one dispatcher per process. What other processes add is found after `seconds`."""
