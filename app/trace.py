@@ -24,8 +24,15 @@ class Step:
     words: str
 
 
-def steps(comparison: Comparison, entry: Entry | None) -> list[Step]:
-    """Put both halves in order; `entry` None when the provider's row is past its retention."""
+def steps(comparison: Comparison | None, entry: Entry | None) -> list[Step]:
+    """Put both halves in order; either may be missing."""
+    found = _at_cj(comparison) if comparison else []
+    if entry is not None:
+        found += _at_the_provider(entry)
+    return sorted(found, key=lambda step: step.at)
+
+
+def _at_cj(comparison: Comparison) -> list[Step]:
     found = [
         Step(
             comparison.planned_at,
@@ -37,8 +44,6 @@ def steps(comparison: Comparison, entry: Entry | None) -> list[Step]:
     if comparison.submitted_at is not None:
         again = f" (posted {comparison.posts} times)" if comparison.posts > 1 else ""
         found.append(Step(comparison.submitted_at, "cj", "provider", f"POST /api/v1/comparison{again}"))
-    if entry is not None:
-        found += _at_the_provider(entry)
     if comparison.queued_at is not None:
         found.append(
             Step(comparison.queued_at, "provider", "cj", "202 Accepted: the answer will be published")
@@ -53,7 +58,7 @@ def steps(comparison: Comparison, entry: Entry | None) -> list[Step]:
                 _ending(comparison, callback=callback),
             )
         )
-    return sorted(found, key=lambda step: step.at)
+    return found
 
 
 def _at_the_provider(entry: Entry) -> list[Step]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from uuid import UUID
 
 import anyio
@@ -27,16 +27,14 @@ from app.provider.queue.protocol import Entry, State
 from app.settings import Settings
 from app.trace import Step, mermaid, steps
 
-if TYPE_CHECKING:  # the name alone; importing it would load the database code
-    from app.cj.views import Comparison
-
-PRINCIPAL = "local"
 FREE_BYTES = 500_000_000
 OLDEST_SQLITE = (3, 38, 0)
 
 
 def trace(
-    correlation_id: Annotated[str, typer.Argument(help="Of the comparison: see judgements.csv or the page.")],
+    correlation_id: Annotated[
+        str, typer.Argument(help="Of the comparison, as the API and the exports of a server give it.")
+    ],
     *,
     as_mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid sequence diagram.")] = False,
     as_json: AsJson = False,
@@ -59,15 +57,17 @@ def trace(
     elif as_json:
         print(json.dumps([_fields(step) for step in found]))
     else:
-        _print_steps(comparison, found)
+        _print_steps(
+            f"{comparison.essay_a} against {comparison.essay_b}" if comparison else str(wanted), found
+        )
 
 
 def _fields(step: Step) -> dict[str, object]:
     return {"at": _moment(step.at), "actor": step.actor, "to": step.to, "words": step.words}
 
 
-def _print_steps(comparison: Comparison, found: list[Step]) -> None:
-    table = Table(title=Text(f"{comparison.essay_a} against {comparison.essay_b}"), title_justify="left")
+def _print_steps(title: str, found: list[Step]) -> None:
+    table = Table(title=Text(title), title_justify="left")
     for column in ("time", "after", "from", "to", "what"):
         table.add_column(column, justify="right" if column == "after" else "left")
     for step in found:

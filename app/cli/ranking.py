@@ -185,7 +185,7 @@ def _make(out: Path) -> None:
 
 def _write(out: Path, ranked: Ranked) -> None:
     for name, content in (
-        ("ranking.csv", ranking_csv(ranked.rows)),
+        ("ranking.csv", ranking_csv(ranked.summary, ranked.rows)),
         ("ranking.json", ranking_json(ranked.summary, ranked.rows)),
         ("report.html", report_html(ranked.summary, ranked.rows, ranked.comparisons)),
         ("judgements.csv", judgements_csv(ranked.comparisons)),

@@ -17,12 +17,21 @@ from app.settings import Settings
 PRINCIPAL = "local"
 
 
-async def both_halves(settings: Settings, correlation_id: UUID) -> tuple[Comparison, Entry | None]:
-    """What cj and the provider each wrote of a comparison; the provider's half is gone after its retention."""
+async def both_halves(settings: Settings, correlation_id: UUID) -> tuple[Comparison | None, Entry | None]:
+    """What cj and the provider each wrote of a comparison.
+
+    The provider's half is gone after its retention; cj has none when somebody else asked, or the batch was deleted.
+
+    :raises NotFound: neither knows it.
+    """
     async with _reading(settings) as container:
-        comparison = await container.resolve(Views).comparison(correlation_id)
         entry = await container.resolve(RequestQueue).find(uuid5(correlation_id, PRINCIPAL))
-    return comparison, entry
+        try:
+            return await container.resolve(Views).comparison(correlation_id), entry
+        except NotFound:
+            if entry is None:
+                raise
+            return None, entry
 
 
 @asynccontextmanager

@@ -119,6 +119,10 @@ class Database:
         """
         return await self._run(self._readers, lambda: self._look(work))
 
+    async def checkpoint(self) -> None:
+        """Empty the write-ahead log into the file, so that what was deleted is in neither."""
+        await self._run(self._writer, self._empty_log)
+
     def submit_write(self, work: Callable[[Connection], T]) -> Future[T]:
         """`write` without a coroutine around it.
 
@@ -157,6 +161,13 @@ class Database:
         except DBAPIError as error:
             self._translate(error)
             raise
+
+    def _empty_log(self) -> None:
+        raw = self._writing.raw_connection()
+        try:
+            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            raw.close()
 
     def _check_presence(self) -> None:
         """SQLite would go on writing into a file that was deleted under it, and lose it all at the end."""

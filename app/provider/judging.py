@@ -118,29 +118,30 @@ class Judging:
         remaining = lease.accepted_at + lease.request.expires_in - self._clock()
         timeout, began = slot.timeout, self._monotonic()
         verdict: Verdict | None = None
+        trouble: JudgeError | None = None
         with anyio.move_on_after(min(timeout, remaining)):
             try:
                 verdict = await judge.compare(request)
             except JudgeError as error:
-                return self._without_verdict(lease, slot, judge, error, tries=tries)
+                trouble = error
             except Exception as error:  # noqa: BLE001 - a bug in a judge costs one try, never the process
-                return self._without_verdict(lease, slot, judge, _bug(error), tries=tries)
-        if verdict is None and remaining <= timeout:
+                trouble = _bug(error)
+        if verdict is not None:
+            spent = self._monotonic() - began
+            try:
+                response = outcomes.succeeded(
+                    lease, request, verdict, attempts=tries, seconds=spent, now=self._clock()
+                )
+            except ValidationError as error:  # a verdict beyond its bounds; any other error is a bug of ours
+                trouble = _bug(error)
+            else:
+                slot.succeed(tokens=verdict.token_usage.total_tokens)
+                return response
+        elif trouble is None and remaining <= timeout:
             slot.give_back()
             return outcomes.ended(lease, Ending.EXPIRED, now=self._clock(), attempts=tries)
-        if verdict is None:
-            late = JudgeError("timeout", f"No verdict within {timeout:g} s.", retryable=True, trips=True)
-            return self._without_verdict(lease, slot, judge, late, tries=tries)
-        try:
-            response = outcomes.succeeded(
-                lease, request, verdict, attempts=tries, seconds=self._monotonic() - began, now=self._clock()
-            )
-        except (
-            ValidationError
-        ) as error:  # the judge breaks its promise; any other error here is a bug of ours
-            return self._without_verdict(lease, slot, judge, _bug(error), tries=tries)
-        slot.succeed(tokens=verdict.token_usage.total_tokens)
-        return response
+        late = JudgeError("timeout", f"No verdict within {timeout:g} s.", retryable=True, trips=True)
+        return self._without_verdict(lease, slot, judge, trouble or late, tries=tries)
 
     async def store(self, lease: Lease, response: LLMOrchestratorResponse) -> Concluded:
         """Store the outcome, however long the database is away: a verdict that was paid for is not thrown away.

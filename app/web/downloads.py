@@ -32,7 +32,7 @@ class Downloads:
             return download(judgements, name=name, media_type="text/csv")
         rows = await self._views.ranking(batch_id)
         if name == "ranking.csv":
-            return download(report.ranking_csv(rows), name=name, media_type="text/csv")
+            return download(report.ranking_csv(summary, rows), name=name, media_type="text/csv")
         if name == "ranking.json":
             return download(report.ranking_json(summary, rows), name=name, media_type="application/json")
         document = report.report_html(summary, rows, await self._comparisons(batch_id))

@@ -42,9 +42,11 @@ _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠") 
 _MOMENTS = ("planned_at", "submitted_at", "ended_at")
 
 
-def ranking_csv(rows: Sequence[RankedEssay]) -> str:
+def ranking_csv(summary: Summary, rows: Sequence[RankedEssay]) -> str:
     """The ranking; scores and bounds in logits with all their digits, empty where there is none yet."""
-    return _csv(RANKING_COLUMNS, ([getattr(row, name) for name in RANKING_COLUMNS] for row in rows))
+    judged_by = " and ".join(summary.judge_kinds)
+    lines = ([*(getattr(row, name) for name in RANKING_COLUMNS), judged_by] for row in rows)
+    return _csv((*RANKING_COLUMNS, "judged_by"), lines)
 
 
 def judgements_csv(comparisons: Iterable[Comparison]) -> str:

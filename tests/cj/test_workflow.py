@@ -238,7 +238,9 @@ async def test_a_deleted_batch_is_gone_and_its_late_callbacks_are_no_strangers(t
                 await anyio.lowlevel.checkpoint()
         assert len(provider.cancelled) == len(provider.requests)
         fates = await cj.processor.record([callback(r, batch_id) for r in provider.requests])
+        left = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert set(fates) == {Fate.LATE}
+    assert b"essay number" not in left
 
 
 async def test_a_batch_deleted_while_it_is_planned_does_not_end_the_planner(tmp_path: Path) -> None:

@@ -138,12 +138,11 @@ def test_tokens_of_the_next_call_are_expected_from_the_last_ones() -> None:
 
 def test_lanes_are_made_on_first_use_and_remember_a_former_life() -> None:
     clock = Clock()
-    lanes = Lanes(
-        lambda name: LaneLimits(requests_per_minute=len(name)),
-        recent=lambda name: [-30.0] if name == "a" else [],
-        clock=clock,
-    )
+    lanes = Lanes(lambda name: LaneLimits(requests_per_minute=len(name)), clock=clock)
+    lanes.remember({"a": [30.0]})
     assert list(lanes) == []
+    lanes.open("a")
+    lanes.remember({"a": [0.0]})
     assert lanes["a"] is lanes["a"]
     assert lanes["a"].seconds_until_room() == pytest.approx(30)
     assert lanes["bb"].seconds_until_room() == 0

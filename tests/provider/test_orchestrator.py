@@ -111,6 +111,16 @@ async def test_an_asker_who_is_cancelled_is_called_back(world: World) -> None:
     assert len(world.judge.calls) == 1
 
 
+async def test_an_asker_who_is_cancelled_hears_of_nothing_but_that(world: World) -> None:
+    world.judge.shut()
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(world.orchestrator.compare, comparison(callback_topic=None))
+            await until(lambda: world.judge.calls)
+            scope.cancel()
+    assert scope.cancelled_caught
+
+
 async def test_a_twin_joins_the_wait_and_gets_the_same_answer(world: World) -> None:
     world.judge.shut()
     request, answers = comparison(), []
@@ -262,6 +272,21 @@ async def test_without_topic_and_room_it_is_503_and_nothing_is_stored(tmp_path: 
             await world.orchestrator.compare(comparison(callback_topic=None))
         assert caught.value.retry_after
         assert await world.queue.browse() == []
+
+
+async def test_without_topic_a_twin_in_another_process_is_told_that_it_is_judged(tmp_path: Path) -> None:
+    async with World(tmp_path / "p.db") as world, World(tmp_path / "other.db", working=False) as other:
+        other.orchestrator._queue = world.queue
+        world.judge.shut()
+        request = comparison(callback_topic=None)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(world.orchestrator.compare, request)
+            await until(lambda: world.judge.calls)
+            with pytest.raises(Unavailable) as caught:
+                await other.orchestrator.compare(request)
+            world.judge.open()
+        assert type(caught.value) is Unavailable
+        assert other.judge.calls == []
 
 
 async def test_without_topic_a_stored_answer_is_given_even_when_there_is_no_room(world: World) -> None:

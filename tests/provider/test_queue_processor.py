@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 from uuid import uuid5
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from app.bus.protocol import Record
@@ -31,6 +33,7 @@ from tests.provider.provider_world import DOWN, REFUSED, World, comparison, lock
 pytestmark = pytest.mark.anyio
 
 QUEUED_ONLY = LaneLimits(direct_concurrency=0, cooldown=0.2)
+NOBODY = LaneLimits(concurrency=0)
 
 
 async def submit(world: World, count: int, **changes: object) -> list[LLMComparisonRequest]:
@@ -48,7 +51,7 @@ async def states(world: World) -> Counter[State]:
 async def test_every_request_is_answered_once(tmp_path: Path) -> None:
     async with World(tmp_path / "p.db", limits=QUEUED_ONLY) as world:
         requests = await submit(world, 50)
-        await until(lambda: len(world.received) == 50)
+        await until(lambda: world.processor.counts.published == 50)  # the mark follows the record
         assert {r.correlation_id for r in requests} == {o.correlation_id for o in world.outcomes}
         assert max(Counter(world.judge.calls).values()) == 1
         assert await states(world) == {State.PUBLISHED: 50}
@@ -245,6 +248,108 @@ async def test_a_publish_whose_mark_was_lost_is_repeated_with_the_same_identity_
             len({(record.id, record.body, tuple(record.headers.items())) for record in world.received}) == 1
         )
         assert len(world.judge.calls) == 1
+
+
+async def close(world: World, count: int) -> None:
+    """Put rows into the closer's line: cancelled, so that no judge is needed."""
+    for request in await submit(world, count):
+        await world.orchestrator.cancel(request.correlation_id)
+
+
+async def test_the_closer_leases_no_more_than_may_be_published(tmp_path: Path) -> None:
+    class Narrow(QueueProcessor):
+        async def _publish(self, lease: Lease, stored: StoredOutcome) -> None:
+            for _ in range(3):  # whatever else was leased meanwhile is in the ledger before this
+                await self._queue.extend(lease, 30.0)
+            await super()._publish(lease, stored)
+
+    async with World(tmp_path / "p.db", limits=NOBODY, working=False, processor=Narrow) as world:
+        await close(world, 8)
+        world.processor._publishers = 2
+        async with world.processor:
+            await until(lambda: world.processor.counts.published == 8)
+        assert world.processor.counts.unpublished == 0
+        assert {entry.attempt for entry in await world.queue.browse()} == {1}
+
+
+async def test_one_outage_counts_once_however_many_publishes_it_hits(tmp_path: Path) -> None:
+    async with World(tmp_path / "p.db", limits=NOBODY, working=False) as world:
+        await close(world, 20)
+        world.log.down = True
+        world.processor._bus_pause = 60.0
+        async with world.processor:
+            await until(lambda: world.processor.counts.unpublished == 20)
+            assert world.processor._bus_failures == 1
+
+
+async def test_rows_past_the_retention_are_deleted_at_the_start_and_again(tmp_path: Path) -> None:
+    async with World(tmp_path / "p.db", working=False, retention=0.0) as world:
+        await world.orchestrator.compare(comparison())
+        assert len(await world.queue.browse()) == 1
+        world.processor._purge_every = 0.0
+        purge, passes = world.queue.purge, []
+
+        async def counted() -> int:
+            passes.append(await purge())
+            return passes[-1]
+
+        world.queue.purge = counted  # type: ignore[method-assign]
+        async with world.processor:
+            await until(lambda: len(passes) >= 3)
+        assert passes[:2] == [1, 0]
+        assert await world.queue.browse() == []
+
+
+async def test_an_absent_database_does_not_end_the_purging(tmp_path: Path) -> None:
+    async with World(tmp_path / "p.db", working=False, retention=0.0) as world:
+        await world.orchestrator.compare(comparison())
+        world.processor._purge_every = 0.0
+        with locked(tmp_path / "p.db"):
+            async with world.processor:
+                await until(lambda: world.processor.counts.store_away > 2)
+        async with world.processor:
+            while await world.queue.browse():
+                await anyio.lowlevel.checkpoint()
+
+
+async def test_a_try_is_counted_with_the_lease_and_costs_no_commit_of_its_own(tmp_path: Path) -> None:
+    async with World(tmp_path / "p.db", working=False) as world:
+        world.queue.begin_try = None  # type: ignore[method-assign,assignment]
+        await world.orchestrator.compare(comparison())
+        world.lanes["scripted:plain"].breaker.trip("for the test")
+        await submit(world, 1)
+        world.lanes["scripted:plain"].breaker.reset("done")
+        async with world.processor:
+            await until(lambda: world.processor.counts.published == 1)
+        assert [entry.tries for entry in await world.queue.browse()] == [1, 1]
+
+
+async def test_what_was_leased_while_stopping_costs_no_try(tmp_path: Path) -> None:
+    async with World(tmp_path / "p.db", limits=QUEUED_ONLY, working=False, max_tries=1) as world:
+        await submit(world, 1)
+        lease = world.queue.lease
+
+        async def late(*arguments: Any, **options: Any) -> Sequence[Lease]:
+            leases = await lease(*arguments, **options)
+            world.processor._stopping = True
+            return leases
+
+        world.queue.lease = late  # type: ignore[method-assign]
+        async with world.processor:
+            await until(lambda: world.processor._stopping)
+        (entry,) = await world.queue.browse()
+        assert (entry.state, entry.attempt, entry.tries) == (State.QUEUED, 1, 0)
+        assert world.judge.calls == []
+
+
+async def test_the_rate_is_kept_over_a_restart(tmp_path: Path) -> None:
+    limits = LaneLimits(requests_per_minute=3)
+    async with World(tmp_path / "p.db", limits=limits) as world:
+        for _ in range(3):
+            await world.orchestrator.compare(comparison())
+    for working in (True, False):  # the processor comes first, where there is one
+        async with World(tmp_path / "p.db", limits=limits, working=working) as later:
+            assert 50.0 < later.lanes["scripted:plain"].seconds_until_room() <= 60.0
 
 
 async def test_long_calls_keep_their_lease(tmp_path: Path) -> None:

@@ -57,7 +57,10 @@ class BatchStore:
 
     async def bury(self) -> int:
         """Delete batches marked so, once no cancellation is left to pass on; a tombstone takes late callbacks."""
-        return await self._database.write(lambda c: batches.bury(c, self._clock()))
+        buried = await self._database.write(lambda c: batches.bury(c, self._clock()))
+        if buried:
+            await self._database.checkpoint()
+        return buried
 
     # -- sending
 
