@@ -77,6 +77,10 @@ class CircuitBreaker:
             self._permit += 1
         return self._permit
 
+    def allows(self, permit: int) -> bool:
+        """Whether the call may still begin: the breaker has not opened since."""
+        return self._open_until is None or permit == self._permit
+
     def succeed(self, permit: int) -> None:
         """The judge answered: well, or with a refusal that shows it is up."""
         if permit == self._permit and self._open_until is not None:

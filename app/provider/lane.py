@@ -66,6 +66,11 @@ class Slot:
         """How long the call may take."""
         return self._lane.limits.call_timeout
 
+    @property
+    def allowed(self) -> bool:
+        """Whether the call may still start; the breaker may have opened since the slot was taken."""
+        return self._lane.breaker.allows(self._permit)
+
     def begin(self) -> None:
         """The call starts now."""
         self._start = self._lane.limiter.start(self._lane.clock(), tokens=self._tokens)

@@ -185,7 +185,9 @@ class QueueProcessor:
         """Lease for one lane, as many rows as may be judged now."""
         lane = worker.lane
         while not self._stopping:
-            slots = lane.take(BATCH) if worker.eager else []
+            # One more than known of, for rows of other processes; taking all slots to look would bar direct calls.
+            most = min(BATCH, self._queue.waiting(lane.name) + 1)
+            slots = lane.take(most) if worker.eager else []
             if not slots:
                 wait = lane.seconds_until_room() if worker.eager else LOOK_AROUND
                 await worker.bell.wait(min(wait, LOOK_AROUND) or LOOK_AROUND)
@@ -230,7 +232,7 @@ class QueueProcessor:
         """Have one row judged; it is answered, or goes back into the line."""
         self._judging.keep(lease)
         try:
-            if self._stopping:
+            if self._stopping or not slot.allowed:
                 await self._give_back(lease, untried=True)
                 return
             result = await self._judging.call(lease, slot)
@@ -258,8 +260,7 @@ class QueueProcessor:
             self._publishing += 1
             await self._in_room(partial(self._deliver, lease, concluded.stored))
         else:
-            self.counts.unpublished += 1
-            await self._queue.release(lease, after=self._bus_down_for())
+            await self._put_off(lease)
 
     async def _close(self, lease: Lease) -> None:
         """Answer a row without a judge, or publish the answer it already has."""
@@ -291,18 +292,24 @@ class QueueProcessor:
         if lease.request.callback_topic is None:
             await self._queue.mark_published(lease)
             return
+        if self._bus_down_for():
+            await self._put_off(lease)
+            return
         failures = self._bus_failures
         try:
             await self._publish(lease, stored)
         except (BusUnavailable, BusClosed):
-            self.counts.unpublished += 1
             if failures == self._bus_failures:
                 self._bus_failed()
-            await self._queue.release(lease, after=self._bus_down_for())
+            await self._put_off(lease)
         else:
             self._bus_failures = 0
             await self._queue.mark_published(lease)
             self.counts.published += 1
+
+    async def _put_off(self, lease: Lease) -> None:
+        self.counts.unpublished += 1
+        await self._queue.release(lease, after=self._bus_down_for())
 
     def _bus_failed(self) -> None:
         """Pause. Publishes that were under way together fail together: one outage, counted once."""

@@ -225,6 +225,10 @@ async def test_cancelling_tells_the_provider_and_late_results_change_nothing(tmp
     assert set(provider.cancelled) == {r.correlation_id for r in provider.requests}
 
 
+def on_disk(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in folder.iterdir())
+
+
 async def test_a_deleted_batch_is_gone_and_its_late_callbacks_are_no_strangers(tmp_path: Path) -> None:
     provider = ScriptedProvider(queued)
     async with cj_on(tmp_path, provider) as cj:
@@ -238,7 +242,7 @@ async def test_a_deleted_batch_is_gone_and_its_late_callbacks_are_no_strangers(t
                 await anyio.lowlevel.checkpoint()
         assert len(provider.cancelled) == len(provider.requests)
         fates = await cj.processor.record([callback(r, batch_id) for r in provider.requests])
-        left = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+        left = on_disk(tmp_path)
     assert set(fates) == {Fate.LATE}
     assert b"essay number" not in left
 

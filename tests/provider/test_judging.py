@@ -50,7 +50,7 @@ async def test_a_bug_of_ours_is_not_laid_at_the_door_of_the_judge(
     assert slot is not None
     monkeypatch.setattr(outcomes, "succeeded", broken)
     with pytest.raises(ZeroDivisionError):
-        await world.orchestrator._judging.call(lease, slot, request=comparison())
+        await world.orchestrator._judging.call(lease, slot)
     assert slot._open, "neither a success nor a failure of the judge"
     slot.give_back()
 

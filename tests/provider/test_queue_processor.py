@@ -258,24 +258,40 @@ async def close(world: World, count: int) -> None:
 
 async def test_the_closer_leases_no_more_than_may_be_published(tmp_path: Path) -> None:
     class Narrow(QueueProcessor):
+        running = most = 0
+
         async def _publish(self, lease: Lease, stored: StoredOutcome) -> None:
+            self.running += 1
+            self.most = max(self.most, self.running)
             for _ in range(3):  # whatever else was leased meanwhile is in the ledger before this
                 await self._queue.extend(lease, 30.0)
             await super()._publish(lease, stored)
+            self.running -= 1
 
     async with World(tmp_path / "p.db", limits=NOBODY, working=False, processor=Narrow) as world:
         await close(world, 8)
         world.processor._publishers = 2
         async with world.processor:
             await until(lambda: world.processor.counts.published == 8)
-        assert world.processor.counts.unpublished == 0
+        assert isinstance(world.processor, Narrow)
+        assert (world.processor.most, world.processor.counts.unpublished) == (2, 0)
         assert {entry.attempt for entry in await world.queue.browse()} == {1}
 
 
 async def test_one_outage_counts_once_however_many_publishes_it_hits(tmp_path: Path) -> None:
-    async with World(tmp_path / "p.db", limits=NOBODY, working=False) as world:
+    class Cut(QueueProcessor):
+        begun = 0
+        all_begun = anyio.Event()
+
+        async def _publish(self, lease: Lease, stored: StoredOutcome) -> None:
+            self.begun += 1
+            if self.begun == 20:
+                self.all_begun.set()
+            await self.all_begun.wait()
+            raise BusUnavailable("gone under all of them")
+
+    async with World(tmp_path / "p.db", limits=NOBODY, working=False, processor=Cut) as world:
         await close(world, 20)
-        world.log.down = True
         world.processor._bus_pause = 60.0
         async with world.processor:
             await until(lambda: world.processor.counts.unpublished == 20)
@@ -342,13 +358,47 @@ async def test_what_was_leased_while_stopping_costs_no_try(tmp_path: Path) -> No
         assert world.judge.calls == []
 
 
+async def test_a_breaker_that_opens_during_the_lease_costs_no_try(tmp_path: Path) -> None:
+    async with World(tmp_path / "p.db", limits=QUEUED_ONLY, working=False, max_tries=1) as world:
+        await submit(world, 1)
+        lease, breaker = world.queue.lease, world.lanes["scripted:plain"].breaker
+
+        async def late(*arguments: Any, **options: Any) -> Sequence[Lease]:
+            leases = await lease(*arguments, **options)
+            breaker.trip("for the test")
+            return leases
+
+        world.queue.lease = late  # type: ignore[method-assign]
+        async with world.processor:
+            await until(lambda: breaker.room(now()) == 0)
+        (entry,) = await world.queue.browse()
+        assert (entry.state, entry.attempt, entry.tries) == (State.QUEUED, 1, 0)
+        assert world.judge.calls == []
+
+
+async def test_looking_for_rows_leaves_the_slots_to_direct_calls(tmp_path: Path) -> None:
+    async with World(tmp_path / "p.db", working=False) as world:
+        await world.orchestrator.compare(comparison())
+        lease, running = world.queue.lease, []
+
+        async def watched(*arguments: Any, **options: Any) -> Sequence[Lease]:
+            running.append(world.lanes["scripted:plain"].running)
+            return await lease(*arguments, **options)
+
+        world.queue.lease = watched  # type: ignore[method-assign]
+        async with world.processor:
+            await until(lambda: running)
+        assert running == [1]
+
+
 async def test_the_rate_is_kept_over_a_restart(tmp_path: Path) -> None:
     limits = LaneLimits(requests_per_minute=3)
     async with World(tmp_path / "p.db", limits=limits) as world:
         for _ in range(3):
             await world.orchestrator.compare(comparison())
-    for working in (True, False):  # the processor comes first, where there is one
-        async with World(tmp_path / "p.db", limits=limits, working=working) as later:
+    for part in ("orchestrator", "processor"):  # either may be alone in its process
+        later = World(tmp_path / "p.db", limits=limits)
+        async with later.queue, getattr(later, part):
             assert 50.0 < later.lanes["scripted:plain"].seconds_until_room() <= 60.0
 
 
