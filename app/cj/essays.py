@@ -152,7 +152,6 @@ def _is_litter(name: str) -> bool:
 
 
 def _rows(text: str) -> Iterator[tuple[str, str, str | None]]:
-    csv.field_size_limit(MOST_BYTES)
     reader = csv.DictReader(io.StringIO(text, newline=""))
     columns = reader.fieldnames or []
     if "text" not in columns:
