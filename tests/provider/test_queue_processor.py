@@ -388,7 +388,7 @@ async def test_looking_for_rows_leaves_the_slots_to_direct_calls(tmp_path: Path)
         world.queue.lease = watched  # type: ignore[method-assign]
         async with world.processor:
             await until(lambda: running)
-        assert running == [1]
+        assert set(running) == {1}  # however often it looked
 
 
 async def test_the_rate_is_kept_over_a_restart(tmp_path: Path) -> None:
