@@ -37,7 +37,7 @@ from app.provider.queue.protocol import RequestQueue
 
 from .house import Bench, House, batch_of, settings_in
 
-ESSAYS = 20
+ESSAYS = 30  # enough work that the batch outlives every planned death
 PAIRS = ESSAYS * (ESSAYS - 1) // 2
 CONCURRENCY = 4
 LAST_LIFE = 40.0
