@@ -56,7 +56,9 @@ def application(container: punq.Container, routes: list[BaseRoute], *, demo: boo
                 if demo:
                     await _load_examples(container)
                 yield
-        except BaseException as error:
+        except (
+            BaseException
+        ) as error:  # uvicorn would go on serving without a house, so even a cancellation is told
             app.state.ended(error)
             raise
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
-import structlog
 from pydantic import ValidationError
 
 from app.bus.protocol import Record, Reject, Retry
@@ -17,7 +16,6 @@ from app.errors import Unavailable
 
 _MAJOR = 1
 _Envelope = EventEnvelope[LLMOrchestratorResponse]
-log = structlog.get_logger()
 
 
 class EventProcessor:
