@@ -48,8 +48,8 @@ bench: .venv/dev.stamp
 # For those who change dependencies; needs uv.
 lock:
 	uv lock
-	uv export --quiet --frozen --no-dev --no-emit-project --no-header -o requirements.txt
-	uv export --quiet --frozen --all-groups --no-emit-project --no-header -o requirements-dev.txt
+	uv export --quiet --frozen --all-extras --no-dev --no-emit-project --no-header -o requirements.txt
+	uv export --quiet --frozen --all-extras --all-groups --no-emit-project --no-header -o requirements-dev.txt
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from app.contracts import is_legal_topic
 from app.contracts.comparison import MOST_EXPIRES_IN
@@ -44,7 +44,7 @@ class Http(Section):
 class BusSettings(Section):
     """The bus and how its members treat records."""
 
-    kind: Literal["memory"]
+    kind: Literal["memory", "kafka"]
     partitions: Count
     capacity: Count
     strikes: Count
@@ -53,6 +53,23 @@ class BusSettings(Section):
     handler_timeout: Seconds
     publish_timeout: Seconds
     drain: Seconds
+
+
+class KafkaSettings(Section):
+    """The broker behind bus.kind = "kafka"; file names and secrets that are empty are not used."""
+
+    servers: str
+    replication: Annotated[int, Field(ge=1, le=32_767)]
+    retention: Seconds
+    session_timeout: Seconds
+    heartbeat: Seconds
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+    username: str
+    password: SecretStr
+    ca_file: str
+    cert_file: str
+    key_file: str
 
 
 class QueueSettings(Section):
@@ -119,6 +136,10 @@ class CjSettings(Section):
     """The workflow, and what a new batch gets unless it says otherwise."""
 
     callback_topic: str
+    group: str
+    provider_urls: tuple[str, ...]
+    provider_key: SecretStr
+    provider_timeout: Seconds
     concurrency: Count
     hold: Seconds
     repair_after: Seconds
@@ -127,6 +148,13 @@ class CjSettings(Section):
     target_reliability: Annotated[float, Field(gt=0, lt=1)]
     random_rounds: Annotated[int, Field(ge=1, le=50)]
     expires_in: Annotated[float, Field(gt=0, le=MOST_EXPIRES_IN)]
+
+
+class AuthSettings(Section):
+    """Who may use the HTTP API."""
+
+    enabled: bool
+    hosts: tuple[str, ...]
 
 
 class LogSettings(Section):
@@ -143,11 +171,13 @@ class Settings(Section):
     data: Path
     http: Http
     bus: BusSettings
+    kafka: KafkaSettings
     queue: QueueSettings
     provider: ProviderSettings
     judges: JudgesSettings
     breaker: BreakerSettings
     cj: CjSettings
+    auth: AuthSettings
     log: LogSettings
 
     def faults(self) -> list[str]:
@@ -245,20 +275,22 @@ def _assigned(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def _nested(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    defaults = _toml(DEFAULTS)
     tree: dict[str, Any] = {}
     for key, value in pairs:
         *sections, last = key.split(".")
-        place = tree
+        place, known = tree, defaults
         for section in sections:
-            place = place.setdefault(section, {})
+            place, known = place.setdefault(section, {}), known.get(section, {})
             if not isinstance(place, dict):
                 raise ConfigurationError(f"{key}: {section} is a value, not a section")
-        place[last] = _parsed(value)
+        is_text = isinstance(known, dict) and isinstance(known.get(last), str)
+        place[last] = value if is_text and not value.startswith('"') else _parsed(value)
     return tree
 
 
 def _parsed(value: str) -> Any:
-    """A list, number or truth value as TOML writes it; anything else is text."""
+    """A list, number or truth value as TOML writes it; anything else is text. What is text is not parsed: passwords."""
     try:
         return tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
