@@ -20,19 +20,19 @@ from app.bus.protocol import Bus
 from app.cj.batch import BatchSettings, NewBatch
 from app.cj.changes import Changes
 from app.cj.folder import read_folder
+from app.cj.provider_client import ProviderClient
 from app.cj.routes import BatchApi
 from app.cj.views import Views
 from app.cj.workflow import Workflow
 from app.container import Databases, batch_settings, draw_seed, running
-from app.contracts import JudgeKind, LLMConfigOverrides
+from app.contracts import JudgeKind
 from app.database import Database
 from app.edge import EXCEPTION_HANDLERS
-from app.errors import InvalidRequest, StoreUnavailable
+from app.errors import StoreUnavailable, Unavailable
 from app.provider import routes as provider_routes
-from app.provider.judges.protocol import Judges
-from app.provider.lane import Lanes
 from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.protocol import RequestQueue
+from app.provider.status import Status
 from app.settings import ROOT, Settings
 from app.web import live, pages
 from app.web.defaults import BatchDefaults, JudgeChoice
@@ -40,6 +40,7 @@ from app.web.rendering import html_problem
 
 PROBE_DEADLINE = 2.0
 """Seconds that a database may take to be called ready."""
+WORDS_AGE = 1.0
 
 
 def application(container: punq.Container, routes: list[BaseRoute], *, demo: bool = False) -> Starlette:
@@ -51,8 +52,8 @@ def application(container: punq.Container, routes: list[BaseRoute], *, demo: boo
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         try:
-            async with running(container) as lock:
-                app.state.lock = lock
+            async with running(container) as locks:
+                app.state.locks = locks
                 if demo:
                     await _load_examples(container)
                 yield
@@ -93,35 +94,44 @@ async def _load_examples(container: punq.Container) -> None:
 
 
 def house_routes(container: punq.Container, closing: anyio.Event) -> list[BaseRoute]:
-    """Every route of the role `all`; `closing` ends the live streams."""
+    """Every route of this process's role; `closing` ends the live streams."""
     settings: Settings = container.resolve(Settings)
-    queue: RequestQueue = container.resolve(RequestQueue)
+    routes: list[BaseRoute] = [Route("/healthz", _healthy), Route("/readyz", _readiness(container))]
+    if settings.serves_provider:
+        routes += provider_routes.routes(
+            container.resolve(LLMOrchestrator),
+            container.resolve(RequestQueue),
+            container.resolve(Status),
+            body_limit=settings.http.body_limit,
+            body_deadline=settings.http.body_timeout,
+        )
+    if settings.serves_cj:
+        routes += _cj_routes(container, settings, closing)
+    return routes
+
+
+def _cj_routes(container: punq.Container, settings: Settings, closing: anyio.Event) -> list[BaseRoute]:
+    """The API of batches, their live streams and their pages."""
+    workflow: Workflow = container.resolve(Workflow)
+    views: Views = container.resolve(Views)
+    changes: Changes = container.resolve(Changes)
+    provider: ProviderClient = container.resolve(ProviderClient)
     defaults = batch_settings(settings)
-    views, changes = container.resolve(Views), container.resolve(Changes)
     api = BatchApi(
-        container.resolve(Workflow),
+        workflow,
         views,
         defaults=partial(batch_settings, settings),
-        check_judge=partial(_check_judge, container),
+        check_judge=provider.check_judge,
         longest_expiry=settings.queue.retention,
         body_limit=settings.http.upload_limit,
         body_timeout=settings.http.body_timeout,
     )
-    provider_words = partial(_provider_words, container.resolve(Lanes), queue)
+    provider_words = ProviderWords(provider)
     return [
-        Route("/healthz", _healthy),
-        Route("/readyz", _readiness(container)),
-        *provider_routes.routes(
-            container.resolve(LLMOrchestrator),
-            queue,
-            container.resolve(Lanes),
-            body_limit=settings.http.body_limit,
-            body_deadline=settings.http.body_timeout,
-        ),
         *api.routes(),
         *live.routes(views=views, changes=changes, provider_words=provider_words, closing=closing),
         *pages.routes(
-            workflow=container.resolve(Workflow),
+            workflow=workflow,
             views=views,
             defaults=_batch_defaults(settings, defaults),
             provider_words=provider_words,
@@ -129,19 +139,6 @@ def house_routes(container: punq.Container, closing: anyio.Event) -> list[BaseRo
             upload_timeout=settings.http.body_timeout,
         ),
     ]
-
-
-def _check_judge(container: punq.Container, asked: LLMConfigOverrides) -> None:
-    """Refuse a judge before a batch is stored that would only fail."""
-    settings: Settings = container.resolve(Settings)
-    judges: Judges = container.resolve("judges")
-    name = asked.provider or settings.judges.default
-    if name not in judges:
-        raise InvalidRequest(
-            f"There is no judge {name!r} here; there are: {', '.join(judges)}.",
-            errors=(("settings.judges", "unknown provider"),),
-        )
-    judges[name].lane(asked)
 
 
 def _batch_defaults(settings: Settings, chosen: BatchSettings) -> BatchDefaults:
@@ -170,9 +167,23 @@ def _batch_defaults(settings: Settings, chosen: BatchSettings) -> BatchDefaults:
     )
 
 
-async def _provider_words(lanes: Lanes, queue: RequestQueue) -> str:
-    """How the provider is, in words for a page; nothing while nobody has asked it."""
-    return "; ".join(lane.statistics(queue.waiting(lane.name)).words for lane in lanes)
+class ProviderWords:
+    """How the provider is, in words for a page; nothing while nobody has asked it. Looked up at most once a second."""
+
+    def __init__(self, provider: ProviderClient) -> None:
+        self._provider = provider
+        self._words = ""
+        self._until = float("-inf")
+
+    async def __call__(self) -> str:
+        """The words, at most `WORDS_AGE` old."""
+        if (now := anyio.current_time()) >= self._until:
+            self._until = now + WORDS_AGE
+            try:
+                self._words = (await self._provider.status()).words
+            except Unavailable as error:
+                self._words = error.detail
+        return self._words
 
 
 async def _healthy(_request: Request) -> Response:
@@ -180,19 +191,35 @@ async def _healthy(_request: Request) -> Response:
 
 
 def _readiness(container: punq.Container) -> Callable[[Request], Awaitable[Response]]:
-    """200 when every part can do its work, else 503; either way each part says how it is."""
+    """200 when every part of this process can do its work, else 503; either way each part says how it is.
+
+    A provider that is away is told of, but makes no cj unready: its pages work, and what it owes the provider waits.
+    """
+    settings: Settings = container.resolve(Settings)
 
     async def endpoint(_request: Request) -> Response:
         health = container.resolve(Bus).health()
         parts = {"bus": "ok" if health.healthy else health.reason}
         databases: Databases = container.resolve(Databases)
-        for name, database in (("provider.db", databases.provider), ("cj.db", databases.cj)):
-            parts[name] = await _takes_transactions(database)
+        for part in settings.parts:
+            parts[f"{part}.db"] = await _takes_transactions(getattr(databases, part))
         ready = all(state == "ok" for state in parts.values())
-        body = json.dumps({"status": "ready" if ready else "not ready", "parts": parts})
-        return Response(body, status_code=200 if ready else 503, media_type="application/json")
+        content: dict[str, Any] = {"status": "ready" if ready else "not ready", "parts": parts}
+        if health.lag:
+            content["lag"] = {f"{group}: {topic}": lag for (group, topic), lag in health.lag.items()}
+        if not settings.serves_provider:
+            content["provider"] = await _answers(container.resolve(ProviderClient))
+        return Response(json.dumps(content), status_code=200 if ready else 503, media_type="application/json")
 
     return endpoint
+
+
+async def _answers(provider: ProviderClient) -> str:
+    try:
+        await provider.status()
+    except Unavailable as error:
+        return error.detail
+    return "ok"
 
 
 async def _takes_transactions(database: Database) -> str:

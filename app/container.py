@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,13 +20,14 @@ from app.bus.protocol import Bus, DeliveryPolicy
 from app.cj.batch import BatchSettings
 from app.cj.changes import Changes
 from app.cj.event_processor import EventProcessor
+from app.cj.http_provider_client import HttpProviderClient
 from app.cj.planner import Planner
 from app.cj.provider_client import Answer, ProviderClient
 from app.cj.store import BatchStore
 from app.cj.submitter import Submitter
 from app.cj.views import Views
 from app.cj.workflow import Workflow
-from app.contracts import LLMComparisonRequest, LLMConfigOverrides
+from app.contracts import LLMComparisonRequest, LLMConfigOverrides, ProviderStatus
 from app.database import Database
 from app.lock import locked
 from app.provider.judges.protocol import Judges
@@ -38,16 +39,16 @@ from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.protocol import RequestQueue
 from app.provider.queue.sql import SqlQueue
 from app.provider.queue_processor import QueueProcessor
+from app.provider.status import Status
 from app.settings import ROOT, JudgeLimits, Settings
-
-CJ_GROUP = "cj"
 
 
 class ProviderPort:
     """The provider in this process: the validated request is handed over, without socket or JSON."""
 
-    def __init__(self, orchestrator: LLMOrchestrator) -> None:
+    def __init__(self, orchestrator: LLMOrchestrator, status: Status) -> None:
         self._orchestrator = orchestrator
+        self._status = status
 
     async def generate_comparison(self, request: LLMComparisonRequest) -> Answer:
         """Ask the orchestrator; see `ProviderClient`."""
@@ -56,6 +57,18 @@ class ProviderPort:
     async def cancel_comparison(self, correlation_id: UUID) -> None:
         """Tell the orchestrator; see `ProviderClient`."""
         await self._orchestrator.cancel(correlation_id)
+
+    async def check_judge(self, asked: LLMConfigOverrides) -> None:
+        """Ask the judge's lane; see `ProviderClient`."""
+        self._status.check(asked)
+
+    async def status(self) -> ProviderStatus:
+        """See `ProviderClient`."""
+        return self._status.now()
+
+
+LOOKS = 4
+"""Connections to the provider beyond those that carry comparisons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +86,11 @@ def bootstrap(settings: Settings) -> punq.Container:
     container.register(Settings, instance=settings)
     container.register(Changes, instance=Changes())
     single(Databases, lambda: _databases(settings))
-    _provider(container, settings)
-    _cj(container, settings)
+    single(Bus, lambda: _bus(settings))
+    if settings.serves_provider:
+        _provider(container, settings)
+    if settings.serves_cj:
+        _cj(container, settings)
     return container
 
 
@@ -89,22 +105,22 @@ def _databases(settings: Settings) -> Databases:
     )
 
 
+def _bus(settings: Settings) -> Bus:
+    policy = DeliveryPolicy(
+        strikes=settings.bus.strikes,
+        backoff=settings.bus.backoff,
+        backoff_cap=settings.bus.backoff_cap,
+        handler_timeout=settings.bus.handler_timeout,
+        publish_timeout=settings.bus.publish_timeout,
+        drain=settings.bus.drain,
+    )
+    if settings.bus.kind == "memory":
+        return InMemoryBus(Log(settings.bus.partitions, capacity=settings.bus.capacity), policy)
+    raise NotImplementedError
+
+
 def _provider(container: punq.Container, settings: Settings) -> None:
     single = partial(_single, container)
-    single(
-        Bus,
-        lambda: InMemoryBus(
-            Log(settings.bus.partitions, capacity=settings.bus.capacity),
-            DeliveryPolicy(
-                strikes=settings.bus.strikes,
-                backoff=settings.bus.backoff,
-                backoff_cap=settings.bus.backoff_cap,
-                handler_timeout=settings.bus.handler_timeout,
-                publish_timeout=settings.bus.publish_timeout,
-                drain=settings.bus.drain,
-            ),
-        ),
-    )
     single("judges", lambda: judges(settings))
     single(Lanes, lambda: Lanes(lambda name: _limits(settings, name)))
     single(
@@ -115,6 +131,15 @@ def _provider(container: punq.Container, settings: Settings) -> None:
             max_tries=settings.queue.max_tries,
             retention=settings.queue.retention,
             boot=uuid4().hex,
+        ),
+    )
+    single(
+        Status,
+        lambda: Status(
+            queue=container.resolve(RequestQueue),
+            lanes=container.resolve(Lanes),
+            judges=container.resolve("judges"),
+            default_provider=settings.judges.default,
         ),
     )
     retry = RetryPolicy(tries=settings.queue.max_tries)
@@ -180,7 +205,7 @@ def _limits(settings: Settings, lane: str) -> LaneLimits:
 
 def _cj(container: punq.Container, settings: Settings) -> None:
     single = partial(_single, container)
-    single(ProviderClient, lambda: ProviderPort(container.resolve(LLMOrchestrator)))
+    single(ProviderClient, lambda: _provider_client(container, settings))
     single(BatchStore, lambda: BatchStore(container.resolve(Databases).cj, clock=time.time))
     single(Views, lambda: Views(container.resolve(Databases).cj))
     single(
@@ -227,6 +252,17 @@ def _cj(container: punq.Container, settings: Settings) -> None:
     )
 
 
+def _provider_client(container: punq.Container, settings: Settings) -> ProviderClient:
+    if settings.serves_provider:
+        return ProviderPort(container.resolve(LLMOrchestrator), container.resolve(Status))
+    return HttpProviderClient(
+        *settings.cj.provider_urls,
+        timeout=settings.cj.provider_timeout,
+        key=settings.cj.provider_key.get_secret_value(),
+        connections=settings.cj.concurrency + LOOKS,
+    )
+
+
 def draw_seed() -> int:
     """A seed for a batch that names none; it is stored with the batch."""
     return random.getrandbits(31)
@@ -252,20 +288,37 @@ def batch_settings(
 
 
 @asynccontextmanager
-async def running(container: punq.Container) -> AsyncIterator[Path]:
-    """Open the house and run it; yields the lock file. Leaving stops leasing, finishes, then closes bus and stores."""
+async def running(container: punq.Container) -> AsyncIterator[Sequence[Path]]:
+    """Open the house and run the parts of its role; yields the lock files.
+
+    Leaving stops leasing, finishes, then closes bus and stores; each part cuts off what is not done within its drain.
+    """
     settings: Settings = container.resolve(Settings)
-    databases = container.resolve(Databases)
-    bus: Bus = container.resolve(Bus)
-    bus.subscribe(settings.cj.callback_topic, CJ_GROUP, container.resolve(EventProcessor).handle)
     async with AsyncExitStack() as house:
-        lock = house.enter_context(locked(settings.data))
-        await house.enter_async_context(databases.cj)
+        locks = [
+            house.enter_context(locked(settings.data, part, shared=settings.shares_data))
+            for part in settings.parts
+        ]
+        await _open(container, settings, house)
+        yield locks
+
+
+async def _open(container: punq.Container, settings: Settings, house: AsyncExitStack) -> None:
+    """Enter the parts in the order of their dependence: each is left before what it stands on."""
+    bus: Bus = container.resolve(Bus)
+    if settings.serves_cj:
+        bus.subscribe(settings.cj.callback_topic, settings.cj.group, container.resolve(EventProcessor).handle)
+        await house.enter_async_context(container.resolve(Databases).cj)
+    if settings.serves_provider:
         await house.enter_async_context(container.resolve(RequestQueue))
-        await house.enter_async_context(bus)
+    await house.enter_async_context(bus)
+    if settings.serves_provider:
         await house.enter_async_context(container.resolve(QueueProcessor))
         await house.enter_async_context(container.resolve(LLMOrchestrator))
+    if settings.serves_cj:
+        client = container.resolve(ProviderClient)
+        if isinstance(client, HttpProviderClient):
+            await house.enter_async_context(client)
         loops = await house.enter_async_context(anyio.create_task_group())
         house.callback(loops.cancel_scope.cancel)
         loops.start_soon(container.resolve(Workflow).run)
-        yield lock

@@ -1,4 +1,4 @@
-"""One process per data folder: the files under it are ours alone while the lock is held."""
+"""Who works on a data folder: the kernel's lock on a file beside each database, held while a process lives."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from pathlib import Path
 
 from app.errors import ConfigurationError
 
-NAME = "juxta.lock"
-
 
 @contextmanager
-def locked(folder: Path) -> Iterator[Path]:
-    """Hold the folder; yields the lock file, into which `announce` writes where this process serves.
+def locked(folder: Path, part: str, *, shared: bool = False) -> Iterator[Path]:
+    """Hold the database of `part`; yields the lock file, into which `announce` writes where this process serves.
 
-    The lock is the kernel's: it ends with the process, however that ends.
+    `shared` holders bear each other, and nobody else. The lock ends with the process, however that ends.
 
     :raises ConfigurationError: another process holds it, or the folder cannot be used.
     """
-    path = folder / NAME
+    path = folder / f"{part}.lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -30,13 +28,11 @@ def locked(folder: Path) -> Iterator[Path]:
         raise ConfigurationError(f"data: '{folder}' cannot be used ({error.strerror}).") from error
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = serving(folder)
-            who = f"process {holder['pid']}" if holder else "another process"
-            where = f" (serving {holder['url']})" if holder and holder.get("url") else ""
             raise ConfigurationError(
-                f"data: '{folder}' is in use by {who}{where}. Stop it, or choose another folder with --data."
+                f"data: {part} in '{folder}' is in use by {_holder(path)}. "
+                "Stop it, or choose another folder with --data."
             ) from error
         announce(path, url=None)
         yield path
@@ -45,14 +41,16 @@ def locked(folder: Path) -> Iterator[Path]:
 
 
 def announce(path: Path, *, url: str | None) -> None:
-    """Write who holds the folder, for people and for the other commands."""
+    """Write who holds the lock, for people and for the other commands; of several holders the last one stands."""
     path.write_text(json.dumps({"pid": os.getpid(), "url": url}), encoding="utf-8")
 
 
-def serving(folder: Path) -> dict[str, object] | None:
-    """Who wrote the lock file last; None when nobody did."""
+def _holder(path: Path) -> str:
     try:
-        content = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
+        content = None
+    if not isinstance(content, dict):
+        return "another process"
+    where = f" (serving {content['url']})" if content.get("url") else ""
+    return f"process {content['pid']}{where}"

@@ -7,7 +7,6 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -69,12 +68,13 @@ def serve(container: punq.Container, *, ready: Callable[[str], None], demo: bool
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=int(settings.http.grace),
+        timeout_graceful_shutdown=max(1, int(settings.answers_within)),
     )
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
 
     def tell() -> None:
-        announce(Path(app.state.lock), url=url)
+        for lock in app.state.locks:
+            announce(lock, url=url)
         ready(url)
 
     signal.signal(signal.SIGTERM, _told_to_stop)

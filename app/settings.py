@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ from app.errors import ConfigurationError
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULTS = ROOT / "config" / "default.toml"
 PREFIX = "JUXTA_"
+
+_URL = re.compile(r"https?://[^/\s?#@]+/?")
+_ADDRESS = re.compile(r"[^\s:/,]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -180,6 +184,31 @@ class Settings(Section):
     auth: AuthSettings
     log: LogSettings
 
+    @property
+    def serves_provider(self) -> bool:
+        """Whether this process judges."""
+        return self.role != "cj"
+
+    @property
+    def serves_cj(self) -> bool:
+        """Whether this process ranks."""
+        return self.role != "provider"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The modules in this process; each has a database and a lock of its own."""
+        return ("provider", "cj") if self.role == "all" else (self.role,)
+
+    @property
+    def shares_data(self) -> bool:
+        """Whether other processes of this role may work on the same database: results come to any of them."""
+        return self.role == "cj"
+
+    @property
+    def answers_within(self) -> float:
+        """Seconds of `http.grace` for the answers under way; then judge calls drain, on both roads, and the bus."""
+        return self.http.grace - 2 * self.provider.drain - self.bus.drain
+
     def faults(self) -> list[str]:
         """Combinations that cannot work, one line each."""
         found = [
@@ -192,10 +221,11 @@ class Settings(Section):
                 f"cj.callback_topic: '{self.cj.callback_topic}' is not in provider.topics, "
                 f"so every comparison would be refused; allowed are {', '.join(self.provider.topics)}"
             )
-        if self.role != "all":
+        found += self._faults_of_role() + self._faults_of_kafka()
+        if self.answers_within <= 0:
             found.append(
-                f"role: '{self.role}' needs a bus between processes, but bus.kind = '{self.bus.kind}' "
-                "lives in one process; use role = 'all'"
+                f"http.grace: {self.http.grace:g} leaves nothing for answers under way after twice provider.drain = "
+                f"{self.provider.drain:g} and bus.drain = {self.bus.drain:g}; raise it, or lower them"
             )
         if self.judges.default == "simulated" and not self.judges.simulated.scores:
             found.append(
@@ -209,6 +239,57 @@ class Settings(Section):
             found.append(
                 f"queue.retention: {self.queue.retention} must be longer than cj.expires_in = {self.cj.expires_in}, "
                 "or a repair could be taken for a new request"
+            )
+        return found
+
+    def _faults_of_role(self) -> list[str]:
+        found = []
+        if self.role != "all" and self.bus.kind == "memory":
+            found.append(
+                f"role: '{self.role}' needs a bus between processes, but bus.kind = 'memory' "
+                "lives in one process; use bus.kind = 'kafka', or role = 'all'"
+            )
+        if self.role == "cj" and not self.cj.provider_urls:
+            found.append(
+                "cj.provider_urls: empty, but role 'cj' must know where the providers are; "
+                'write a list such as ["http://127.0.0.1:8001"]'
+            )
+        if self.role == "all" and self.cj.provider_urls:
+            found.append(
+                "cj.provider_urls: role 'all' has its provider in the same process and would never ask "
+                f"{', '.join(self.cj.provider_urls)}; use role = 'cj', or leave it empty"
+            )
+        found += [
+            f"cj.provider_urls: '{url}' is no address of a provider; write http://HOST:PORT or https://HOST"
+            for url in self.cj.provider_urls
+            if not _URL.fullmatch(url)
+        ]
+        return found
+
+    def _faults_of_kafka(self) -> list[str]:
+        kafka, found = self.kafka, []
+        if not all(_ADDRESS.fullmatch(server.strip()) for server in kafka.servers.split(",")):
+            found.append(
+                f"kafka.servers: '{kafka.servers}' is no list of brokers; write HOST:PORT, several separated by commas"
+            )
+        if kafka.heartbeat > kafka.session_timeout / 3:
+            found.append(
+                f"kafka.heartbeat: {kafka.heartbeat:g} is more than a third of kafka.session_timeout = "
+                f"{kafka.session_timeout:g}; a lost heartbeat would end the session"
+            )
+        has_user = bool(kafka.username) and bool(kafka.password.get_secret_value())
+        if kafka.security_protocol.startswith("SASL") and not has_user:
+            found.append(
+                f"kafka.security_protocol: '{kafka.security_protocol}' needs kafka.username and kafka.password"
+            )
+        if not kafka.security_protocol.startswith("SASL") and kafka.username:
+            found.append(
+                f"kafka.username: would not be used with kafka.security_protocol = '{kafka.security_protocol}'; "
+                "use SASL_SSL or SASL_PLAINTEXT, or leave it empty"
+            )
+        if bool(kafka.cert_file) != bool(kafka.key_file):
+            found.append(
+                "kafka.cert_file: a client certificate needs both kafka.cert_file and kafka.key_file"
             )
         return found
 
@@ -285,7 +366,7 @@ def _nested(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
             if not isinstance(place, dict):
                 raise ConfigurationError(f"{key}: {section} is a value, not a section")
         is_text = isinstance(known, dict) and isinstance(known.get(last), str)
-        place[last] = value if is_text and not value.startswith('"') else _parsed(value)
+        place[last] = value if is_text and value[:1] not in {'"', "'"} else _parsed(value)
     return tree
 
 

@@ -42,6 +42,7 @@ from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.sql import SqlQueue
 from app.provider.queue_processor import QueueProcessor
 from app.provider.routes import routes
+from app.provider.status import Status
 from benchmarks.result import Result
 
 MIGRATIONS = Path(__file__).parents[1] / "app" / "provider" / "migrations"
@@ -99,6 +100,7 @@ def provider(folder: Path, *, direct: bool) -> Starlette:
         topics=frozenset({COMPARISON_RESULT_TOPIC}),
         default_provider="instant",
     )
+    status = Status(queue=queue, lanes=lanes, judges=judges, default_provider="instant")
     bus = InMemoryBus()
     processor = QueueProcessor(queue=queue, judges=judges, lanes=lanes, bus=bus)
 
@@ -108,7 +110,7 @@ def provider(folder: Path, *, direct: bool) -> Starlette:
             yield
 
     return Starlette(
-        routes=routes(orchestrator, queue, lanes), exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan
+        routes=routes(orchestrator, queue, status), exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan
     )
 
 

@@ -33,7 +33,7 @@ def test_a_dead_loop_ends_the_process_with_its_error(tmp_path: Path, monkeypatch
 
 
 def test_a_second_process_on_the_same_folder_is_refused_and_names_the_first(tmp_path: Path) -> None:
-    with locked(tmp_path), pytest.raises(ConfigurationError, match=r"in use by process \d+"):
+    with locked(tmp_path, "cj"), pytest.raises(ConfigurationError, match=r"in use by process \d+"):
         serve(bootstrap(settings_in(tmp_path)), ready=lambda url: None, demo=False)
 
 

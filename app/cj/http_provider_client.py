@@ -1,31 +1,57 @@
-"""The provider behind a URL."""
+"""The provider behind one or several URLs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 from uuid import UUID
 
 import aiohttp
-from pydantic import ValidationError
+import anyio
+from pydantic import BaseModel, ValidationError
 
 from app.cj.provider_client import Answer
-from app.contracts import ComparisonQueued, LLMComparisonRequest, LLMComparisonResponse, Problem
+from app.contracts import (
+    ComparisonQueued,
+    JudgeAccepted,
+    LaneStatus,
+    LLMComparisonRequest,
+    LLMComparisonResponse,
+    LLMConfigOverrides,
+    Problem,
+    ProviderStatus,
+)
 from app.errors import InvalidRequest, JuxtaError, NoVerdict, ProviderUnavailable
+
+LOOK_TIMEOUT = 2.0
+"""Seconds a look at the provider may take: a page waits for it."""
+_NOT_LET_IN = frozenset({401, 403, 421})
+"""Our key or address is wrong: no fault of the comparison, which waits until somebody mends the configuration."""
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class HttpProviderClient:
-    """The provider behind a URL. Each wait has a deadline; nothing is retried here, the sweeper does that."""
+    """Providers behind URLs. Each wait has a deadline; nothing is retried here, the sweeper does that.
 
-    def __init__(self, url: str, *, timeout: float, connections: int = 100) -> None:
-        self._url = url.rstrip("/")
+    A comparison always goes to the same provider, chosen by its id: providers that share no queue know nothing of each
+    other's requests, and the repair of a comparison must reach the one that has it. `key` is sent as bearer.
+    """
+
+    def __init__(self, *urls: str, timeout: float, key: str = "", connections: int = 100) -> None:
+        self._urls = [url.rstrip("/") for url in urls]
         self._timeout = aiohttp.ClientTimeout(total=timeout, connect=min(5.0, timeout))
         self._connections = connections
+        self._headers = {"content-type": "application/json"}
+        if key:
+            self._headers["authorization"] = f"Bearer {key}"
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(limit=self._connections)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+        self._session = aiohttp.ClientSession(
+            connector=connector, timeout=self._timeout, headers=self._headers
+        )
         return self
 
     async def __aexit__(
@@ -36,33 +62,73 @@ class HttpProviderClient:
     async def generate_comparison(self, request: LLMComparisonRequest) -> Answer:
         """POST the comparison; see `ProviderClient`."""
         body = request.model_dump_json(exclude_defaults=True).encode()
-        status, content = await self._post("/api/v1/comparison", body)
-        model = ComparisonQueued if status == 202 else LLMComparisonResponse  # noqa: PLR2004 - 202 Accepted
-        try:
-            return model.model_validate_json(content)
-        except ValidationError as error:
-            raise ProviderUnavailable(f"The provider answered {status} with an unreadable body.") from error
+        url = f"{self._home(request.correlation_id)}/api/v1/comparison"
+        status, content = await self._send("POST", url, body)
+        if status == 202:  # noqa: PLR2004 - 202 Accepted
+            return _read(ComparisonQueued, status, content)
+        return _read(LLMComparisonResponse, status, content)
 
     async def cancel_comparison(self, correlation_id: UUID) -> None:
         """POST the cancellation; see `ProviderClient`."""
-        await self._post(f"/api/v1/comparison/{correlation_id}/cancel", b"")
+        await self._send("POST", f"{self._home(correlation_id)}/api/v1/comparison/{correlation_id}/cancel")
 
-    async def _post(self, path: str, body: bytes) -> tuple[int, bytes]:
+    async def check_judge(self, asked: LLMConfigOverrides) -> None:
+        """Ask the first provider that answers; they share one configuration. See `ProviderClient`."""
+        body = asked.model_dump_json(exclude_defaults=True).encode()
+        for url in self._urls:
+            try:
+                with anyio.fail_after(LOOK_TIMEOUT):
+                    status, content = await self._send("POST", f"{url}/api/v1/judges/check", body)
+            except (ProviderUnavailable, TimeoutError):
+                continue
+            _read(JudgeAccepted, status, content)
+            return
+        raise self._nobody()
+
+    async def status(self) -> ProviderStatus:
+        """Look at every provider at once; see `ProviderClient`."""
+        found: list[tuple[LaneStatus, ...]] = []
+        faults: list[str] = []
+
+        async def look(url: str) -> None:
+            try:
+                status, content = await self._send("GET", f"{url}/api/v1/providers")
+                found.append(_read(ProviderStatus, status, content).lanes)
+            except JuxtaError as error:
+                faults.append(error.detail)
+
+        with anyio.move_on_after(LOOK_TIMEOUT):
+            async with anyio.create_task_group() as looks:
+                for url in self._urls:
+                    looks.start_soon(look, url)
+        if not found:
+            raise ProviderUnavailable(faults[0]) if faults else self._nobody()
+        return ProviderStatus(lanes=tuple(lane for lanes in found for lane in lanes))
+
+    def _home(self, correlation_id: UUID) -> str:
+        return self._urls[correlation_id.int % len(self._urls)]
+
+    def _nobody(self) -> ProviderUnavailable:
+        return ProviderUnavailable(f"No provider answers at {', '.join(self._urls)}.")
+
+    async def _send(self, method: str, url: str, body: bytes | None = None) -> tuple[int, bytes]:
         try:
-            async with self._session.post(
-                self._url + path,
-                data=body,
-                headers={"content-type": "application/json"},
-                allow_redirects=False,
-            ) as response:
+            async with self._session.request(method, url, data=body, allow_redirects=False) as response:
                 status, content = response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ProviderUnavailable(
-                f"The provider at {self._url} did not answer: {type(error).__name__}."
+                f"The provider did not answer at {url}: {type(error).__name__}."
             ) from error
         if status >= 300:  # noqa: PLR2004 - anything but success
             raise _failure(status, content)
         return status, content
+
+
+def _read(model: type[M], status: int, content: bytes) -> M:
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as error:
+        raise ProviderUnavailable(f"The provider answered {status} with an unreadable body.") from error
 
 
 def _failure(status: int, content: bytes) -> JuxtaError:
@@ -71,6 +137,11 @@ def _failure(status: int, content: bytes) -> JuxtaError:
         problem = Problem.model_validate_json(content)
     except ValidationError:
         return ProviderUnavailable(f"The provider answered {status} without saying why.")
+    if status in _NOT_LET_IN:
+        return ProviderUnavailable(
+            f"The provider does not let cj in ({status}): {problem.detail}",
+            hint="Check cj.provider_key and its scopes, and cj.provider_urls.",
+        )
     return error_of(problem)
 
 
@@ -84,6 +155,8 @@ def error_of(problem: Problem) -> JuxtaError:
     kinds.append(ProviderUnavailable if problem.retryable else InvalidRequest)
     error = kinds[0](problem.detail, hint=problem.hint)
     error.retry_after = problem.retry_after
+    if isinstance(error, InvalidRequest):
+        error.errors = tuple((fault.field, fault.message) for fault in problem.errors)
     if isinstance(error, NoVerdict):
         error.cause, error.anew = problem.code, problem.retryable
     return error

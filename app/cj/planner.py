@@ -146,6 +146,9 @@ class Planner:
         memory = self._memories.get(batch_id)
         progress = await self._store.progress(batch_id, since=memory.wave if memory else 0)
         batch = progress.batch
+        if memory and len(memory.pairs) != batch.planned:  # another process planned meanwhile
+            del self._memories[batch_id]
+            return True
         if batch.state is not BatchState.RUNNING:
             if batch.state is not BatchState.PAUSED:
                 self._memories.pop(batch_id, None)

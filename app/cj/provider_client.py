@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Protocol
 from uuid import UUID
 
-from app.contracts import ComparisonQueued, LLMComparisonRequest, LLMComparisonResponse
+from app.contracts import (
+    ComparisonQueued,
+    LLMComparisonRequest,
+    LLMComparisonResponse,
+    LLMConfigOverrides,
+    ProviderStatus,
+)
 
 Answer = LLMComparisonResponse | ComparisonQueued
 
@@ -25,4 +31,17 @@ class ProviderClient(Protocol):
 
         :raises NotFound: the provider does not know it.
         :raises ProviderUnavailable: as above.
+        """
+
+    async def check_judge(self, asked: LLMConfigOverrides) -> None:
+        """Return when the provider can ask this judge.
+
+        :raises InvalidRequest: it has no such judge, or the judge cannot honour an override.
+        :raises ProviderUnavailable: as above.
+        """
+
+    async def status(self) -> ProviderStatus:
+        """How the provider is; of several, the lanes of those that answered.
+
+        :raises ProviderUnavailable: none answered.
         """

@@ -50,7 +50,7 @@ class BatchApi:
         views: Views,
         *,
         defaults: Callable[[], BatchSettings],
-        check_judge: Callable[[LLMConfigOverrides], None],
+        check_judge: Callable[[LLMConfigOverrides], Awaitable[None]],
         longest_expiry: float,
         body_limit: int,
         body_timeout: float,
@@ -99,7 +99,7 @@ class BatchApi:
                 ),
             )
         for judge in new.settings.judges:
-            self._check_judge(judge)
+            await self._check(judge)
         least = least_words(new.settings.judges)
         if faults := [doubt for doubt in doubts(new.essays, least_words=least) if doubt.fatal]:
             raise InvalidRequest(
@@ -107,6 +107,13 @@ class BatchApi:
             )
         batch_id = await self._workflow.create(new, start=asked.start)
         return _json(batch_json(await self._views.batch(batch_id)), status=201)
+
+    async def _check(self, judge: LLMConfigOverrides) -> None:
+        try:
+            await self._check_judge(judge)
+        except InvalidRequest as error:
+            faults = tuple((f"settings.judges.{field}", why) for field, why in error.errors)
+            raise InvalidRequest(error.detail, errors=faults, hint=error.hint) from error
 
     async def index(self, _request: Request) -> Response:
         """Batches, the newest first."""

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -197,7 +198,9 @@ def _data_folder(settings: Settings) -> str:
         raise InvalidRequest(f"{folder} cannot be written; choose another with --data")
     if not settings.data.exists():
         return f"{settings.data.resolve()} will be made"
-    with locked(settings.data):
+    with ExitStack() as stack:
+        for part in settings.parts:
+            stack.enter_context(locked(settings.data, part, shared=settings.shares_data))
         return f"{settings.data.resolve()} is free"
 
 

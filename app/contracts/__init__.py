@@ -12,6 +12,7 @@ from app.contracts.comparison import (
 )
 from app.contracts.events import EventEnvelope, LLMOrchestratorResponse
 from app.contracts.problem import FieldError, Problem
+from app.contracts.provider import JudgeAccepted, LaneStatus, ProviderStatus
 from app.contracts.topics import COMPARISON_RESULT_TOPIC, is_legal_topic
 
 __all__ = [
@@ -19,13 +20,16 @@ __all__ = [
     "ComparisonQueued",
     "EventEnvelope",
     "FieldError",
+    "JudgeAccepted",
     "JudgeKind",
     "LLMComparisonRequest",
     "LLMComparisonResponse",
     "LLMConfigOverrides",
     "LLMOrchestratorResponse",
+    "LaneStatus",
     "Outcome",
     "Problem",
+    "ProviderStatus",
     "TokenUsage",
     "Winner",
     "is_legal_topic",

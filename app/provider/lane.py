@@ -6,8 +6,8 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from app.contracts import LaneStatus
 from app.provider.circuit_breaker import CircuitBreaker
 from app.provider.judges.protocol import JudgeError
 from app.provider.rate_limiter import RateLimiter, Start
@@ -33,19 +33,6 @@ class LaneLimits:
     cooldown: float = 10.0
     cooldown_cap: float = 300.0
     call_timeout: float = 120.0
-
-
-class LaneStatistics(NamedTuple):
-    """What people see of a lane; `words` says it in one line."""
-
-    name: str
-    waiting: int
-    running: int
-    concurrency: int
-    breaker: str
-    seconds_until_room: float
-    mean_seconds: float
-    words: str
 
 
 class Slot:
@@ -196,7 +183,7 @@ class Lane:
             share = max(share, 60.0 / self.limits.requests_per_minute)
         return min(3600.0, self.seconds_until_room() + (waiting + 1) * share)
 
-    def statistics(self, waiting: int) -> LaneStatistics:
+    def status(self, waiting: int) -> LaneStatus:
         """The lane as people see it."""
         breaker = self.breaker.describe(self.clock())
         pause = self.seconds_until_room()
@@ -208,7 +195,7 @@ class Lane:
             reason = f"rate limit, next start in {pause:.0f} s"
         else:
             reason = "judge busy" if self.running >= self.limits.concurrency else "judge free"
-        return LaneStatistics(
+        return LaneStatus(
             name=self.name,
             waiting=waiting,
             running=self.running,

@@ -14,12 +14,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.contracts import LLMComparisonRequest, LLMComparisonResponse
+from app.contracts import JudgeAccepted, LLMComparisonRequest, LLMComparisonResponse, LLMConfigOverrides
 from app.edge import parse, problem_response, read_body
 from app.errors import InvalidRequest, JuxtaError
-from app.provider.lane import Lanes
 from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.protocol import Entry, RequestQueue, State
+from app.provider.status import Status
 
 PAGE_LIMIT = 500
 _DIGITS = re.compile(r"[0-9]{1,18}")
@@ -36,7 +36,7 @@ def local(_request: Request) -> str:
 def routes(
     orchestrator: LLMOrchestrator,
     queue: RequestQueue,
-    lanes: Lanes,
+    status: Status,
     *,
     body_limit: int = 1_000_000,
     body_deadline: float = 10.0,
@@ -89,11 +89,12 @@ def routes(
         return _json(_entry(await orchestrator.entry(_uuid(request.path_params["queue_id"]))))
 
     async def providers(_request: Request) -> Response:
-        waiting = {name: counts.waiting for name, counts in (await queue.stats()).items()}
-        for name in waiting:
-            lanes.open(name)
-        found = [lane.statistics(waiting.get(lane.name, 0))._asdict() for lane in lanes]
-        return _json({"lanes": found})
+        return _json(status.now().model_dump_json().encode())
+
+    async def check_judge(request: Request) -> Response:
+        """Whether a judge configuration can be asked, before a batch is made for it."""
+        asked = parse(LLMConfigOverrides, await read_body(request, limit=body_limit, deadline=body_deadline))
+        return _json(JudgeAccepted(lane=status.check(asked)).model_dump_json().encode())
 
     return [
         Route("/api/v1/comparison", generate_comparison, methods=["POST"]),
@@ -102,6 +103,7 @@ def routes(
         Route("/api/v1/queue/stats", stats, methods=["GET"]),
         Route("/api/v1/queue/{queue_id}", entry, methods=["GET"]),
         Route("/api/v1/providers", providers, methods=["GET"]),
+        Route("/api/v1/judges/check", check_judge, methods=["POST"]),
     ]
 
 

@@ -27,6 +27,7 @@ from app.contracts import (
     LLMComparisonRequest,
     LLMComparisonResponse,
     LLMConfigOverrides,
+    ProviderStatus,
     Winner,
 )
 from app.database import Database
@@ -90,6 +91,12 @@ class ScriptedProvider:
 
     async def cancel_comparison(self, correlation_id: UUID) -> None:
         self.cancelled.append(correlation_id)
+
+    async def check_judge(self, asked: LLMConfigOverrides) -> None:
+        """Every judge will do."""
+
+    async def status(self) -> ProviderStatus:
+        return ProviderStatus()
 
 
 @dataclass

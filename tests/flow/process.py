@@ -84,7 +84,7 @@ def process_on(folder: Path, *options: str) -> Iterator[Process]:
 
 def _served(child: subprocess.Popen[bytes], folder: Path, log: Path) -> tuple[str, Path] | None:
     assert child.poll() is None, log.read_text(encoding="utf-8")
-    for lock in (folder / "juxta.lock", *folder.glob("*/juxta.lock")):
+    for lock in (*folder.glob("*.lock"), *folder.glob("*/*.lock")):
         try:
             content = json.loads(lock.read_text(encoding="utf-8"))
         except (OSError, ValueError):

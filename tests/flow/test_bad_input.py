@@ -388,7 +388,7 @@ def test_a_second_process_on_the_same_data_is_refused_and_told_who_has_it(server
     assert refused.returncode == 2
     assert f"in use by process {server.child.pid} (serving {server.url})" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
-    assert json.loads((server.folder / "juxta.lock").read_text())["pid"] == server.child.pid
+    assert json.loads((server.folder / "cj.lock").read_text())["pid"] == server.child.pid
 
 
 @pytest.mark.parametrize(

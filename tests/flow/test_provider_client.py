@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from app.contracts import (
     LLMComparisonRequest,
     LLMComparisonResponse,
     LLMConfigOverrides,
+    ProviderStatus,
 )
 from app.edge import EXCEPTION_HANDLERS, DeadlineProtocol
 from app.errors import (
@@ -48,10 +50,10 @@ from app.errors import (
 from app.provider import routes
 from app.provider.judges.protocol import JudgeError
 from app.provider.judges.simulated import MODEL, PROVIDER
-from app.provider.lane import Lanes
 from app.provider.queue.protocol import State
+from app.provider.status import Status
 
-from .house import Bench, House, essay, eventually, house_in, until
+from .house import LANE, Bench, House, essay, eventually, house_in, until
 
 pytestmark = pytest.mark.anyio
 
@@ -99,9 +101,9 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
 
 
 def provider_of(house: House) -> Starlette:
-    lanes: Lanes = house.container.resolve(Lanes)
+    status: Status = house.container.resolve(Status)
     return Starlette(
-        routes=list(routes.routes(house.orchestrator, house.queue, lanes)),
+        routes=list(routes.routes(house.orchestrator, house.queue, status)),
         exception_handlers=dict(EXCEPTION_HANDLERS),
     )
 
@@ -302,7 +304,94 @@ async def test_to_cancel_what_nobody_asked_is_not_found(opened: Open) -> None:
     assert (error.code, error.retryable) == ("not-found", False)
 
 
+@pytest.mark.parametrize("overrides", [{}, {"provider": PROVIDER}, {"provider": PROVIDER, "model": MODEL}])
+async def test_a_judge_that_can_be_asked_is_accepted(opened: Open, overrides: dict[str, str]) -> None:
+    async with opened(
+        f"judges.simulated.scores={tempfile.gettempdir()}", "judges.default=simulated"
+    ) as world:
+        await world.client.check_judge(LLMConfigOverrides(**overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ({"provider": "nobody"}, "There is no judge 'nobody' here"),
+        ({"provider": PROVIDER, "model": "none"}, "model"),
+        ({"provider": PROVIDER, "temperature": 1}, "temperature"),
+    ],
+)
+async def test_a_judge_that_could_only_fail_is_refused_by_name(
+    opened: Open, overrides: dict[str, Any], says: str
+) -> None:
+    async with opened() as world:
+        error = await refusal(world.client.check_judge(LLMConfigOverrides(**overrides)))
+    assert type(error) is InvalidRequest
+    assert says in f"{error.detail} {error.errors}"
+    assert error.errors
+
+
+async def test_the_provider_says_how_it_is_once_it_was_asked(opened: Open) -> None:
+    async with opened(QUEUED) as world:
+        assert (await world.client.status()).words == ""
+        world.house.lane.breaker.trip("a test")
+        await world.client.generate_comparison(comparison())
+        (lane,) = (await world.client.status()).lanes
+    assert (lane.name, lane.waiting, lane.breaker) == (LANE, 1, "open by hand: a test")
+
+
 # -- what only a wire can do
+
+
+async def test_a_repair_reaches_the_provider_that_was_asked_first() -> None:
+    asked: dict[str, list[str]] = {}
+
+    def noting(name: str) -> Callable[[Request], Awaitable[Response]]:
+        async def note(request: Request) -> Response:
+            asked.setdefault(name, []).append(json.loads(await request.body())["correlation_id"])
+            return Response(status_code=503)
+
+        return note
+
+    requests = [comparison() for _ in range(12)]
+    async with (
+        served(app_of(noting("a"))) as a,
+        served(app_of(noting("b"))) as b,
+        HttpProviderClient(a, b, timeout=20.0) as client,
+    ):
+        for request in (*requests, *requests):
+            await refusal(client.generate_comparison(request))
+    assert len(asked["a"]) + len(asked["b"]) == 24
+    assert not set(asked["a"]) & set(asked["b"])
+    assert asked["a"]
+    assert asked["b"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 421])
+async def test_a_key_that_is_not_let_in_fails_no_comparison(status: int) -> None:
+    async def refuse(request: Request) -> Response:
+        assert request.headers["authorization"] == "Bearer a key"
+        problem = {"type": "urn:juxta:problem:x", "title": "No", "status": status, "detail": "Not with this."}
+        return Response(json.dumps(problem), status_code=status)
+
+    async with served(app_of(refuse)) as url, HttpProviderClient(url, timeout=20.0, key="a key") as client:
+        error = await refusal(client.generate_comparison(comparison()))
+    assert type(error) is ProviderUnavailable
+    assert error.retryable
+    assert "Not with this." in error.detail
+
+
+async def test_providers_that_are_away_leave_the_lanes_of_the_others() -> None:
+    async def tell(_request: Request) -> Response:
+        return Response(ProviderStatus().model_dump_json())
+
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        away = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        async with served(app_of(tell)) as url, HttpProviderClient(away, url, timeout=20.0) as client:
+            assert (await client.status()).lanes == ()
+        async with HttpProviderClient(away, timeout=20.0) as client:
+            assert type(await refusal(client.status())) is ProviderUnavailable
+            assert type(await refusal(client.check_judge(LLMConfigOverrides()))) is ProviderUnavailable
 
 
 async def test_a_provider_that_is_not_there_is_unavailable() -> None:
@@ -387,4 +476,4 @@ async def test_a_problem_is_the_error_it_was_there(
 
 
 def app_of(endpoint: Callable[[Request], Awaitable[Response]]) -> Starlette:
-    return Starlette(routes=[Route("/{path:path}", endpoint, methods=["POST"])])
+    return Starlette(routes=[Route("/{path:path}", endpoint, methods=["GET", "POST"])])

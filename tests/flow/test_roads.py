@@ -114,7 +114,7 @@ async def test_a_judge_that_fails_for_a_while_and_trips_the_breaker(
         if len(judge.calls) > PAIRS // 2 and failures < 4:
             failures += 1
             raise JudgeError("unavailable", "down", retryable=True, trips=True)
-        breaker_seen_open = breaker_seen_open or "half-open" in house.lane.statistics(0).breaker
+        breaker_seen_open = breaker_seen_open or "half-open" in house.lane.status(0).breaker
 
     judge = Bench(fail_for_a_while)
     async with house_in(tmp_path, judge, *WIDE, "breaker.failures=3", "breaker.cooldown=0.05") as house:

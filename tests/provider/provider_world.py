@@ -40,6 +40,7 @@ from app.provider.lane import LaneLimits, Lanes
 from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.sql import SqlQueue
 from app.provider.queue_processor import QueueProcessor
+from app.provider.status import Status
 
 MIGRATIONS = Path(__file__).parents[2] / "app" / "provider" / "migrations"
 DOWN = JudgeError("unavailable", "the judge is down", retryable=True, trips=True)
@@ -183,6 +184,7 @@ class World:
         self.bus = InMemoryBus(self.log, DeliveryPolicy(publish_timeout=1.0, drain=1.0))
         self.bus.subscribe(COMPARISON_RESULT_TOPIC, "cj", self._receive)
         judges = {"scripted": self.judge}
+        self.status = Status(queue=self.queue, lanes=self.lanes, judges=judges, default_provider="scripted")
         self.orchestrator = LLMOrchestrator(
             queue=self.queue,
             judges=judges,

@@ -45,7 +45,7 @@ def test_a_lane_of_people_is_never_called_by_machines() -> None:
     it = lane(concurrency=0, direct_concurrency=0)
     assert it.take(5) == []
     assert not it.may_run_direct(0)
-    assert "waits for people" in it.statistics(3).words
+    assert "waits for people" in it.status(3).words
 
 
 def test_an_open_breaker_sends_to_the_queue_and_one_probe_reopens_the_lane() -> None:
@@ -56,9 +56,7 @@ def test_an_open_breaker_sends_to_the_queue_and_one_probe_reopens_the_lane() -> 
         slot.fail(JudgeError("unavailable", "down", retryable=True, trips=True))
     assert not it.may_run_direct(0)
     assert it.take(5) == []
-    assert it.statistics(12).words.startswith(
-        "12 waiting, 0 running: judge paused, breaker open for 10 s more"
-    )
+    assert it.status(12).words.startswith("12 waiting, 0 running: judge paused, breaker open for 10 s more")
     clock.now = 10
     (probe,) = it.take(5)
     probe.begin()

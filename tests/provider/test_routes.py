@@ -72,7 +72,9 @@ class Client:
 async def provider(folder: Path, **changes: Any) -> AsyncIterator[Client]:
     async with World(folder / "provider.db", **changes) as world:
         app = Starlette(
-            routes=routes(world.orchestrator, world.queue, world.lanes, body_limit=10_000, body_deadline=0.5),
+            routes=routes(
+                world.orchestrator, world.queue, world.status, body_limit=10_000, body_deadline=0.5
+            ),
             exception_handlers=dict(EXCEPTION_HANDLERS),
         )
         async with served(app) as port, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:

@@ -1,0 +1,38 @@
+"""How the provider is, for the people who run it and for the pages of cj."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from app.contracts.comparison import Tally
+from app.contracts.wire import Text, Tolerant
+
+
+class LaneStatus(Tolerant):
+    """One judge configuration of one provider process; `words` says all of it in one line. Durations in seconds."""
+
+    name: Text
+    waiting: Tally
+    running: Tally
+    concurrency: Tally
+    breaker: Text
+    seconds_until_room: float = Field(ge=0)
+    mean_seconds: float = Field(ge=0)
+    words: Text
+
+
+class ProviderStatus(Tolerant):
+    """GET /api/v1/providers: the lanes that somebody has asked, none before the first request."""
+
+    lanes: tuple[LaneStatus, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """All lanes in one line."""
+        return "; ".join(lane.words for lane in self.lanes)
+
+
+class JudgeAccepted(Tolerant):
+    """POST /api/v1/judges/check: the configuration can be asked, and goes by the name of this lane."""
+
+    lane: Text
