@@ -74,6 +74,54 @@ def test_an_impossible_combination_is_refused_with_its_reason(assignment: str, s
         load(None, [assignment], {})
 
 
+KAFKA = ("bus.kind=kafka", "kafka.servers=127.0.0.1:9092")
+
+
+@pytest.mark.parametrize(
+    ("assignments", "says"),
+    [
+        (("role=provider",), "needs a bus between processes"),
+        (("role=cj", *KAFKA), "must know where the providers are"),
+        (
+            ("role=cj", *KAFKA, 'cj.provider_urls=["localhost:1"]'),
+            "'localhost:1' is no address of a provider",
+        ),
+        (('cj.provider_urls=["http://a:1"]',), "has its provider in the same process"),
+        (("kafka.servers=broker",), "'broker' is no list of brokers"),
+        (("kafka.heartbeat=9",), "more than a third of kafka.session_timeout"),
+        (("kafka.security_protocol=SASL_SSL",), "needs kafka.username and kafka.password"),
+        (("kafka.username=me",), "would not be used"),
+        (("kafka.cert_file=a.pem",), "needs both"),
+        (("http.grace=5",), "leaves nothing for answers under way"),
+    ],
+)
+def test_a_role_that_could_not_work_is_refused_with_its_reason(
+    assignments: tuple[str, ...], says: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        load(assignments=assignments, environment={})
+
+
+@pytest.mark.parametrize(
+    "assignments",
+    [
+        ("role=provider", *KAFKA),
+        ("role=provider", *KAFKA, 'cj.provider_urls=["http://provider-1:8001"]'),
+        ("role=cj", *KAFKA, 'cj.provider_urls=["http://provider-1:8001", "https://provider.example.org/"]'),
+        ("role=all", *KAFKA, "kafka.servers=a:9092, [::1]:9092"),
+    ],
+)
+def test_roles_apart_start_with_kafka_between_them(assignments: tuple[str, ...]) -> None:
+    load(assignments=assignments, environment={})
+
+
+def test_a_password_of_digits_stays_what_it_is_and_is_never_shown() -> None:
+    settings, _ = load(environment={"JUXTA_KAFKA__PASSWORD": "0123", "JUXTA_HTTP__PORT": "9000"})
+    assert settings.kafka.password.get_secret_value() == "0123"
+    assert settings.http.port == 9000
+    assert "0123" not in settings.model_dump_json()
+
+
 @pytest.mark.parametrize("text", ["[http", "\x00", "é".encode("latin-1").decode("latin-1")])
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path, text: str) -> None:
     file = tmp_path / "broken.toml"

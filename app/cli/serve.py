@@ -38,7 +38,10 @@ def serve(
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Check the settings and exit.")] = False,
 ) -> None:
-    """Rank essays by comparative judgement. Without a command: serve on http://127.0.0.1:8000."""
+    """Rank essays by comparative judgement. Without a command: serve on http://127.0.0.1:8000.
+
+    The examples are loaded only where everything runs in one process.
+    """
     if context.invoked_subcommand is not None:
         return
     named = {"http.host": host, "http.port": port, "role": role, "judges.default": judge}
@@ -58,20 +61,26 @@ def serve(
             if open_browser:
                 webbrowser.open(url)
 
-        serve_http(bootstrap(settings), ready=ready, demo=demo)
+        serve_http(bootstrap(settings), ready=ready, demo=demo and settings.role == "all")
         talk.print("Stopped. Nothing is lost." if not ephemeral else "Stopped.")
 
 
 def _panel(settings: Settings, url: str, *, ephemeral: bool) -> Panel:
     table = Table.grid(padding=(0, 2))
-    pace = settings.judges.rules.pace
-    judge = JUDGES[settings.judges.default]
+    pace = settings.judges.rules.pace if settings.serves_provider else 0
+    on_kafka = settings.bus.kind == "kafka"
     for name, value in (
-        ("Open", f"[bold link={url}]{url}[/]"),
-        ("Judge", judge),
+        ("Open" if settings.serves_cj else "Listens", f"[bold link={url}]{url}[/]"),
+        (
+            "Role",
+            {"all": "", "provider": "provider: judges", "cj": "cj: batches, ranking, pages"}[settings.role],
+        ),
+        ("Judge", JUDGES[settings.judges.default]),
         ("Pace", f"{pace:g} s a comparison, so that you can watch (judges.rules.pace)" if pace else ""),
+        ("Provider", "" if settings.serves_provider else ", ".join(settings.cj.provider_urls)),
         ("Database", f"SQLite in {'a temporary folder' if ephemeral else settings.data.resolve()}"),
-        ("Bus, queue", "in this process (memory), in provider.db (sql)"),
+        ("Bus", f"Kafka at {settings.kafka.servers}" if on_kafka else "in this process (memory)"),
+        ("Queue", "in provider.db (sql)" if settings.serves_provider else ""),
         ("", "Ctrl-C: nothing is lost" if not ephemeral else "Ctrl-C: everything is forgotten (--ephemeral)"),
     ):
         if value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import UUID, uuid5
 
 import punq
@@ -18,38 +18,51 @@ PRINCIPAL = "local"
 
 
 async def both_halves(settings: Settings, correlation_id: UUID) -> tuple[Comparison | None, Entry | None]:
-    """What cj and the provider each wrote of a comparison.
+    """What cj and the provider each wrote of a comparison, as far as their databases are in this folder.
 
     The provider's half is gone after its retention; cj has none when somebody else asked, or the batch was deleted.
 
-    :raises NotFound: neither knows it.
+    :raises NotFound: nobody here knows it.
     """
-    async with _reading(settings) as container:
-        entry = await container.resolve(RequestQueue).find(uuid5(correlation_id, PRINCIPAL))
-        try:
-            return await container.resolve(Views).comparison(correlation_id), entry
-        except NotFound:
-            if entry is None:
-                raise
-            return None, entry
-
-
-@asynccontextmanager
-async def _reading(settings: Settings) -> AsyncIterator[punq.Container]:
-    """Open the databases to look at them, whether a server runs on them or not."""
-    for name in ("provider.db", "cj.db"):
-        if not (settings.data / name).exists():
-            raise NotFound(f"There is no {name} in {settings.data}; name the folder with --data.")
-    container = bootstrap(settings)
-    databases: Databases = container.resolve(Databases)
-    async with databases.provider, databases.cj:
-        yield container
+    entry: Entry | None = None
+    async with _reading(settings) as (container, parts):
+        if "provider" in parts:
+            entry = await container.resolve(RequestQueue).find(uuid5(correlation_id, PRINCIPAL))
+        if "cj" in parts:
+            try:
+                return await container.resolve(Views).comparison(correlation_id), entry
+            except NotFound:
+                if entry is None:
+                    raise
+    if entry is None:
+        raise NotFound(f"The provider in {settings.data} knows no comparison {correlation_id}.")
+    return None, entry
 
 
 async def entries(settings: Settings, lane: str | None, state: State | None, limit: int) -> list[Entry]:
     """Rows of the queue: of one state, or of all that is not finished."""
     wanted = [state] if state else [State.LEASED, State.QUEUED, State.ANSWERED]
-    async with _reading(settings) as container:
+    async with _reading(settings) as (container, parts):
+        if "provider" not in parts:
+            raise NotFound(
+                f"There is no provider.db in {settings.data}; name the provider's folder with --data."
+            )
         queue: RequestQueue = container.resolve(RequestQueue)
         pages = [await queue.browse(lane=lane, state=each, limit=limit) for each in wanted]
     return [entry for page in pages for entry in page][:limit]
+
+
+@asynccontextmanager
+async def _reading(settings: Settings) -> AsyncIterator[tuple[punq.Container, set[str]]]:
+    """Open the databases that are here, to look at them; yields their names too."""
+    parts = {part for part in ("provider", "cj") if (settings.data / f"{part}.db").exists()}
+    if not parts:
+        raise NotFound(
+            f"There is neither provider.db nor cj.db in {settings.data}; name the folder with --data."
+        )
+    container = bootstrap(settings.model_copy(update={"role": "all"}))
+    databases: Databases = container.resolve(Databases)
+    async with AsyncExitStack() as opened:
+        for part in parts:
+            await opened.enter_async_context(getattr(databases, part))
+        yield container, parts

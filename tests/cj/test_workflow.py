@@ -422,3 +422,28 @@ async def test_while_the_provider_is_away_it_is_asked_less_and_less_often(tmp_pa
         await cj.finish(batch_id)
     gaps = [later - earlier for earlier, later in pairwise(asked)]
     assert gaps[-1] > 2 * gaps[0]
+
+
+async def test_processes_that_take_turns_with_a_batch_plan_it_as_one_would(tmp_path: Path) -> None:
+    new = batch_of(essays=12, random_rounds=1, comparisons_per_essay=8)
+    (tmp_path / "alone").mkdir()
+    async with cj_on(tmp_path / "alone", ScriptedProvider()) as cj:
+        expected = await cj.finish(alone := await cj.workflow.create(new, start=True))
+        scores = [row.score for row in await cj.views.ranking(alone)]
+    idle = ScriptedProvider()
+    async with cj_on(tmp_path, idle, run=False) as one, cj_on(tmp_path, idle, run=False) as other:
+        batch_id = await one.workflow.create(new, start=True)
+        asked: list[UUID] = []
+        for cj in (one, other) * 20:
+            await cj.planner.plan(batch_id)
+            for task in await cj.store.claim(limit=100, hold=60):
+                asked.append(task.id)
+                await cj.deliver(LLMComparisonRequest.model_validate_json(task.body), batch_id)
+        batch = await one.views.batch(batch_id)
+        assert [row.score for row in await one.views.ranking(batch_id)] == pytest.approx(scores, abs=1e-9)
+    assert (batch.state, batch.planned, batch.waves) == (
+        BatchState.FINISHED,
+        expected.planned,
+        expected.waves,
+    )
+    assert len(set(asked)) == len(asked) == batch.planned
