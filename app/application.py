@@ -19,6 +19,7 @@ from starlette.types import ExceptionHandler
 from app.bus.protocol import Bus
 from app.cj.batch import BatchSettings, NewBatch
 from app.cj.changes import Changes
+from app.cj.event_processor import EventProcessor
 from app.cj.folder import read_folder
 from app.cj.provider_client import ProviderClient
 from app.cj.routes import BatchApi
@@ -207,6 +208,8 @@ def _readiness(container: punq.Container) -> Callable[[Request], Awaitable[Respo
         content: dict[str, Any] = {"status": "ready" if ready else "not ready", "parts": parts}
         if health.lag:
             content["lag"] = {f"{group}: {topic}": lag for (group, topic), lag in health.lag.items()}
+        if settings.serves_cj:
+            content["recorded"] = container.resolve(EventProcessor).recorded
         if not settings.serves_provider:
             content["provider"] = await _answers(container.resolve(ProviderClient))
         return Response(json.dumps(content), status_code=200 if ready else 503, media_type="application/json")

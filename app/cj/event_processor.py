@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from pydantic import ValidationError
 
 from app.bus.protocol import Record, Reject, Retry
-from app.cj.batch import Arrival, Fate
+from app.cj.batch import Arrival, Fate, Road
 from app.cj.changes import Changes
 from app.cj.store import BatchStore
 from app.contracts import EventEnvelope, LLMOrchestratorResponse
@@ -31,6 +32,8 @@ class EventProcessor:
         self._changes = changes
         self._topic = topic
         self._complete = complete
+        self.recorded: Counter[Road] = Counter()
+        """Results that this process applied since it started, by the road they came on."""
 
     async def handle(self, records: Sequence[Record]) -> None:
         """Take a batch of callbacks from the bus.
@@ -50,6 +53,11 @@ class EventProcessor:
     async def record(self, arrivals: Sequence[Arrival]) -> Sequence[Fate]:
         """Apply results in one transaction and wake the planner when a wave is complete."""
         recorded = await self._store.record(arrivals)
+        self.recorded.update(
+            arrival.road
+            for arrival, fate in zip(arrivals, recorded.fates, strict=True)
+            if fate is Fate.APPLIED
+        )
         for batch_id in recorded.completed:
             self._complete(batch_id)
         for touched in {a.batch_id for a in arrivals}:

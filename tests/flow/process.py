@@ -94,12 +94,12 @@ def _served(child: subprocess.Popen[bytes], folder: Path, log: Path) -> tuple[st
     return None
 
 
-def until(condition: Callable[[], Any]) -> Any:
-    """What the condition says as soon as it is true."""
-    end = time.monotonic() + PATIENT
+def until(condition: Callable[[], Any], *, patience: float = PATIENT, every: float = 0.01) -> Any:
+    """What the condition says as soon as it is true; asked `every` so many seconds."""
+    end = time.monotonic() + patience
     while not (found := condition()):
         assert time.monotonic() < end, "waited too long"
-        time.sleep(0.01)
+        time.sleep(every)
     return found
 
 

@@ -1,0 +1,139 @@
+"""The modules in processes of their own, over HTTP and Kafka, each as `run.py` starts it, with a judge without latency.
+
+Whole flow: from the first POST of a batch to the last score, as cj's database has them. Way of a verdict: from the
+moment the provider stored it to the moment cj's transaction recorded it, while 200 a second come by callback.
+"""
+
+from __future__ import annotations
+
+import csv
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import chain
+from pathlib import Path
+from statistics import quantiles
+from typing import NamedTuple
+
+from tests.engines import kafka
+
+from app.provider.judges.prompt import text_sha256
+from app.provider.judges.simulated import MODEL, PROVIDER
+from benchmarks.result import Result
+from tests.flow.process import Process, process_on, until
+
+BATCHES, ESSAYS, EACH = 10, 100, 10
+LEAST = 600
+RATE, LONGEST = 200, 0.020
+IN_FLIGHT = 512
+WORDS = "The sea is deep because rivers never stop bringing water to it. " * 28
+
+
+class House(NamedTuple):
+    """A provider and a cj, and where their databases are."""
+
+    folder: Path
+    provider: Process
+    cj: Process
+
+
+def run() -> list[Result]:
+    """Whole flow on both roads, then the way of a verdict."""
+    return [
+        whole_flow("answered at once", direct=IN_FLIGHT),
+        whole_flow("by callback", direct=0),
+        way_of_a_verdict(),
+    ]
+
+
+def whole_flow(road: str, *, direct: int) -> Result:
+    """Comparisons a second of batches that run together."""
+    with house(f"judges.simulated.direct_concurrency={direct}") as apart:
+        rank(apart, 1)
+        rank(apart, BATCHES)
+        (seconds,) = _rows(
+            apart.folder / "cj.db",
+            f"SELECT max(finished_at) - min(created_at) FROM batches WHERE essays = {ESSAYS} AND title > ''",
+        )
+    rate = BATCHES * ESSAYS * EACH / 2 / seconds[0]
+    return Result(f"whole flow, roles apart, {road}", rate, LEAST, "comparisons/s", 1.0)
+
+
+def way_of_a_verdict() -> Result:
+    """The median way, as ways a second."""
+    with house(
+        "judges.simulated.direct_concurrency=0", f"judges.simulated.requests_per_minute={RATE * 60}"
+    ) as apart:
+        rank(apart, 4)
+        answered = dict(
+            _rows(
+                apart.folder / "provider.db", "SELECT lower(hex(correlation_id)), answered_at FROM requests"
+            )
+        )
+        ended = _rows(apart.folder / "cj.db", "SELECT replace(id, '-', ''), ended_at FROM comparisons")
+    ways = quantiles((at - answered[name] for name, at in ended), n=100)
+    name = f"verdict to committed comparison at {RATE}/s, p50 {ways[49] * 1000:.1f} ms of {LONGEST * 1000:.0f}, p99 {ways[98] * 1000:.1f}"
+    return Result(name, 1 / ways[49], 1 / LONGEST, "1/s", 1.0)
+
+
+@contextmanager
+def house(*assignments: str) -> Iterator[House]:
+    """Two processes on one folder and a Kafka."""
+    with tempfile.TemporaryDirectory(prefix="juxta-") as name:
+        folder = Path(name)
+        with (folder / "scores.csv").open("w", newline="") as file:
+            scores = [(text_sha256(essay(n)), f"{5 * n / ESSAYS:.3f}") for n in range(ESSAYS)]
+            csv.writer(file).writerows([("sha256", "score"), *scores])
+        common = (
+            "bus.kind=kafka",
+            f"kafka.servers={kafka().servers}",
+            f"cj.group={folder.name}",
+            "judges.default=simulated",
+            f"judges.simulated.scores={folder / 'scores.csv'}",
+            f"judges.simulated.concurrency={IN_FLIGHT}",
+            f"cj.concurrency={IN_FLIGHT}",
+            *assignments,
+        )
+        options = tuple(chain(*(("--set", one) for one in common)))
+        with process_on(folder, "--role", "provider", *options) as provider:
+            urls = f'cj.provider_urls=["{provider.url}"]'
+            with process_on(folder, "--role", "cj", *options, "--set", urls) as cj:
+                yield House(folder, provider, cj)
+
+
+def rank(apart: House, batches: int) -> None:
+    """Start batches together and return when all have ended; the only one is for warming up."""
+    essays = [{"name": str(n), "text": essay(n)} for n in range(ESSAYS)]
+    settings = {
+        "judges": [{"provider": PROVIDER, "model": MODEL}],
+        "comparisons_per_essay": EACH,
+        "target_reliability": 0.999,
+    }
+    for seed in range(batches):
+        content = {
+            "title": "measured" if batches > 1 else "",
+            "question": "Which essay argues better?",
+            "essays": essays,
+            "settings": settings | {"seed": seed},
+        }
+        apart.cj.client.post("/api/v1/batches", json=content).raise_for_status()
+    open_batches = "SELECT count(*) FROM batches WHERE state <> 'finished'"
+    until(lambda: _rows(apart.folder / "cj.db", open_batches) == [(0,)], every=0.2, patience=180.0)
+
+
+def essay(number: int) -> str:
+    """1.8 kB, as long as a short essay."""
+    return f"{number:04} {WORDS}"
+
+
+def _rows(file: Path, sql: str) -> list[tuple[float, float]]:
+    with closing(sqlite3.connect(file)) as connection:
+        return list(connection.execute(sql))
+
+
+if __name__ == "__main__":
+    for result in run():
+        print(
+            f"{result.name}: {result.ours:,.0f} against {result.floor:,.0f} {result.unit}, ratio {result.ratio:.2f}"
+        )
