@@ -116,7 +116,27 @@ def _bus(settings: Settings) -> Bus:
     )
     if settings.bus.kind == "memory":
         return InMemoryBus(Log(settings.bus.partitions, capacity=settings.bus.capacity), policy)
-    raise NotImplementedError
+    from app.bus.kafka import KafkaBus, KafkaConnection, Membership, TopicLayout  # noqa: PLC0415 - slow to import
+
+    kafka = settings.kafka
+    return KafkaBus(
+        KafkaConnection(
+            servers=kafka.servers,
+            security_protocol=kafka.security_protocol,
+            sasl_mechanism=kafka.sasl_mechanism,
+            username=kafka.username,
+            password=kafka.password.get_secret_value(),
+            ca_file=kafka.ca_file,
+            cert_file=kafka.cert_file,
+            key_file=kafka.key_file,
+        ),
+        policy,
+        topics=settings.provider.topics if settings.serves_provider else (),
+        layout=TopicLayout(
+            partitions=settings.bus.partitions, replication=kafka.replication, retention=kafka.retention
+        ),
+        membership=Membership(session_timeout=kafka.session_timeout, heartbeat=kafka.heartbeat),
+    )
 
 
 def _provider(container: punq.Container, settings: Settings) -> None:
@@ -222,7 +242,6 @@ def _cj(container: punq.Container, settings: Settings) -> None:
         lambda: EventProcessor(
             container.resolve(BatchStore),
             container.resolve(Changes),
-            topic=settings.cj.callback_topic,
             complete=container.resolve(Planner).wake,
         ),
     )

@@ -16,11 +16,10 @@ from pathlib import Path
 from statistics import quantiles
 from typing import NamedTuple
 
-from tests.engines import kafka
-
 from app.provider.judges.prompt import text_sha256
 from app.provider.judges.simulated import MODEL, PROVIDER
 from benchmarks.result import Result
+from tests.engines import kafka
 from tests.flow.process import Process, process_on, until
 
 BATCHES, ESSAYS, EACH = 10, 100, 10

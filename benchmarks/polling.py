@@ -21,14 +21,14 @@ from statistics import median
 from uuid import UUID, uuid4
 
 import aiohttp
-from app.bus.kafka import KafkaBus
-from tests.engines import kafka
 
+from app.bus.kafka import KafkaBus
 from app.bus.protocol import Record
 from app.contracts import EventEnvelope, LLMComparisonRequest, LLMConfigOverrides, LLMOrchestratorResponse
 from app.provider.judges.prompt import text_sha256
 from app.provider.judges.simulated import MODEL, PROVIDER
 from benchmarks.result import Result
+from tests.engines import kafka
 from tests.flow.process import process_on
 
 COMPARISONS = 600

@@ -12,7 +12,7 @@ from app.bus.protocol import Record, Reject, Retry
 from app.cj.batch import Arrival, Fate, Road
 from app.cj.changes import Changes
 from app.cj.store import BatchStore
-from app.contracts import EventEnvelope, LLMOrchestratorResponse
+from app.contracts import COMPARISON_RESULT_TYPE, EventEnvelope, LLMOrchestratorResponse
 from app.errors import Unavailable
 
 _MAJOR = 1
@@ -25,12 +25,9 @@ class EventProcessor:
     `complete` is called with each batch that has a wave complete now: the planner's wake-up.
     """
 
-    def __init__(
-        self, store: BatchStore, changes: Changes, *, topic: str, complete: Callable[[UUID], None]
-    ) -> None:
+    def __init__(self, store: BatchStore, changes: Changes, *, complete: Callable[[UUID], None]) -> None:
         self._store = store
         self._changes = changes
-        self._topic = topic
         self._complete = complete
         self.recorded: Counter[Road] = Counter()
         """Results that this process applied since it started, by the road they came on."""
@@ -73,7 +70,7 @@ class EventProcessor:
             raise Reject(f"does not decode: {where}: {first['msg']}") from error
         if envelope.major_version != _MAJOR:
             raise Reject(f"unknown major version {envelope.schema_version}; this reader knows {_MAJOR}.x")
-        if envelope.event_type != self._topic:
+        if envelope.event_type != COMPARISON_RESULT_TYPE:
             raise Reject(f"unknown event_type {envelope.event_type}")
         return Arrival.of_event(envelope.data, _batch_id(record.key))
 

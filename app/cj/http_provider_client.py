@@ -62,62 +62,68 @@ class HttpProviderClient:
     async def generate_comparison(self, request: LLMComparisonRequest) -> Answer:
         """POST the comparison; see `ProviderClient`."""
         body = request.model_dump_json(exclude_defaults=True).encode()
-        url = f"{self._home(request.correlation_id)}/api/v1/comparison"
-        status, content = await self._send("POST", url, body)
+        home = self._home(request.correlation_id)
+        status, content = await self._send("POST", home, "/api/v1/comparison", body)
         if status == 202:  # noqa: PLR2004 - 202 Accepted
             return _read(ComparisonQueued, status, content)
         return _read(LLMComparisonResponse, status, content)
 
     async def cancel_comparison(self, correlation_id: UUID) -> None:
         """POST the cancellation; see `ProviderClient`."""
-        await self._send("POST", f"{self._home(correlation_id)}/api/v1/comparison/{correlation_id}/cancel")
+        await self._send("POST", self._home(correlation_id), f"/api/v1/comparison/{correlation_id}/cancel")
 
     async def check_judge(self, asked: LLMConfigOverrides) -> None:
         """Ask the first provider that answers; they share one configuration. See `ProviderClient`."""
         body = asked.model_dump_json(exclude_defaults=True).encode()
+        away: list[str] = []
         for url in self._urls:
             try:
-                with anyio.fail_after(LOOK_TIMEOUT):
-                    status, content = await self._send("POST", f"{url}/api/v1/judges/check", body)
-            except (ProviderUnavailable, TimeoutError):
-                continue
-            _read(JudgeAccepted, status, content)
-            return
-        raise self._nobody()
+                status, content = await self._look("POST", url, "/api/v1/judges/check", body)
+            except ProviderUnavailable as error:
+                away.append(error.detail)
+            else:
+                _read(JudgeAccepted, status, content)
+                return
+        raise ProviderUnavailable("; ".join(away))
 
     async def status(self) -> ProviderStatus:
         """Look at every provider at once; see `ProviderClient`."""
-        found: list[tuple[LaneStatus, ...]] = []
-        faults: list[str] = []
+        lanes: list[LaneStatus] = []
+        away: list[str] = []
 
         async def look(url: str) -> None:
             try:
-                status, content = await self._send("GET", f"{url}/api/v1/providers")
-                found.append(_read(ProviderStatus, status, content).lanes)
+                status, content = await self._look("GET", url, "/api/v1/providers")
+                lanes.extend(_read(ProviderStatus, status, content).lanes)
             except JuxtaError as error:
-                faults.append(error.detail)
+                away.append(error.detail)
 
-        with anyio.move_on_after(LOOK_TIMEOUT):
-            async with anyio.create_task_group() as looks:
-                for url in self._urls:
-                    looks.start_soon(look, url)
-        if not found:
-            raise ProviderUnavailable(faults[0]) if faults else self._nobody()
-        return ProviderStatus(lanes=tuple(lane for lanes in found for lane in lanes))
+        async with anyio.create_task_group() as looks:
+            for url in self._urls:
+                looks.start_soon(look, url)
+        if len(away) == len(self._urls):
+            raise ProviderUnavailable("; ".join(away))
+        return ProviderStatus(lanes=tuple(lanes), away=tuple(away))
 
     def _home(self, correlation_id: UUID) -> str:
         return self._urls[correlation_id.int % len(self._urls)]
 
-    def _nobody(self) -> ProviderUnavailable:
-        return ProviderUnavailable(f"No provider answers at {', '.join(self._urls)}.")
-
-    async def _send(self, method: str, url: str, body: bytes | None = None) -> tuple[int, bytes]:
+    async def _look(self, method: str, url: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         try:
-            async with self._session.request(method, url, data=body, allow_redirects=False) as response:
+            with anyio.fail_after(LOOK_TIMEOUT):
+                return await self._send(method, url, path, body)
+        except TimeoutError as error:
+            raise ProviderUnavailable(f"The provider at {url} did not answer in time.") from error
+
+    async def _send(self, method: str, url: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        try:
+            async with self._session.request(
+                method, url + path, data=body, allow_redirects=False
+            ) as response:
                 status, content = response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ProviderUnavailable(
-                f"The provider did not answer at {url}: {type(error).__name__}."
+                f"The provider at {url} did not answer: {type(error).__name__}."
             ) from error
         if status >= 300:  # noqa: PLR2004 - anything but success
             raise _failure(status, content)

@@ -13,10 +13,11 @@ from app.contracts.comparison import (
 from app.contracts.events import EventEnvelope, LLMOrchestratorResponse
 from app.contracts.problem import FieldError, Problem
 from app.contracts.provider import JudgeAccepted, LaneStatus, ProviderStatus
-from app.contracts.topics import COMPARISON_RESULT_TOPIC, is_legal_topic
+from app.contracts.topics import COMPARISON_RESULT_TOPIC, COMPARISON_RESULT_TYPE, is_legal_topic
 
 __all__ = [
     "COMPARISON_RESULT_TOPIC",
+    "COMPARISON_RESULT_TYPE",
     "ComparisonQueued",
     "EventEnvelope",
     "FieldError",

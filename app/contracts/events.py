@@ -17,7 +17,7 @@ from app.contracts.comparison import (
     Winner,
 )
 from app.contracts.problem import Problem
-from app.contracts.topics import COMPARISON_RESULT_TOPIC
+from app.contracts.topics import COMPARISON_RESULT_TYPE
 from app.contracts.wire import Moment, Text, Tolerant
 
 SCHEMA_VERSION = "1.0"
@@ -101,7 +101,7 @@ def result_event(
     """The one event for this outcome: everything in it is derived, so that each copy has the same id and bytes."""
     return EventEnvelope[LLMOrchestratorResponse](
         event_id=uuid5(response.request_id, "result"),
-        event_type=COMPARISON_RESULT_TOPIC,
+        event_type=COMPARISON_RESULT_TYPE,
         event_timestamp=response.completed_at,
         source_service="provider",
         correlation_id=response.correlation_id,

@@ -22,14 +22,18 @@ class LaneStatus(Tolerant):
 
 
 class ProviderStatus(Tolerant):
-    """GET /api/v1/providers: the lanes that somebody has asked, none before the first request."""
+    """GET /api/v1/providers: the lanes that somebody has asked, none before the first request.
+
+    Of several providers together: `away` says of each that did not answer why.
+    """
 
     lanes: tuple[LaneStatus, ...] = ()
+    away: tuple[Text, ...] = ()
 
     @property
     def words(self) -> str:
-        """All lanes in one line."""
-        return "; ".join(lane.words for lane in self.lanes)
+        """All of it in one line."""
+        return "; ".join((*(lane.words for lane in self.lanes), *self.away))
 
 
 class JudgeAccepted(Tolerant):

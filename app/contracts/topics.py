@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 COMPARISON_RESULT_TOPIC = "huleedu.llm_provider.comparison_result.v1"
+COMPARISON_RESULT_TYPE = COMPARISON_RESULT_TOPIC
+"""The `event_type` of a result, on whatever topic an installation has its results published."""
 
 _LEGAL = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 

@@ -141,7 +141,7 @@ async def cj_on(
             callback_topic=COMPARISON_RESULT_TOPIC,
             planned=lambda: submitter.wake(),  # noqa: PLW0108 - it is made below
         )
-        processor = EventProcessor(store, changes, topic=COMPARISON_RESULT_TOPIC, complete=planner.wake)
+        processor = EventProcessor(store, changes, complete=planner.wake)
         submitter = Submitter(
             store,
             provider,

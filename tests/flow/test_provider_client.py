@@ -388,7 +388,9 @@ async def test_providers_that_are_away_leave_the_lanes_of_the_others() -> None:
         bound.bind(("127.0.0.1", 0))
         away = f"http://127.0.0.1:{bound.getsockname()[1]}"
         async with served(app_of(tell)) as url, HttpProviderClient(away, url, timeout=20.0) as client:
-            assert (await client.status()).lanes == ()
+            status = await client.status()
+            assert status.lanes == ()
+            assert away in status.words
         async with HttpProviderClient(away, timeout=20.0) as client:
             assert type(await refusal(client.status())) is ProviderUnavailable
             assert type(await refusal(client.check_judge(LLMConfigOverrides()))) is ProviderUnavailable

@@ -6,6 +6,7 @@ import csv
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
@@ -39,13 +40,14 @@ class Deployment:
     topic: str = field(default_factory=lambda: f"results.{uuid4().hex[:8]}.v1")
 
     def __post_init__(self) -> None:
+        self.folder.mkdir(exist_ok=True)
         with (self.folder / "scores.csv").open("w", newline="") as file:
             csv.writer(file).writerows([("sha256", "score"), *SCORES.items()])
 
-    def provider(self, name: str, *options: str) -> AbstractContextManager[Process]:
+    def provider(self, name: str, *options: str, port: int = 0) -> AbstractContextManager[Process]:
         limits = ("judges.simulated.concurrency=8", "judges.simulated.direct_concurrency=4")
         settings = (*limits, f"judges.simulated.latency={self.latency}", *options)
-        return self._process(self.folder / name, "provider", *settings)
+        return self._process(self.folder / name, "provider", *settings, port=port)
 
     def cj(
         self, *providers: Process, options: Sequence[str] = (), name: str = "cj"
@@ -53,7 +55,9 @@ class Deployment:
         urls = ",".join(f'"{provider.url}"' for provider in providers)
         return self._process(self.folder / name, "cj", f"cj.provider_urls=[{urls}]", *options)
 
-    def _process(self, folder: Path, role: str, *settings: str) -> AbstractContextManager[Process]:
+    def _process(
+        self, folder: Path, role: str, *settings: str, port: int = 0
+    ) -> AbstractContextManager[Process]:
         common = (
             "bus.kind=kafka",
             f"kafka.servers={self.servers}",
@@ -68,7 +72,8 @@ class Deployment:
             f"judges.simulated.scores={self.folder / 'scores.csv'}",
             "judges.simulated.seed=3",
         )
-        return process_on(folder, "--role", role, *chain(*(("--set", one) for one in (*common, *settings))))
+        assigned = chain(*(("--set", one) for one in (*common, *settings)))
+        return process_on(folder, "--role", role, "--port", str(port), *assigned)
 
 
 @pytest.fixture
@@ -192,14 +197,14 @@ def test_a_killed_provider_goes_on_where_it_was(deployment: Deployment) -> None:
         batches = [create(cj, seed=seed) for seed in range(2)]
         until(lambda: decided(cj, *batches) > 10)
         second.kill()
-        until(lambda: "not answer" in stuck_words(cj, batches[0]) or decided(cj, *batches) > 40)
-        stack.enter_context(deployment.provider("p2", f"http.port={second.port}"))
+        until(lambda: f"{second.url} did not answer" in live_page(cj, batches[0]))
+        stack.enter_context(deployment.provider("p2", port=second.port))
         for batch_id in batches:
             until(lambda: finished(cj, batch_id))  # noqa: B023 - called at once
     is_whole(deployment, *batches)
 
 
-def stuck_words(process: Process, batch_id: str) -> str:
+def live_page(process: Process, batch_id: str) -> str:
     return process.client.get(f"/batches/{batch_id}/live").text
 
 
@@ -271,25 +276,18 @@ GRACE = 4
 STOPS = 20
 
 
-def test_sigterm_without_a_broker_ends_in_time_every_time(deployment: Deployment, kafka: Kafka) -> None:
+def test_sigterm_without_a_broker_ends_in_time_every_time(tmp_path: Path, kafka: Kafka) -> None:
     """Half of them have results they cannot publish, half have results they wait for."""
     options = (f"http.grace={GRACE}", "provider.drain=1", "bus.drain=1")
-    for _ in range(STOPS // 4):
+    queued = "judges.simulated.direct_concurrency=0"
+    for turn in range(2):
+        deployments = [Deployment(tmp_path / f"{turn}-{n}", kafka.servers) for n in range(STOPS // 4)]
         with ExitStack() as stack:
-            if kafka.process_id is None:
-                kafka.start()
-            providers = [
-                stack.enter_context(
-                    deployment.provider(f"p{uuid4().hex}", *options, "judges.simulated.direct_concurrency=0")
-                )
-                for _ in range(2)
-            ]
-            cjs = [
-                stack.enter_context(deployment.cj(provider, options=options, name=f"cj-{uuid4().hex}"))
-                for provider in providers
-            ]
-            batches = [create(cj) for cj in cjs]
-            for cj, batch_id in zip(cjs, batches, strict=True):
+            providers = together(stack, [each.provider("p1", *options, queued) for each in deployments])
+            pairs = zip(deployments, providers, strict=True)
+            cjs = together(stack, [each.cj(provider, options=options) for each, provider in pairs])
+            for cj in cjs:
+                batch_id = create(cj)
                 until(lambda: decided(cj, batch_id))  # noqa: B023 - called at once
             kafka.kill()
             began = time.monotonic()
@@ -298,3 +296,10 @@ def test_sigterm_without_a_broker_ends_in_time_every_time(deployment: Deployment
             for process in (*providers, *cjs):
                 assert process.child.wait(GRACE + 2 - (time.monotonic() - began)) == 0, process.stderr
                 assert "Traceback" not in process.stderr
+        kafka.start()
+
+
+def together(stack: ExitStack, starting: Sequence[AbstractContextManager[Process]]) -> list[Process]:
+    """Start processes side by side."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(stack.enter_context, starting))
