@@ -8,10 +8,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
-.PHONY: help setup run test check bench lock clean
+.PHONY: help setup run test engines check bench lock clean
 help:
 	@echo "make run    set up and serve on http://127.0.0.1:8000"
-	@echo "make test   set up everything, Chromium included, and run the tests"
+	@echo "make test   set up everything, Chromium and Kafka included, and run the tests"
+	@echo "make engines  serve a Kafka of its own for development, until Ctrl-C"
 	@echo "make check  ruff, mypy --strict, module borders"
 	@echo "make bench  each road beside its floor, as ratios"
 
@@ -34,7 +35,13 @@ run: setup
 
 test: .venv/dev.stamp
 	@tests/install-chromium
+	@tests/install-engines
 	$(BIN)/python -m pytest
+
+# A real Kafka in the foreground, without Docker; it says how to use it, and Ctrl-C ends it.
+engines: .venv/dev.stamp
+	@tests/install-engines
+	@$(BIN)/python -m tests.engines
 
 check: .venv/dev.stamp
 	$(BIN)/ruff check
@@ -43,6 +50,7 @@ check: .venv/dev.stamp
 	$(BIN)/lint-imports --no-cache
 
 bench: .venv/dev.stamp
+	@tests/install-engines
 	$(BIN)/python -m benchmarks
 
 # For those who change dependencies; needs uv.
@@ -52,4 +60,4 @@ lock:
 	uv export --quiet --frozen --all-extras --all-groups --no-emit-project --no-header -o requirements-dev.txt
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .engines .mypy_cache .ruff_cache .pytest_cache .hypothesis

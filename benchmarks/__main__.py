@@ -21,7 +21,16 @@ from rich.table import Table
 
 from benchmarks.result import Result
 
-REPEATS = {"bus": 1, "queue": 1, "http": 1, "flow": 3, "memory": 1, "apart": 1, "polling": 1}
+REPEATS = {
+    "bus": 1,
+    "kafka": 1,
+    "queue": 1,
+    "http": 1,
+    "flow": 3,
+    "memory": 1,
+    "apart": 1,
+    "polling": 1,
+}
 """How often each is run; those that are run once repeat inside, or measure what hardly varies."""
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # as the Makefile starts the house

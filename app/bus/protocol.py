@@ -57,11 +57,15 @@ class DeliveryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class BusHealth:
-    """Whether the consume loops advance, why not, and how far each (group, topic) is behind in records."""
+    """Whether the consume loops advance, why not, and how far each (group, topic) is behind in records.
+
+    `oldest` is how many seconds ago the oldest record was published that waits here; 0 when none does or nobody knows.
+    """
 
     healthy: bool
     reason: str
     lag: Mapping[tuple[str, str], int]
+    oldest: float = 0.0
 
 
 class Bus(Protocol):

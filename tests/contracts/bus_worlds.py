@@ -7,10 +7,15 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
+from uuid import uuid4
 
+from hypothesis import Phase
+
+from app.bus.kafka import KafkaBus, KafkaConnection, Membership, TopicLayout
 from app.bus.log import Partition
 from app.bus.memory import InMemoryBus, Log
 from app.bus.protocol import DeliveryPolicy, Record
+from tests import engines
 from tests.contracts.bus_model import World
 
 
@@ -71,12 +76,62 @@ class MemoryWorld:
         return None
 
 
+class KafkaWorld:
+    """A topic of its own on the broker that all tests share. Nothing here sees what a group committed."""
+
+    breakable = False
+    layout = TopicLayout(partitions=3)
+    membership = Membership(session_timeout=1.0, heartbeat=0.2)
+
+    def __init__(self) -> None:
+        self.connection = KafkaConnection(servers=engines.kafka().servers)
+        self.topic = f"result-{uuid4().hex[:12]}"
+
+    def group(self, name: str) -> str:
+        return f"{name}-{self.topic}"
+
+    def bus(self, policy: DeliveryPolicy) -> KafkaBus:
+        return KafkaBus(
+            self.connection, policy, topics=[self.topic], layout=self.layout, membership=self.membership
+        )
+
+    def break_down(self, *, down: bool) -> None:
+        raise NotImplementedError("other tests use this broker")
+
+    def committed(self, group: str) -> Sequence[str]:
+        return ()
+
+    async def tick(self) -> None:
+        await asyncio.sleep(0.02)
+
+    async def until(self, done: Callable[[], bool], what: str) -> None:
+        try:
+            async with asyncio.timeout(30):
+                while not done():  # noqa: ASYNC110  a bus tells nobody when it is done
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise AssertionError(what) from None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
 class Engine(NamedTuple):
     """A kind of world, and how much of the model it is worth: a broker over a socket gets less."""
 
     world: Callable[[], World]
     examples: int
     steps: int
+    phases: Sequence[Phase] = tuple(Phase)
 
 
-WORLDS = {"memory": Engine(MemoryWorld, examples=500, steps=30)}
+WORLDS = {
+    "memory": Engine(MemoryWorld, examples=500, steps=30),
+    # An example lasts seconds here: one that fails is not looked at again in smaller pieces.
+    "kafka": Engine(KafkaWorld, examples=25, steps=15, phases=[Phase.generate]),
+}

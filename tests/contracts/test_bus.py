@@ -24,7 +24,7 @@ BRIEF = DeliveryPolicy(backoff=0.001, handler_timeout=0.02, publish_timeout=0.02
 
 @pytest.mark.parametrize("engine", WORLDS.values(), ids=WORLDS)
 def test_no_order_of_events_breaks_a_promise(engine: Engine) -> None:
-    run_model(engine.world, examples=engine.examples, steps=engine.steps)
+    run_model(engine.world, examples=engine.examples, steps=engine.steps, phases=engine.phases)
 
 
 @pytest.fixture(params=WORLDS.values(), ids=list(WORLDS))
@@ -231,8 +231,8 @@ async def test_a_bug_gets_three_strikes(world: World) -> None:
 
 async def test_a_hung_handler_gets_three_strikes(world: World) -> None:
     gate, dead = Gate(), Inbox()
-    async with member(world, BRIEF, cj=gate, dead=dead) as bus:
-        await bus.publish(record(world, "1"))
+    async with member(world) as source, member(world, BRIEF, cj=gate, dead=dead):
+        await source.publish(record(world, "1"))
         await until(lambda: dead.ids)
     assert gate.begun == ["1"] * 3
     assert dead.records[0].headers["dead-error"].startswith("TimeoutError")

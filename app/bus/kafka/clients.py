@@ -1,0 +1,152 @@
+"""aiokafka's clients within deadlines. Their own calls may never return when the broker is gone (measured, 0.14).
+
+Idempotent sends, `commit()` and `producer.stop()` with an unsent batch never return; a failed `start()` leaves the client
+open; `consumer.stop()` raises CancelledError though nobody cancelled, and leaves tasks that go on connecting. So each
+such call runs in a task of its own, and what a client leaves behind is ended by hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
+
+import anyio
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.protocol.group import LeaveGroupRequest
+
+T = TypeVar("T")
+
+CONNECT = 5.0
+"""Seconds that one request of a starting client may take."""
+
+GOODBYE = 0.75
+"""Seconds for a client to stop; then it is abandoned."""
+
+AWAY = (KafkaError, OSError, TimeoutError)
+"""What a broker that is away, leaving or coming makes clients raise."""
+
+# aiokafka writes several lines a second while the broker is away; the bus says it once.
+logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+
+async def bounded(work: Coroutine[Any, Any, T], seconds: float) -> T:
+    """Await `work` in a task of its own, at most `seconds`; never wait for it to notice that it was cancelled.
+
+    :raises TimeoutError: it took longer.
+    :raises KafkaConnectionError: it was cancelled from within.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            raise TimeoutError(f"no answer within {seconds:g} s")
+    finally:
+        if not task.done():
+            task.cancel()
+            task.add_done_callback(_forget)
+    if task.cancelled():
+        raise KafkaConnectionError("the client gave up")
+    return task.result()
+
+
+async def start(client: Any, starting: Coroutine[Any, Any, None], seconds: float) -> None:
+    """Start a client, and stay a little when it is not wanted any more: cut off in its first request, it leaks a socket.
+
+    `seconds` is longer than the client's own deadline of a request, so that it gives up by itself.
+    """
+    task = asyncio.create_task(starting)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+    finally:
+        if not task.done():
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait({task}, timeout=GOODBYE)
+            task.cancel()
+        task.add_done_callback(_forget)
+    if not task.done() or task.cancelled():
+        raise TimeoutError(f"{type(client).__name__} did not start within {seconds:g} s")
+    task.result()
+
+
+async def first_of(*works: Coroutine[Any, Any, None]) -> None:
+    """Run all until one ends; then end the others, and raise what the one raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait(tasks, timeout=GOODBYE)
+    for task in done:
+        task.result()
+
+
+async def stop(client: Any, seconds: float = GOODBYE) -> None:
+    """Stop a producer or consumer, whatever state it and the broker are in."""
+    stopping = asyncio.create_task(client.stop())
+    try:
+        await asyncio.wait({stopping}, timeout=seconds)
+    finally:
+        stopping.cancel()
+        stopping.add_done_callback(_forget)
+        await abandon(client)
+
+
+async def leave_group(consumer: Any, seconds: float = GOODBYE) -> None:
+    """Stop a consumer in the middle of joining, where its own `stop` waits for the join, and say goodbye all the same.
+
+    On the other connection: the broker answers one request of a connection at a time, and the join is one.
+    """
+    coordinator = consumer._coordinator  # noqa: SLF001
+    consumer._closed = True  # noqa: SLF001
+    try:
+        if coordinator is not None and coordinator.member_id and coordinator.coordinator_id is not None:
+            request = LeaveGroupRequest(coordinator.group_id, coordinator.member_id)
+            await bounded(consumer._client.send(coordinator.coordinator_id, request), seconds)  # noqa: SLF001
+    except AWAY:
+        pass  # the broker will miss the heartbeats
+    finally:
+        await abandon(consumer)
+
+
+async def abandon(client: Any) -> None:
+    """End the tasks and sockets that a client left behind. A task of aiokafka may take more than one cancellation."""
+    network = getattr(client, "client", None) or getattr(client, "_client", client)
+    for _ in range(5):
+        closing = {connection.close() for connection in network._conns.values()}  # noqa: SLF001
+        waiting = network._md_update_fut  # noqa: SLF001
+        if waiting is not None and not waiting.done():
+            waiting.cancel()
+        tasks = {task for task in _tasks(client, network) if not task.done()}
+        for task in tasks:
+            task.cancel()
+        waited = {*tasks, *(future for future in closing if not future.done())}
+        if not waited:
+            return
+        await asyncio.wait(waited, timeout=0.05)
+
+
+def _tasks(client: Any, network: Any) -> Iterator[asyncio.Task[Any]]:
+    parts = [network] + [getattr(client, name, None) for name in ("_coordinator", "_fetcher", "_sender")]
+    names = (
+        "_sync_task",
+        "_coordination_task",
+        "_heartbeat_task",
+        "_commit_refresh_task",
+        "_fetch_task",
+        "_sender_task",
+    )
+    for part in parts:
+        for name in names:
+            if (task := getattr(part, name, None)) is not None:
+                yield task
+    yield from getattr(getattr(client, "_fetcher", None), "_pending_tasks", ())
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    """Nobody waits for it any more; without this asyncio would complain about its error."""
+    if not task.cancelled():
+        task.exception()
