@@ -272,7 +272,7 @@ def wrong(process: Process) -> set[str]:
     return {part for part, words in parts.items() if words != "ok"}
 
 
-GRACE = 4
+GRACE = 6
 STOPS = 20
 
 
