@@ -16,6 +16,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ExceptionHandler
 
+from app.access import routes as access_routes
+from app.access.access import Access
+from app.access.gate import principal
+from app.access.policy import CJ, PLATFORM, PROVIDER, WEB
 from app.bus.protocol import Bus
 from app.cj.batch import BatchSettings, NewBatch
 from app.cj.changes import Changes
@@ -34,7 +38,7 @@ from app.provider.lane import Lanes
 from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.protocol import RequestQueue
 from app.settings import ROOT, Settings
-from app.web import live, pages
+from app.web import live, login, pages
 from app.web.defaults import BatchDefaults, JudgeChoice
 from app.web.rendering import html_problem
 
@@ -108,7 +112,8 @@ def house_routes(container: punq.Container, closing: anyio.Event) -> list[BaseRo
         body_timeout=settings.http.body_timeout,
     )
     provider_words = partial(_provider_words, container.resolve(Lanes), queue)
-    return [
+    access: Access = container.resolve(Access)
+    found: list[BaseRoute] = [
         Route("/healthz", _healthy),
         Route("/readyz", _readiness(container)),
         *provider_routes.routes(
@@ -117,6 +122,7 @@ def house_routes(container: punq.Container, closing: anyio.Event) -> list[BaseRo
             container.resolve(Lanes),
             body_limit=settings.http.body_limit,
             body_deadline=settings.http.body_timeout,
+            principal=principal,
         ),
         *api.routes(),
         *live.routes(views=views, changes=changes, provider_words=provider_words, closing=closing),
@@ -128,7 +134,10 @@ def house_routes(container: punq.Container, closing: anyio.Event) -> list[BaseRo
             upload_limit=settings.http.upload_limit,
             upload_timeout=settings.http.body_timeout,
         ),
+        *login.routes(access),
+        *access_routes.routes(access.audit),
     ]
+    return access.guarded(found, {**PLATFORM, **PROVIDER, **CJ, **WEB})
 
 
 def _check_judge(container: punq.Container, asked: LLMConfigOverrides) -> None:
@@ -186,7 +195,11 @@ def _readiness(container: punq.Container) -> Callable[[Request], Awaitable[Respo
         health = container.resolve(Bus).health()
         parts = {"bus": "ok" if health.healthy else health.reason}
         databases: Databases = container.resolve(Databases)
-        for name, database in (("provider.db", databases.provider), ("cj.db", databases.cj)):
+        for name, database in (
+            ("provider.db", databases.provider),
+            ("cj.db", databases.cj),
+            ("access.db", databases.access),
+        ):
             parts[name] = await _takes_transactions(database)
         ready = all(state == "ok" for state in parts.values())
         body = json.dumps({"status": "ready" if ready else "not ready", "parts": parts})

@@ -14,6 +14,8 @@ from uuid import UUID, uuid4
 import anyio
 import punq
 
+from app.access.access import Access
+from app.access.hosts import Hosts
 from app.bus.log import Log
 from app.bus.memory import InMemoryBus
 from app.bus.protocol import Bus, DeliveryPolicy
@@ -60,10 +62,11 @@ class ProviderPort:
 
 @dataclass(frozen=True, slots=True)
 class Databases:
-    """Two files with two histories, never joined."""
+    """A file with a history of its own for each part, never joined."""
 
     provider: Database
     cj: Database
+    access: Database
 
 
 def bootstrap(settings: Settings) -> punq.Container:
@@ -73,6 +76,7 @@ def bootstrap(settings: Settings) -> punq.Container:
     container.register(Settings, instance=settings)
     container.register(Changes, instance=Changes())
     single(Databases, lambda: _databases(settings))
+    single(Access, lambda: _access(settings, container.resolve(Databases).access))
     _provider(container, settings)
     _cj(container, settings)
     return container
@@ -86,7 +90,13 @@ def _databases(settings: Settings) -> Databases:
     return Databases(
         provider=Database(settings.data / "provider.db", migrations=ROOT / "app" / "provider" / "migrations"),
         cj=Database(settings.data / "cj.db", migrations=ROOT / "app" / "cj" / "migrations"),
+        access=Database(settings.data / "access.db", migrations=ROOT / "app" / "access" / "migrations"),
     )
+
+
+def _access(settings: Settings, database: Database) -> Access:
+    hosts = Hosts(settings.http.host, settings.auth.hosts, keyed=settings.auth.enabled)
+    return Access(database, hosts=hosts, enabled=settings.auth.enabled)
 
 
 def _provider(container: punq.Container, settings: Settings) -> None:
@@ -260,6 +270,7 @@ async def running(container: punq.Container) -> AsyncIterator[Path]:
     bus.subscribe(settings.cj.callback_topic, CJ_GROUP, container.resolve(EventProcessor).handle)
     async with AsyncExitStack() as house:
         lock = house.enter_context(locked(settings.data))
+        await house.enter_async_context(container.resolve(Access))
         await house.enter_async_context(databases.cj)
         await house.enter_async_context(container.resolve(RequestQueue))
         await house.enter_async_context(bus)

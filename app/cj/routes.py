@@ -73,7 +73,7 @@ class BatchApi:
             Route(f"{one}/comparisons", self.comparisons, methods=["GET"]),
             Route("/api/v1/comparisons/{comparison_id}", self.comparison, methods=["GET"]),
             Route(f"{one}/start", _action(self._workflow.start), methods=["POST"]),
-            Route(f"{one}/resume", _action(self._workflow.start), methods=["POST"]),
+            Route(f"{one}/resume", _action(self._workflow.resume), methods=["POST"]),
             Route(f"{one}/pause", _action(self._workflow.pause), methods=["POST"]),
             Route(f"{one}/cancel", _action(self._workflow.cancel), methods=["POST"]),
         ]

@@ -1,13 +1,15 @@
-"""Reads of the databases in a data folder, whether a server runs on them or not."""
+"""The databases in a data folder, whether a server runs on them or not."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 from uuid import UUID, uuid5
 
 import punq
 
+from app.access.access import Access
 from app.cj.views import Comparison, Views
 from app.container import Databases, bootstrap
 from app.errors import NotFound
@@ -15,6 +17,7 @@ from app.provider.queue.protocol import Entry, RequestQueue, State
 from app.settings import Settings
 
 PRINCIPAL = "local"
+T = TypeVar("T")
 
 
 async def both_halves(settings: Settings, correlation_id: UUID) -> tuple[Comparison | None, Entry | None]:
@@ -53,3 +56,9 @@ async def entries(settings: Settings, lane: str | None, state: State | None, lim
         queue: RequestQueue = container.resolve(RequestQueue)
         pages = [await queue.browse(lane=lane, state=each, limit=limit) for each in wanted]
     return [entry for page in pages for entry in page][:limit]
+
+
+async def with_access(settings: Settings, work: Callable[[Access], Awaitable[T]]) -> T:
+    """Work on keys and audit log; the folder and the database are made when they are not there yet."""
+    async with bootstrap(settings).resolve(Access) as access:
+        return await work(access)

@@ -186,7 +186,7 @@ async def test_a_wave_without_one_verdict_pauses_the_batch_and_says_why(tmp_path
         batch = await cj.until(batch_id, lambda b: b.state is BatchState.PAUSED and b.problem is not None)
         assert batch.failed <= 6
         provider.verdict = answer
-        await cj.workflow.start(batch_id)
+        await cj.workflow.resume(batch_id)
         batch = await cj.finish(batch_id)
     assert batch.decided > 0
     assert batch.problem is None
@@ -205,7 +205,7 @@ async def test_a_paused_batch_sends_nothing_and_goes_on_where_it_was(tmp_path: P
         assert batch.state is BatchState.PAUSED
         assert provider.requests == sent
         provider.verdict = answer
-        await cj.workflow.start(batch_id)
+        await cj.workflow.resume(batch_id)
         batch = await cj.finish(batch_id)
     assert batch.decided == batch.planned
 

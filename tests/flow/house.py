@@ -183,12 +183,12 @@ def furnish(folder: Path) -> None:
 
 @cache
 def empty_folder() -> Path:
-    """Two databases with their tables, made once: migrating takes longer than most tests."""
+    """Three databases with their tables, made once: migrating takes longer than most tests."""
     folder = Path(tempfile.mkdtemp(prefix="juxta-"))
 
     async def make() -> None:
         databases: Databases = bootstrap(settings_in(folder)).resolve(Databases)
-        async with databases.cj, databases.provider:
+        async with databases.cj, databases.provider, databases.access:
             pass
 
     with ThreadPoolExecutor(1) as elsewhere:
