@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +23,8 @@ from app.access.tables import MIGRATIONS
 from app.application import application, house_routes
 from app.container import bootstrap
 from app.database import Database
-from tests.flow.house import PROVIDER, Bench, furnish, settings_in
+from app.provider.judges.simulated import PROVIDER
+from tests.flow.house import Bench, furnish, settings_in
 
 T = TypeVar("T")
 DAY = 86_400.0
@@ -32,7 +34,7 @@ DAY = 86_400.0
 class Clock:
     """POSIX and monotonic time at once."""
 
-    now: float = 1_800_000_000.0
+    now: float = field(default_factory=time.time)
 
     def __call__(self) -> float:
         return self.now

@@ -178,7 +178,8 @@ def furnish(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "cj.db").exists():
         for file in empty_folder().iterdir():
-            shutil.copy(file, folder)
+            if not (folder / file.name).exists():
+                shutil.copy(file, folder)
 
 
 @cache
