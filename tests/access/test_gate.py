@@ -260,11 +260,3 @@ def test_configured_names_are_answered_to(tmp_path: Path) -> None:
     with opened(tmp_path, "auth.hosts=['juxta.example.org']") as door:
         assert door.ask("GET /healthz", headers={"host": "juxta.example.org"}).status_code == 200
         assert door.ask("GET /healthz", headers={"host": "x.example.org"}).status_code == 421
-
-
-def test_who_may_submit_starts_a_batch_but_does_not_go_on_after_a_pause(door: Door) -> None:
-    submitter, operator = door.key("s", "submit"), door.key("o", "operate")
-    one = f"/api/v1/batches/{batch(door, submitter)}"
-    door.judge.before = None
-    assert door.ask(f"POST {one}/resume", operator).status_code == 409
-    assert door.ask(f"POST {one}/start", submitter).status_code == 200

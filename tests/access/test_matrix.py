@@ -14,6 +14,7 @@ from app.access.policy import CJ, PLATFORM, PROVIDER, WEB, Need, Policy
 from app.access.scopes import ALL, Scope
 from app.contracts import Problem
 from app.errors import ConfigurationError
+from app.settings import ROOT
 from tests.access.conftest import DAY, Door, opened
 
 TABLE: Policy = {**PLATFORM, **PROVIDER, **CJ, **WEB}
@@ -142,6 +143,14 @@ def test_a_line_without_a_route_does_not_start(door: Door) -> None:
     lines = {"GET /a": Need(Scope.READ), "GET /b": Need(Scope.READ)}
     with pytest.raises(ConfigurationError, match="GET /b, which is no route"):
         door.access.guarded([Route("/a", nothing)], lines)
+
+
+def test_the_table_in_the_documentation_is_the_one_in_force() -> None:
+    text = (ROOT / "docs" / "access.md").read_text(encoding="utf-8")
+    written: dict[str, str] = {}
+    for scopes, lines in re.findall(r"^\| ([a-z ]+) \| (`.*) \|$", text, re.MULTILINE):
+        written |= dict.fromkeys(re.findall(r"`([^`]+)`", lines), scopes)
+    assert written == {line: " or ".join(need.scopes.words) or "everybody" for line, need in TABLE.items()}
 
 
 def test_only_what_operators_alone_may_do_is_audited() -> None:

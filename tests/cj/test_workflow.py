@@ -278,6 +278,18 @@ async def test_an_ended_batch_cannot_be_started_again(tmp_path: Path) -> None:
             await cj.workflow.start(batch_id)
 
 
+async def test_beginning_and_going_on_are_two_actions_that_may_be_two_peoples(tmp_path: Path) -> None:
+    async with cj_on(tmp_path, ScriptedProvider(queued)) as cj:
+        batch_id = await cj.workflow.create(batch_of(3), start=False)
+        with pytest.raises(Conflict, match="is ready"):
+            await cj.workflow.resume(batch_id)
+        await cj.workflow.start(batch_id)
+        await cj.workflow.pause(batch_id)
+        with pytest.raises(Conflict, match="is paused"):
+            await cj.workflow.start(batch_id)
+        assert (await cj.workflow.resume(batch_id)).state is BatchState.RUNNING
+
+
 async def test_two_essays_are_one_comparison(tmp_path: Path) -> None:
     async with cj_on(tmp_path, ScriptedProvider()) as cj:
         batch_id = await cj.workflow.create(batch_of(2, comparisons_per_essay=10), start=True)
