@@ -16,6 +16,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ExceptionHandler
 
+from app.access import routes as access_routes
+from app.access.access import Access
+from app.access.gate import principal
+from app.access.policy import CJ, PLATFORM, PROVIDER, WEB, Need
 from app.bus.protocol import Bus
 from app.cj.batch import BatchSettings, NewBatch
 from app.cj.changes import Changes
@@ -35,7 +39,7 @@ from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.protocol import RequestQueue
 from app.provider.status import Status
 from app.settings import ROOT, Settings
-from app.web import live, pages
+from app.web import live, login, pages
 from app.web.defaults import BatchDefaults, JudgeChoice
 from app.web.rendering import html_problem
 
@@ -97,7 +101,13 @@ async def _load_examples(container: punq.Container) -> None:
 def house_routes(container: punq.Container, closing: anyio.Event) -> list[BaseRoute]:
     """Every route of this process's role; `closing` ends the live streams."""
     settings: Settings = container.resolve(Settings)
-    routes: list[BaseRoute] = [Route("/healthz", _healthy), Route("/readyz", _readiness(container))]
+    access: Access = container.resolve(Access)
+    routes: list[BaseRoute] = [
+        Route("/healthz", _healthy),
+        Route("/readyz", _readiness(container)),
+        *access_routes.routes(access.audit),
+    ]
+    policy: dict[str, Need] = {**PLATFORM}
     if settings.serves_provider:
         routes += provider_routes.routes(
             container.resolve(LLMOrchestrator),
@@ -105,10 +115,13 @@ def house_routes(container: punq.Container, closing: anyio.Event) -> list[BaseRo
             container.resolve(Status),
             body_limit=settings.http.body_limit,
             body_deadline=settings.http.body_timeout,
+            principal=principal,
         )
+        policy |= PROVIDER
     if settings.serves_cj:
-        routes += _cj_routes(container, settings, closing)
-    return routes
+        routes += [*_cj_routes(container, settings, closing), *login.routes(access)]
+        policy |= {**CJ, **WEB}
+    return access.guarded(routes, policy)
 
 
 def _cj_routes(container: punq.Container, settings: Settings, closing: anyio.Event) -> list[BaseRoute]:
@@ -202,7 +215,7 @@ def _readiness(container: punq.Container) -> Callable[[Request], Awaitable[Respo
         health = container.resolve(Bus).health()
         parts = {"bus": "ok" if health.healthy else health.reason}
         databases: Databases = container.resolve(Databases)
-        for part in settings.parts:
+        for part in (*settings.parts, "access"):
             parts[f"{part}.db"] = await _takes_transactions(getattr(databases, part))
         ready = all(state == "ok" for state in parts.values())
         content: dict[str, Any] = {"status": "ready" if ready else "not ready", "parts": parts}

@@ -14,6 +14,8 @@ from uuid import UUID, uuid4
 import anyio
 import punq
 
+from app.access.access import Access
+from app.access.hosts import Hosts
 from app.bus.log import Log
 from app.bus.memory import InMemoryBus
 from app.bus.protocol import Bus, DeliveryPolicy
@@ -73,10 +75,11 @@ LOOKS = 4
 
 @dataclass(frozen=True, slots=True)
 class Databases:
-    """Two files with two histories, never joined."""
+    """A file with a history of its own for each part, never joined."""
 
     provider: Database
     cj: Database
+    access: Database
 
 
 def bootstrap(settings: Settings) -> punq.Container:
@@ -86,6 +89,7 @@ def bootstrap(settings: Settings) -> punq.Container:
     container.register(Settings, instance=settings)
     container.register(Changes, instance=Changes())
     single(Databases, lambda: _databases(settings))
+    single(Access, lambda: _access(settings, container.resolve(Databases).access))
     single(Bus, lambda: _bus(settings))
     if settings.serves_provider:
         _provider(container, settings)
@@ -102,6 +106,7 @@ def _databases(settings: Settings) -> Databases:
     return Databases(
         provider=Database(settings.data / "provider.db", migrations=ROOT / "app" / "provider" / "migrations"),
         cj=Database(settings.data / "cj.db", migrations=ROOT / "app" / "cj" / "migrations"),
+        access=Database(settings.data / "access.db", migrations=ROOT / "app" / "access" / "migrations"),
     )
 
 
@@ -137,6 +142,11 @@ def _bus(settings: Settings) -> Bus:
         ),
         membership=Membership(session_timeout=kafka.session_timeout, heartbeat=kafka.heartbeat),
     )
+
+
+def _access(settings: Settings, database: Database) -> Access:
+    hosts = Hosts(settings.http.host, settings.auth.hosts, keyed=settings.auth.enabled)
+    return Access(database, hosts=hosts, enabled=settings.auth.enabled)
 
 
 def _provider(container: punq.Container, settings: Settings) -> None:
@@ -325,6 +335,7 @@ async def running(container: punq.Container) -> AsyncIterator[Sequence[Path]]:
 async def _open(container: punq.Container, settings: Settings, house: AsyncExitStack) -> None:
     """Enter the parts in the order of their dependence: each is left before what it stands on."""
     bus: Bus = container.resolve(Bus)
+    await house.enter_async_context(container.resolve(Access))
     if settings.serves_cj:
         bus.subscribe(settings.cj.callback_topic, settings.cj.group, container.resolve(EventProcessor).handle)
         await house.enter_async_context(container.resolve(Databases).cj)

@@ -28,10 +28,12 @@ from app.errors import (
     QueueFull,
     RequestTimeout,
     TooLarge,
+    Unauthorized,
     Unavailable,
 )
 
 PROBLEM_JSON = "application/problem+json"
+CHALLENGE = {"www-authenticate": "Bearer"}
 NAME_LIMIT = 200
 FIELDS_LIMIT = 20
 _FATAL_FOR_CONNECTION = frozenset({TooLarge.status, RequestTimeout.status})
@@ -109,7 +111,7 @@ def problem_response(error: JuxtaError | ValidationError, correlation_id: UUID |
     """Answer with problem details, Retry-After, and the end of a connection whose body nobody will read."""
     if isinstance(error, ValidationError):
         error = invalid(error)
-    return _respond(problem_of(error, correlation_id))
+    return _respond(problem_of(error, correlation_id), CHALLENGE if isinstance(error, Unauthorized) else None)
 
 
 def _respond(problem: Problem, extra: Mapping[str, str] | None = None) -> Response:

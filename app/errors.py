@@ -5,6 +5,9 @@ JuxtaError
 │   ├── MalformedBody         400  the body is not JSON at all
 │   ├── TopicNotAllowed       422  callback_topic is not on the provider's list
 │   └── RequestMismatch       422  another body under a known correlation_id
+├── Unauthorized              401  no key, or none that opens anything here
+├── Forbidden                 403  the key lacks the scope, or the request comes from a foreign page
+├── Misdirected               421  asked under a name that is not this server's
 ├── NotFound                  404
 ├── Conflict                  409  the thing is not in a state that allows this
 ├── TooLarge                  413
@@ -80,6 +83,33 @@ class RequestMismatch(InvalidRequest):
 
     code = "request-mismatch"
     hint = "Use a new correlation_id for a new comparison; repeat a comparison with exactly the same body."
+
+
+class Unauthorized(JuxtaError):
+    """Whether the key is missing, unknown, expired or revoked is not told: the words are the same for all."""
+
+    status = 401
+    code = "unauthorized"
+    hint = "Send a valid key as `Authorization: Bearer juxta_…`; `key new` makes one."
+
+    def __init__(
+        self, detail: str = "This needs a key.", *, hint: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(detail, hint=hint, retry_after=retry_after)
+
+
+class Forbidden(JuxtaError):
+    """The caller is known, or need not be, and may not do this."""
+
+    status = 403
+    code = "forbidden"
+
+
+class Misdirected(JuxtaError):
+    """The Host header names another server: a wrong address, or a page that rebinds its own name to ours."""
+
+    status = 421
+    code = "misdirected"
 
 
 class NotFound(JuxtaError):

@@ -6,6 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -43,6 +44,14 @@ class Http(Section):
     header_timeout: Seconds
     body_timeout: Seconds
     grace: Seconds
+
+    @property
+    def public(self) -> bool:
+        """Whether others than this machine may reach it; what a name leads to is not ours to say."""
+        try:
+            return self.host != "localhost" and not ip_address(self.host).is_loopback
+        except ValueError:
+            return True
 
 
 class BusSettings(Section):
@@ -220,6 +229,11 @@ class Settings(Section):
             found.append(
                 f"cj.callback_topic: '{self.cj.callback_topic}' is not in provider.topics, "
                 f"so every comparison would be refused; allowed are {', '.join(self.provider.topics)}"
+            )
+        if self.http.public and not self.auth.enabled:
+            found.append(
+                f"http.host: '{self.http.host}' can be reached by others, but auth.enabled = false lets everybody do "
+                "everything; set auth.enabled = true and make a key (`key new`), or use http.host = '127.0.0.1'"
             )
         found += self._faults_of_role() + self._faults_of_kafka()
         if self.answers_within <= 0:

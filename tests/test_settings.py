@@ -66,6 +66,10 @@ def test_all_faults_are_reported_at_once_each_with_key_value_and_what_is_allowed
         ("cj.callback_topic=other.topic", "not in provider.topics"),
         ("provider.topics=['no spaces']", "no legal topic name"),
         ("judges.default=simulated", "needs judges.simulated.scores"),
+        ("http.host=0.0.0.0", r"0\.0\.0\.0.*auth\.enabled = true.*`key new`"),
+        ("http.host=192.168.1.5", "can be reached by others"),
+        ("http.host=::", "can be reached by others"),
+        ("http.host=juxta.example.org", "can be reached by others"),
         ("queue.retention=10", "must be longer than cj.expires_in"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -21,7 +22,7 @@ from app.cj.workflow import Workflow
 from app.contracts import LLMConfigOverrides
 from app.contracts.wire import Text, Wire
 from app.edge import parse, read_body
-from app.errors import InvalidRequest, NotFound
+from app.errors import InvalidRequest, NotFound, Unavailable
 
 PAGE = 1000
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -73,7 +74,7 @@ class BatchApi:
             Route(f"{one}/comparisons", self.comparisons, methods=["GET"]),
             Route("/api/v1/comparisons/{comparison_id}", self.comparison, methods=["GET"]),
             Route(f"{one}/start", _action(self._workflow.start), methods=["POST"]),
-            Route(f"{one}/resume", _action(self._workflow.start), methods=["POST"]),
+            Route(f"{one}/resume", _action(self._workflow.resume), methods=["POST"]),
             Route(f"{one}/pause", _action(self._workflow.pause), methods=["POST"]),
             Route(f"{one}/cancel", _action(self._workflow.cancel), methods=["POST"]),
         ]
@@ -109,8 +110,10 @@ class BatchApi:
         return _json(batch_json(await self._views.batch(batch_id)), status=201)
 
     async def _check(self, judge: LLMConfigOverrides) -> None:
+        """A provider that is away cannot be asked; the batch is stored all the same, and waits for it."""
         try:
-            await self._check_judge(judge)
+            with suppress(Unavailable):
+                await self._check_judge(judge)
         except InvalidRequest as error:
             faults = tuple((f"settings.judges.{field}", why) for field, why in error.errors)
             raise InvalidRequest(error.detail, errors=faults, hint=error.hint) from error

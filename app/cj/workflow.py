@@ -50,13 +50,17 @@ class Workflow:
         return batch_id
 
     async def start(self, batch_id: UUID) -> Batch:
-        """Begin, or go on after a pause.
+        """Begin. To go on after a pause is another action: who may submit need not be who may operate.
 
         :raises NotFound: no such batch (so for all of these).
-        :raises Conflict: it ended already (so for all of these).
+        :raises Conflict: its state does not allow it (so for all of these).
         """
+        return await self._to(batch_id, BatchState.RUNNING, (BatchState.READY,))
+
+    async def resume(self, batch_id: UUID) -> Batch:
+        """Go on after a pause."""
         self._planner.excuse(batch_id)
-        return await self._to(batch_id, BatchState.RUNNING, (BatchState.READY, BatchState.PAUSED))
+        return await self._to(batch_id, BatchState.RUNNING, (BatchState.PAUSED,))
 
     async def pause(self, batch_id: UUID) -> Batch:
         """Send and plan nothing more; what is under way still arrives and counts."""

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from app.cli import look, rank, serve
+from app.cli import keys, look, rank, serve
 from app.errors import ConfigurationError, Conflict, JuxtaError, NotFound, ProviderUnavailable
 
 app = typer.Typer(
@@ -24,6 +24,14 @@ app.command("doctor")(look.doctor)
 queue = typer.Typer(help="Look into the provider's queue.", no_args_is_help=True)
 queue.command("ls")(look.queue_ls)
 app.add_typer(queue, name="queue")
+key = typer.Typer(help="Make, list and revoke keys to the HTTP API.", no_args_is_help=True)
+key.command("new")(keys.key_new)
+key.command("ls")(keys.key_ls)
+key.command("revoke")(keys.key_revoke)
+app.add_typer(key, name="key")
+audit = typer.Typer(help="Look at what operators did.", no_args_is_help=True)
+audit.command("ls")(keys.audit_ls)
+app.add_typer(audit, name="audit")
 config = typer.Typer(help="Look at the settings.", no_args_is_help=True)
 config.command("show")(look.config_show)
 app.add_typer(config, name="config")

@@ -1,20 +1,23 @@
-"""Reads of the databases in a data folder, whether a server runs on them or not."""
+"""The databases in a data folder, whether a server runs on them or not."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeVar
 from uuid import UUID, uuid5
 
 import punq
 
+from app.access.access import Access
+from app.access.keys import LOCAL
 from app.cj.views import Comparison, Views
 from app.container import Databases, bootstrap
 from app.errors import NotFound
 from app.provider.queue.protocol import Entry, RequestQueue, State
 from app.settings import Settings
 
-PRINCIPAL = "local"
+T = TypeVar("T")
 
 
 async def both_halves(settings: Settings, correlation_id: UUID) -> tuple[Comparison | None, Entry | None]:
@@ -27,7 +30,10 @@ async def both_halves(settings: Settings, correlation_id: UUID) -> tuple[Compari
     entry: Entry | None = None
     async with _reading(settings) as (container, parts):
         if "provider" in parts:
-            entry = await container.resolve(RequestQueue).find(uuid5(correlation_id, PRINCIPAL))
+            queue: RequestQueue = container.resolve(RequestQueue)
+            names = await _principals(container, settings)
+            found = [await queue.find(uuid5(correlation_id, name)) for name in names]
+            entry = next(filter(None, found), None)
         if "cj" in parts:
             try:
                 return await container.resolve(Views).comparison(correlation_id), entry
@@ -37,6 +43,14 @@ async def both_halves(settings: Settings, correlation_id: UUID) -> tuple[Compari
     if entry is None:
         raise NotFound(f"The provider in {settings.data} knows no comparison {correlation_id}.")
     return None, entry
+
+
+async def _principals(container: punq.Container, settings: Settings) -> list[str]:
+    """Who may have asked: this process itself, and every name a key was made for."""
+    if not (settings.data / "access.db").exists():
+        return [LOCAL]
+    async with container.resolve(Access) as access:
+        return list(dict.fromkeys((LOCAL, *(key.name for key in await access.keys.all()))))
 
 
 async def entries(settings: Settings, lane: str | None, state: State | None, limit: int) -> list[Entry]:
@@ -50,6 +64,12 @@ async def entries(settings: Settings, lane: str | None, state: State | None, lim
         queue: RequestQueue = container.resolve(RequestQueue)
         pages = [await queue.browse(lane=lane, state=each, limit=limit) for each in wanted]
     return [entry for page in pages for entry in page][:limit]
+
+
+async def with_access(settings: Settings, work: Callable[[Access], Awaitable[T]]) -> T:
+    """Work on keys and audit log; the folder and the database are made when they are not there yet."""
+    async with bootstrap(settings).resolve(Access) as access:
+        return await work(access)
 
 
 @asynccontextmanager

@@ -138,9 +138,14 @@ class Pages:
             narrow_plot=caterpillar(rows, width=NARROW, ident="narrow"),
         )
 
-    async def resume(self, request: Request) -> Response:
-        """POST …/start, …/resume: begin, or go on."""
+    async def start(self, request: Request) -> Response:
+        """POST …/start: begin."""
         batch = await self._workflow.start(_id(request))
+        return RedirectResponse(f"/batches/{batch.id}/live", status_code=303)
+
+    async def resume(self, request: Request) -> Response:
+        """POST …/resume: go on."""
+        batch = await self._workflow.resume(_id(request))
         return RedirectResponse(f"/batches/{batch.id}/live", status_code=303)
 
     async def pause(self, request: Request) -> Response:
@@ -205,7 +210,7 @@ def routes(
         get(f"{one}/live", pages.live),
         get(f"{one}/ranking", pages.ranking),
         *(get(f"{one}/{name}", downloads.file) for name in FILES),
-        post(f"{one}/start", pages.resume),
+        post(f"{one}/start", pages.start),
         post(f"{one}/resume", pages.resume),
         post(f"{one}/pause", pages.pause),
         *(add(f"{one}/cancel", pages.cancel) for add in (get, post)),

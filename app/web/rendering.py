@@ -13,7 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from app.errors import JuxtaError
+from app.access.gate import holder
+from app.edge import CHALLENGE
+from app.errors import JuxtaError, Unauthorized
 from app.web import words
 
 STATIC = Path(__file__).parent / "static"
@@ -43,7 +45,10 @@ log = structlog.get_logger()
 def render(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
     """Answer with a page; `api` in templates is the address of the API for the command line twins."""
     api = f"{str(request.base_url).rstrip('/')}/api/v1"
-    text = environment.get_template(template).render(api=api, path=request.url.path, **context)
+    signed_in = holder(request)
+    text = environment.get_template(template).render(
+        api=api, path=request.url.path, person=signed_in.name if signed_in and signed_in.id else "", **context
+    )
     return HTMLResponse(text, status_code=status, headers=HEADERS)
 
 
@@ -59,6 +64,7 @@ def html_problem(request: Request, error: Exception) -> Response:
     headers: Mapping[str, str] = {}
     if isinstance(error, JuxtaError):
         status, detail, hint = error.status, error.detail, error.hint
+        headers = CHALLENGE if isinstance(error, Unauthorized) else {}
     elif isinstance(error, HTTPException):
         status, headers = error.status_code, error.headers or {}
         known = status == HTTPStatus.NOT_FOUND

@@ -186,7 +186,7 @@ async def test_a_wave_without_one_verdict_pauses_the_batch_and_says_why(tmp_path
         batch = await cj.until(batch_id, lambda b: b.state is BatchState.PAUSED and b.problem is not None)
         assert batch.failed <= 6
         provider.verdict = answer
-        await cj.workflow.start(batch_id)
+        await cj.workflow.resume(batch_id)
         batch = await cj.finish(batch_id)
     assert batch.decided > 0
     assert batch.problem is None
@@ -205,7 +205,7 @@ async def test_a_paused_batch_sends_nothing_and_goes_on_where_it_was(tmp_path: P
         assert batch.state is BatchState.PAUSED
         assert provider.requests == sent
         provider.verdict = answer
-        await cj.workflow.start(batch_id)
+        await cj.workflow.resume(batch_id)
         batch = await cj.finish(batch_id)
     assert batch.decided == batch.planned
 
@@ -276,6 +276,18 @@ async def test_an_ended_batch_cannot_be_started_again(tmp_path: Path) -> None:
         await cj.finish(batch_id)
         with pytest.raises(Conflict, match="is finished"):
             await cj.workflow.start(batch_id)
+
+
+async def test_beginning_and_going_on_are_two_actions_that_may_be_two_peoples(tmp_path: Path) -> None:
+    async with cj_on(tmp_path, ScriptedProvider(queued)) as cj:
+        batch_id = await cj.workflow.create(batch_of(3), start=False)
+        with pytest.raises(Conflict, match="is ready"):
+            await cj.workflow.resume(batch_id)
+        await cj.workflow.start(batch_id)
+        await cj.workflow.pause(batch_id)
+        with pytest.raises(Conflict, match="is paused"):
+            await cj.workflow.start(batch_id)
+        assert (await cj.workflow.resume(batch_id)).state is BatchState.RUNNING
 
 
 async def test_two_essays_are_one_comparison(tmp_path: Path) -> None:

@@ -178,17 +178,18 @@ def furnish(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "cj.db").exists():
         for file in empty_folder().iterdir():
-            shutil.copy(file, folder)
+            if not (folder / file.name).exists():
+                shutil.copy(file, folder)
 
 
 @cache
 def empty_folder() -> Path:
-    """Two databases with their tables, made once: migrating takes longer than most tests."""
+    """Three databases with their tables, made once: migrating takes longer than most tests."""
     folder = Path(tempfile.mkdtemp(prefix="juxta-"))
 
     async def make() -> None:
         databases: Databases = bootstrap(settings_in(folder)).resolve(Databases)
-        async with databases.cj, databases.provider:
+        async with databases.cj, databases.provider, databases.access:
             pass
 
     with ThreadPoolExecutor(1) as elsewhere:

@@ -185,7 +185,7 @@ def test_the_id_of_a_readable_comparison_comes_back_with_the_refusal(server: Pro
 
 @pytest.mark.parametrize("path", ["/api/v1/comparison", "/api/v1/batches"])
 def test_a_body_that_announces_too_much_is_refused_unread(server: Process, path: str) -> None:
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {10 * BODY_LIMIT}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {10 * BODY_LIMIT}\r\n\r\n"
     with spoken(server, head.encode()) as connection:
         answer = everything(connection)
     assert answer.startswith(b"HTTP/1.1 413 ")
@@ -194,7 +194,7 @@ def test_a_body_that_announces_too_much_is_refused_unread(server: Process, path:
 
 @pytest.mark.parametrize("path", ["/api/v1/comparison", "/api/v1/batches"])
 def test_a_body_that_grows_too_large_is_refused(server: Process, path: str) -> None:
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"1000\r\n" + b" " * 0x1000 + b"\r\n"
     with spoken(server, head.encode() + chunk * (BODY_LIMIT // 0x1000 + 1)) as connection:
         assert everything(connection).startswith(b"HTTP/1.1 413 ")
@@ -207,7 +207,7 @@ def test_a_body_of_the_limit_is_read(server: Process) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [b"", b"POST /api/v1/comparison HTTP/1.1\r\n", b"GET /healthz HTTP/1.1\r\nHost: x\r\nA: "]
+    "said", [b"", b"POST /api/v1/comparison HTTP/1.1\r\n", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nA: "]
 )
 def test_headers_that_do_not_come_end_the_connection(server: Process, said: bytes) -> None:
     with spoken(server, said) as connection:
@@ -233,7 +233,7 @@ def test_headers_that_drip_in_end_the_connection(server: Process) -> None:
 def test_a_body_that_does_not_come_is_answered_408_and_the_connection_closed(
     server: Process, path: str
 ) -> None:
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n" + '{"essay_a": '
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n" + '{"essay_a": '
     with spoken(server, head.encode()) as connection:
         answer = everything(connection)
     assert answer.startswith(b"HTTP/1.1 408 ")

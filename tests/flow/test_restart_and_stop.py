@@ -120,7 +120,7 @@ def test_the_examples_are_loaded_into_an_empty_folder_and_never_again(tmp_path: 
 def test_readiness_names_the_part_that_is_away_and_liveness_does_not_care(furnished: Path) -> None:
     with process_on(furnished, "--no-demo") as process:
         assert process.client.get("/readyz").status_code == 200
-        assert parts(process) == {"bus": "ok", "provider.db": "ok", "cj.db": "ok"}
+        assert parts(process) == {"bus": "ok", "provider.db": "ok", "cj.db": "ok", "access.db": "ok"}
         with closing(sqlite3.connect(furnished / "cj.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             until(lambda: wrong(process) == {"cj.db"})

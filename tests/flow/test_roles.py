@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+import sqlite3
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import anyio
 import pytest
@@ -23,7 +26,7 @@ from app.provider.judges.simulated import MODEL, PROVIDER
 from tests.engines import Kafka
 
 from .house import QUESTION, SCORES, Bench, batch_of, essay, house_in, rows
-from .process import Process, process_on, until
+from .process import ROOT, Process, process_on, until
 
 ESSAYS, BATCHES = 25, 8
 SESSION = 2.0
@@ -270,6 +273,49 @@ def test_everything_starts_without_kafka_and_works_once_it_is_there(
 def wrong(process: Process) -> set[str]:
     parts: dict[str, Any] = process.client.get("/readyz").json()["parts"]
     return {part for part, words in parts.items() if words != "ok"}
+
+
+def test_a_cj_whose_key_is_refused_waits_says_so_and_goes_on_with_the_right_one(
+    deployment: Deployment,
+) -> None:
+    keyed = "auth.enabled=true"
+    named = ("--name", "cj", "--scope", "submit", "--scope", "operate")
+    key = juxta(deployment, "p1", "key", "new", *named).stdout
+    juxta(deployment, "p2", "key", "new", *named, "--from-stdin", said=key)
+    with ExitStack() as stack:
+        providers = [stack.enter_context(deployment.provider(name, keyed)) for name in ("p1", "p2")]
+        with deployment.cj(*providers, options=["cj.provider_key=nonsense"]) as cj:
+            batch_id = create(cj)
+            until(lambda: "does not let cj in (401)" in live_page(cj, batch_id))
+            assert decided(cj, batch_id) == 0
+        with deployment.cj(*providers, options=[f"cj.provider_key={key.strip()}"]) as cj:
+            until(lambda: finished(cj, batch_id))
+        juxta(deployment, "p1", "key", "revoke", "cj")
+        until(lambda: providers[0].client.get("/api/v1/providers", headers=bearer(key)).status_code == 401)
+        assert providers[1].client.get("/api/v1/providers", headers=bearer(key)).status_code == 200
+    is_whole(deployment, batch_id)
+    with closing(sqlite3.connect(deployment.folder / "p1" / "provider.db")) as ledger:
+        one = ledger.execute("SELECT correlation_id FROM requests").fetchone()[0]
+    told = juxta(deployment, "p1", "trace", str(UUID(bytes=one))).stdout
+    assert "stored" in told
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key.strip()}"}
+
+
+def juxta(
+    deployment: Deployment, name: str, *arguments: str, said: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a command on the data folder of one process."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *arguments, "--data", str(deployment.folder / name)],
+        input=said,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
 
 
 GRACE = 6

@@ -10,6 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.cj.conftest import queued
+from tests.cli.test_cli import juxta
+from tests.flow.process import process_on
 from tests.web.conftest import Site, essay_text, new_batch, served
 
 FLAGS = (
@@ -124,6 +126,43 @@ def test_the_keyboard_reaches_everything_and_landmarks_are_there(site: Site, bro
                 assert outline == "solid", name
             assert any("See the ranking" in name or "ranking.csv" in name for name in names)
             assert complaints == []
+
+
+def test_people_sign_in_with_a_key_hand_in_essays_and_sign_out(tmp_path: Path, browser: Browser) -> None:
+    for n in range(3):
+        (tmp_path / f"essay {n}.txt").write_text(essay_text(n))
+    folder = tmp_path / "data"
+    scopes = [word for scope in ("read", "submit", "operate") for word in ("--scope", scope)]
+    key = juxta("key", "new", "--name", "ann", *scopes, "--data", folder).stdout.strip()
+    with process_on(folder, "--no-demo", "--set", "auth.enabled=true") as process:
+        page, complaints = watched(browser)
+        page.goto(f"{process.url}/batches/new")
+        expect(page).to_have_title("Sign in · Juxta")
+        page.get_by_label("Your key").fill("juxta_guess")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("This key opens nothing here.")).to_be_visible()
+        assert [c for c in complaints if "401" not in c] == []
+        complaints.clear()
+        page.get_by_label("Your key").fill(key)
+        page.get_by_role("button", name="Sign in").click()
+
+        page.get_by_label("Drop files here").set_input_files(sorted(tmp_path.glob("*.txt")))
+        page.get_by_label("Title").fill("Behind a key")
+        page.get_by_label("Question").fill("Which is better?")
+        page.get_by_role("button", name="Look at the essays").click()
+        page.get_by_role("button", name="Start: at most").click()
+        expect(page.get_by_role("status")).to_have_text("finished", timeout=30_000)
+
+        page.get_by_role("link", name="See the ranking").click()
+        page.get_by_role("link", name="Delete").click()
+        page.get_by_role("button", name="Delete the batch").click()
+        expect(page.get_by_text("Behind a key")).to_have_count(0)
+        assert page.context.cookies()[0]["httpOnly"]
+        page.get_by_role("button", name="Sign out ann").click()
+        page.goto(process.url)
+        expect(page).to_have_title("Sign in · Juxta")
+        assert page.context.cookies() == []
+        assert complaints == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,0 +1,101 @@
+"""The audit log: who did what that only operators may do, and how it ended. No essay text is ever in it.
+
+A row is written *before* its action, as `begun`, and gets its outcome after the answer. So nothing is done that the
+log does not know of: when access.db takes no row, the action is refused (503), for an operator who cannot be held to
+account is worse than one who has to wait. A row that stays `begun` belongs to a process that died on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from app.access.tables import audit
+from app.database import Database
+
+_LONGEST = 200
+
+
+class Outcome(StrEnum):
+    """How an action ended."""
+
+    BEGUN = "begun"
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+class Entry(NamedTuple):
+    """One row; `target` is an id, `detail` says what the action alone does not."""
+
+    number: int
+    at: float
+    principal: str
+    action: str
+    target: str
+    detail: str
+    outcome: Outcome
+
+
+class Audit:
+    """All methods raise `StoreUnavailable` when the database does not take the row."""
+
+    def __init__(self, database: Database, *, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def write(
+        self, principal: str, action: str, *, target: str, detail: str = "", outcome: Outcome
+    ) -> int:
+        """Store a row; returns its number."""
+        at = self._clock()
+        return await self._database.write(
+            lambda c: note(c, at, principal, action, target=target, detail=detail, outcome=outcome)
+        )
+
+    async def finish(self, number: int, status: int) -> None:
+        """Say how what was begun was answered."""
+        outcome = Outcome.DONE if status < HTTPStatus.BAD_REQUEST else Outcome.FAILED
+        statement = update(audit).where(audit.c.number == number).values(outcome=outcome, detail=str(status))
+        await self._database.write(lambda c: c.execute(statement))
+
+    async def after(self, number: int, *, limit: int) -> Sequence[Entry]:
+        """Rows behind `number`, in order."""
+        statement = select(audit).where(audit.c.number > number).order_by(audit.c.number).limit(limit)
+        return await self._database.read(lambda c: [_entry(row) for row in c.execute(statement)])
+
+    async def latest(self, limit: int) -> Sequence[Entry]:
+        """The last rows, in order."""
+        statement = select(audit).order_by(audit.c.number.desc()).limit(limit)
+        found = await self._database.read(lambda c: [_entry(row) for row in c.execute(statement)])
+        return found[::-1]
+
+
+def note(
+    connection: Connection,
+    at: float,
+    principal: str,
+    action: str,
+    *,
+    target: str,
+    detail: str = "",
+    outcome: Outcome,
+) -> int:
+    """Add a row within a transaction that changes something else too; what callers made up is kept short."""
+    values = {
+        "at": at,
+        "principal": principal,
+        "action": action,
+        "target": "".join(c if c.isprintable() else "?" for c in target[:_LONGEST]),
+        "detail": detail[:_LONGEST],
+        "outcome": outcome,
+    }
+    return int(connection.execute(insert(audit).values(values).returning(audit.c.number)).scalar_one())
+
+
+def _entry(row: Row[Any]) -> Entry:
+    return Entry(row.number, row.at, row.principal, row.action, row.target, row.detail, Outcome(row.outcome))
