@@ -53,7 +53,7 @@ def whole_flow(road: str, *, direct: int) -> Result:
         rank(apart, BATCHES)
         (seconds,) = _rows(
             apart.folder / "cj.db",
-            f"SELECT max(finished_at) - min(created_at) FROM batches WHERE essays = {ESSAYS} AND title > ''",
+            "SELECT max(finished_at) - min(created_at) FROM batches WHERE title = 'measured'",
         )
     rate = BATCHES * ESSAYS * EACH / 2 / seconds[0]
     return Result(f"whole flow, roles apart, {road}", rate, LEAST, "comparisons/s", 1.0)
@@ -102,7 +102,7 @@ def house(*assignments: str) -> Iterator[House]:
 
 
 def rank(apart: House, batches: int) -> None:
-    """Start batches together and return when all have ended; the only one is for warming up."""
+    """Start batches together and return when all have ended; a single one is for warming up."""
     essays = [{"name": str(n), "text": essay(n)} for n in range(ESSAYS)]
     settings = {
         "judges": [{"provider": PROVIDER, "model": MODEL}],
@@ -111,12 +111,13 @@ def rank(apart: House, batches: int) -> None:
     }
     for seed in range(batches):
         content = {
-            "title": "measured" if batches > 1 else "",
+            "title": "warming up" if batches == 1 else "measured",
             "question": "Which essay argues better?",
             "essays": essays,
             "settings": settings | {"seed": seed},
         }
-        apart.cj.client.post("/api/v1/batches", json=content).raise_for_status()
+        answer = apart.cj.client.post("/api/v1/batches", json=content)
+        assert answer.status_code == 201, answer.text
     open_batches = "SELECT count(*) FROM batches WHERE state <> 'finished'"
     until(lambda: _rows(apart.folder / "cj.db", open_batches) == [(0,)], every=0.2, patience=180.0)
 

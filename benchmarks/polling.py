@@ -22,7 +22,7 @@ from uuid import UUID, uuid4
 
 import aiohttp
 
-from app.bus.kafka import KafkaBus
+from app.bus.kafka import KafkaBus, KafkaConnection
 from app.bus.protocol import Record
 from app.contracts import EventEnvelope, LLMComparisonRequest, LLMConfigOverrides, LLMOrchestratorResponse
 from app.provider.judges.prompt import text_sha256
@@ -113,7 +113,7 @@ async def by_callback(url: str, requests: Sequence[LLMComparisonRequest], ledger
             everything.set()
 
     topic = str(requests[0].callback_topic)
-    bus = KafkaBus(kafka().servers)
+    bus = KafkaBus(KafkaConnection(servers=kafka().servers))
     bus.subscribe(topic, topic, handle)
     async with bus, aiohttp.ClientSession(url) as session:
         await asyncio.gather(*(post(session, asked, ledger) for asked in requests))
