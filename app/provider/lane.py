@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from app.provider.circuit_breaker import CircuitBreaker
 from app.provider.judges.protocol import JudgeError
@@ -35,7 +34,8 @@ class LaneLimits:
     call_timeout: float = 120.0
 
 
-class LaneStatistics(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneStatistics:
     """What people see of a lane; `words` says it in one line."""
 
     name: str
