@@ -26,6 +26,7 @@ from app.cj.workflow import Workflow
 from app.container import Databases, batch_settings, draw_seed, running
 from app.contracts import JudgeKind, LLMConfigOverrides
 from app.database import Database
+from app.documents import document_routes
 from app.edge import EXCEPTION_HANDLERS
 from app.errors import InvalidRequest, StoreUnavailable
 from app.provider import routes as provider_routes
@@ -37,6 +38,9 @@ from app.settings import ROOT, Settings
 from app.web import live, pages
 from app.web.defaults import BatchDefaults, JudgeChoice
 from app.web.rendering import html_problem
+
+PROGRAMS = ("/api/", "/healthz", "/readyz", "/openapi.json", "/asyncapi.json")
+"""What programs ask for: they are told of an error by a problem document, people by a page."""
 
 PROBE_DEADLINE = 2.0
 """Seconds that a database may take to be called ready."""
@@ -70,7 +74,7 @@ def _by_path(handler: Any) -> ExceptionHandler:
     """Programs get problem documents, people get a page."""
 
     async def handle(request: Request, error: Exception) -> Response:
-        if request.url.path.startswith("/api/"):
+        if request.url.path.startswith(PROGRAMS):
             answer: Response = await handler(request, error)
             return answer
         return html_problem(request, error)
@@ -111,6 +115,7 @@ def house_routes(container: punq.Container, closing: anyio.Event) -> list[BaseRo
     return [
         Route("/healthz", _healthy),
         Route("/readyz", _readiness(container)),
+        *document_routes(settings),
         *provider_routes.routes(
             container.resolve(LLMOrchestrator),
             queue,

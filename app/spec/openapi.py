@@ -129,7 +129,7 @@ def _operation(operation: Operation, found: Mapping[str, Schema], *, keys: bool)
         str(answer.status): _answer(answer, found.get(f"{operation.name} {answer.status}"))
         for answer in operation.answers
     }
-    for status, kinds in _by_status(operation).items():
+    for status, kinds in failures(operation).items():
         responses[str(status)] = _problem(status, kinds, found["problem"])
     entry["responses"] = dict(sorted(responses.items()))
     return entry
@@ -160,7 +160,7 @@ def _answer(answer: Answer, schema: Schema | None) -> dict[str, Any]:
     return entry
 
 
-def _by_status(operation: Operation) -> dict[int, list[tuple[str, str]]]:
+def failures(operation: Operation) -> dict[int, list[tuple[str, str]]]:
     """The code and the words of every failure, by status; those at the gate are the same everywhere."""
     found: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for kind in operation.problems:
@@ -170,6 +170,11 @@ def _by_status(operation: Operation) -> dict[int, list[tuple[str, str]]]:
         found[403].append(("forbidden", "The key lacks the scope, or a page of another site sent this."))
         found[421].append(("misdirected", "The Host header names a server that this one is not."))
     return found
+
+
+def model_of(adapter: TypeAdapter[Any]) -> str:
+    """The name of the component that describes what the adapter reads or writes; none for a plain type."""
+    return str(adapter.json_schema().get("title", ""))
 
 
 def _first_line(kind: type[JuxtaError]) -> str:
