@@ -68,13 +68,13 @@ async def read_body(request: Request, *, limit: int, deadline: float) -> bytes:
 
 
 def parse(model: type[M], body: bytes) -> M:
-    """Read a model from JSON bytes.
+    """Read a model from JSON bytes; what is no number or truth value is not taken for one.
 
     :raises MalformedBody: not JSON.
     :raises InvalidRequest: JSON, but not such a model; the fields at fault are named.
     """
     try:
-        return model.model_validate_json(body)
+        return model.model_validate_json(body, strict=True)
     except ValidationError as error:
         raise invalid(error) from None
 

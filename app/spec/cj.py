@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, WithJsonSchema
 
 from app.cj import answers
 from app.cj.routes import BatchRequest
@@ -19,6 +20,16 @@ from app.errors import (
 )
 from app.spec.operation import Answer, Link, Operation, Parameter, Scope, in_path
 from app.spec.provider import EXAMPLE as COMPARISON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamEvent:
+    """One event of a stream. `id` comes with `verdict` only; `data` holds one JSON object."""
+
+    event: Literal["verdict", "state", "done"]
+    data: Annotated[str, WithJsonSchema({"type": "string", "contentMediaType": "application/json"})]
+    id: str = ""
+
 
 ONE = "/api/v1/batches/{batch_id}"
 EXAMPLE = {
@@ -193,8 +204,9 @@ OPERATIONS = (
         module="cj",
         summary="The batch as it is judged: server-sent events",
         description=(
-            "`verdict` (its id numbers results as they came in), `state` (a picture of the moment; `ranking` is null "
-            "when it has not changed) and `done`, which ends the stream. A client that reconnects with "
+            "`verdict` says a result in words (`order`, `sentence`, `detail`, `judge_kind`); its id numbers results as "
+            "they came in. `state` is a picture of the moment, whose `ranking` is null when it has not changed. `done` "
+            "ends the stream. A client that reconnects with "
             "`Last-Event-ID` gets every verdict after it. The stream stays open until the batch has ended."
         ),
         parameters=(
@@ -215,8 +227,8 @@ OPERATIONS = (
         answers=(
             Answer(
                 status=200,
-                description="The stream.",
-                body=TypeAdapter(str),
+                description="The stream; the schema is of each event.",
+                body=TypeAdapter(StreamEvent),
                 media_type="text/event-stream",
             ),
         ),

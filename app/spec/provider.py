@@ -28,7 +28,7 @@ from app.errors import (
 from app.provider.answers import ENTRY, PROVIDERS, QUEUE_PAGE, QUEUE_STATS
 from app.provider.queue.protocol import State
 from app.provider.routes import PAGE_LIMIT
-from app.spec.operation import UUID_TEXT, Answer, Link, Operation, Parameter, in_path
+from app.spec.operation import Answer, Link, Operation, Parameter, in_path
 
 EXAMPLE: dict[str, Any] = json.loads(
     (Path(__file__).parents[2] / "examples" / "comparison.json").read_text(encoding="utf-8")
@@ -48,15 +48,10 @@ OPERATIONS = (
             "`correlation_id` is the idempotency key. The same request again gives the stored answer or the same "
             "promise, and never asks the judge a second time: send it again after anything unclear. Another body under "
             "a known id is refused (422). A stored outcome that is no verdict is final and answered 502 (failed), 504 "
-            "(expired) or 409 (cancelled), the same on every repeat; judging the pair again needs a new id."
+            "(expired) or 409 (cancelled), the same on every repeat; judging the pair again needs a new id.\n\n"
+            "Who sends an `Idempotency-Key` header sends the correlation_id in it; another one is refused (422)."
         ),
         parameters=(
-            Parameter(
-                name="Idempotency-Key",
-                where="header",
-                description="Accepted for those who send one; must be the correlation_id.",
-                schema=UUID_TEXT,
-            ),
             Parameter(
                 name="traceparent",
                 where="header",
