@@ -20,13 +20,10 @@ from app.provider.queue.protocol import QueuedRequest, StoredOutcome
 from app.spec.operation import SERVES, Role
 from app.spec.schemas import Schema, schemas
 
-ID_HEADER = "id"
-"""What a bus adds to the headers of a record: its id."""
-
+# Every header on the wire stands here. A bus adds none of its own to these records: their id is `ce_id`.
 RESULT_HEADERS: Mapping[str, str] = {
-    ID_HEADER: "The event_id: the same on every copy, so a reader that keeps it handles each event once.",
-    "ce_specversion": "CloudEvents.",
-    "ce_id": "The event_id.",
+    "ce_specversion": "Of CloudEvents.",
+    "ce_id": "The event_id: the same on every copy, so a reader that keeps it handles each event once.",
     "ce_source": "The service that made the event.",
     "ce_type": "The type of event; also event_type in the body.",
     "ce_time": "When the comparison ended.",
@@ -170,7 +167,7 @@ def _messages(payload: Schema, *, dead: bool) -> dict[str, Any]:
             letter,
             {"description": "The bytes of the record, whatever they are; as a rule those of a result."},
             headers,
-            required={ID_HEADER, *DEAD_HEADERS},
+            required=set(DEAD_HEADERS),
         )
     return messages
 
@@ -198,7 +195,7 @@ def _message(
         "examples": [
             {
                 "name": "example",
-                "headers": {ID_HEADER: record.id, **record.headers},
+                "headers": dict(record.headers),
                 "payload": json.loads(record.body),
             }
         ],
