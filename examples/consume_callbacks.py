@@ -167,7 +167,6 @@ async def converse(options: argparse.Namespace) -> dict[str, Any]:
         "callback_key": "consume-callbacks",  # order holds per key
     }
     consumer = AIOKafkaConsumer(
-        options.topic,
         bootstrap_servers=options.servers,
         group_id=options.group,
         enable_auto_commit=False,  # it would commit what was fetched, handled or not
@@ -176,23 +175,22 @@ async def converse(options: argparse.Namespace) -> dict[str, Any]:
     try:
         await join(consumer, options)
         say(f"asking under {correlation_id}")
-        verdict = await ask(options.url, comparison, options.key)
-        if verdict is not None:
-            say("200: a judge was free; no event follows")
-            return verdict
-        say("202: the answer will come by the topic")
         async with asyncio.timeout(options.timeout):
+            verdict = await ask(options.url, comparison, options.key)
+            if verdict is not None:
+                say("200: a judge was free; no event follows")
+                return verdict
+            say("202: the answer will come by the topic")
             return await callback(consumer, options.store, correlation_id)
     except TimeoutError as error:
         raise Failed(
-            f"no callback within {options.timeout:g} s; the same request again, with its correlation_id, would be safe"
+            f"no verdict within {options.timeout:g} s; the same request again, with its correlation_id, would be safe"
         ) from error
     except KafkaError as error:
         raise Failed(f"Kafka at {options.servers}: {error}") from error
     finally:
-        with contextlib.suppress(
-            asyncio.CancelledError, TimeoutError, KafkaError
-        ):  # it must not hide the answer
+        # Leaving must not hide the answer: with the broker gone, stop() hangs, or says that it was cancelled.
+        with contextlib.suppress(asyncio.CancelledError, TimeoutError, KafkaError):
             await asyncio.wait_for(consumer.stop(), KAFKA_TIMEOUT)
 
 
@@ -207,6 +205,7 @@ async def join(consumer: AIOKafkaConsumer, options: argparse.Namespace) -> None:
         raise Failed(
             f"Kafka at {options.servers} has no topic {options.topic}; Juxta makes it when it starts"
         )
+    consumer.subscribe([options.topic])
 
 
 def comparison_in(file: str) -> dict[str, Any]:
@@ -235,7 +234,7 @@ def main() -> None:
     parser.add_argument(
         "--store", default="callbacks.db", help="SQLite file of what was handled (default: %(default)s)"
     )
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds to wait for the callback")
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds to wait for the verdict")
     parser.add_argument(
         "--comparison",
         type=comparison_in,
