@@ -71,6 +71,13 @@ class Server:
         made = self.client.post("/api/v1/batches", json=BATCH | changes)
         return str(made.raise_for_status().json()["id"])
 
+    def pause(self) -> str:
+        """A batch stopped in its middle."""
+        many = [{"name": f"essay-{n}", "text": f"{ESSAY} {n}"} for n in range(40)]
+        batch_id = self.batch(essays=many, settings={"comparisons_per_essay": 1000})
+        self.client.post(f"/api/v1/batches/{batch_id}/pause").raise_for_status()
+        return batch_id
+
     def get(self, path: str) -> Any:
         return self.client.get(path).raise_for_status().json()
 
@@ -79,8 +86,10 @@ class Server:
         match operation.name:
             case "deleteBatch":
                 return iter(lambda: self.batch(start=False), None)
-            case "startBatch" | "resumeBatch" | "cancelBatch":
+            case "startBatch" | "cancelBatch":
                 return cycle([self.batch(start=False), self.ended])
+            case "resumeBatch":
+                return cycle([self.pause(), self.ended])
             case "pauseBatch":
                 return cycle([self.paused, self.ended])
             case "events":  # of any other batch it stays open
@@ -97,9 +106,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         server = Server(client)
         server.ended = server.batch()
         until(lambda: server.get(f"/api/v1/batches/{server.ended}")["state"] == "finished")
-        many = [{"name": f"essay-{n}", "text": f"{ESSAY} {n}"} for n in range(40)]
-        server.paused = server.batch(essays=many, settings={"comparisons_per_essay": 1000})
-        client.post(f"/api/v1/batches/{server.paused}/pause").raise_for_status()
+        server.paused = server.pause()
         client.post("/api/v1/comparison", json=COMPARISON).raise_for_status()
         comparisons = server.get(f"/api/v1/batches/{server.ended}/comparisons")["comparisons"]
         entries = server.get("/api/v1/queue")["entries"]

@@ -141,9 +141,12 @@ OPERATIONS = (
         scopes=("operate",),
     ),
     _change(
-        "start", "Begin judging", "Changes nothing when it runs already; 409 when it has ended.", "submit"
+        "start",
+        "Begin judging",
+        "Changes nothing when it runs already; 409 when its state does not allow it.",
+        "submit",
     ),
-    _change("resume", "Go on after a pause", "The same as start.", "operate"),
+    _change("resume", "Go on after a pause", "409 when its state does not allow it.", "operate"),
     _change(
         "pause",
         "Plan and send nothing more for now",
