@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -20,31 +19,31 @@ from app.access import routes as access_routes
 from app.access.access import Access
 from app.access.gate import principal
 from app.access.policy import CJ, PLATFORM, PROVIDER, WEB, Need
-from app.bus.protocol import Bus
 from app.cj.batch import BatchSettings, NewBatch
 from app.cj.changes import Changes
-from app.cj.event_processor import EventProcessor
 from app.cj.folder import read_folder
 from app.cj.provider_client import ProviderClient
 from app.cj.routes import BatchApi
 from app.cj.views import Views
 from app.cj.workflow import Workflow
-from app.container import Databases, batch_settings, draw_seed, running
+from app.container import batch_settings, draw_seed, running
 from app.contracts import JudgeKind
-from app.database import Database
+from app.documents import document_routes
 from app.edge import EXCEPTION_HANDLERS
-from app.errors import StoreUnavailable, Unavailable
+from app.errors import Unavailable
 from app.provider import routes as provider_routes
 from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.protocol import RequestQueue
 from app.provider.status import Status
+from app.readiness import healthy, readiness
 from app.settings import ROOT, Settings
 from app.web import live, login, pages
 from app.web.defaults import BatchDefaults, JudgeChoice
 from app.web.rendering import html_problem
 
-PROBE_DEADLINE = 2.0
-"""Seconds that a database may take to be called ready."""
+PROGRAMS = ("/api/", "/healthz", "/readyz", "/openapi.json", "/asyncapi.json")
+"""What programs ask for: they are told of an error by a problem document, people by a page."""
+
 WORDS_AGE = 1.0
 
 
@@ -76,7 +75,7 @@ def _by_path(handler: Any) -> ExceptionHandler:
     """Programs get problem documents, people get a page."""
 
     async def handle(request: Request, error: Exception) -> Response:
-        if request.url.path.startswith("/api/"):
+        if request.url.path.startswith(PROGRAMS):
             answer: Response = await handler(request, error)
             return answer
         return html_problem(request, error)
@@ -103,9 +102,10 @@ def house_routes(container: punq.Container, closing: anyio.Event) -> list[BaseRo
     settings: Settings = container.resolve(Settings)
     access: Access = container.resolve(Access)
     routes: list[BaseRoute] = [
-        Route("/healthz", _healthy),
-        Route("/readyz", _readiness(container)),
+        Route("/healthz", healthy),
+        Route("/readyz", readiness(container)),
         *access_routes.routes(access.audit),
+        *document_routes(settings),
     ]
     policy: dict[str, Need] = {**PLATFORM}
     if settings.serves_provider:
@@ -198,53 +198,3 @@ class ProviderWords:
             except Unavailable as error:
                 self._words = error.detail
         return self._words
-
-
-async def _healthy(_request: Request) -> Response:
-    return Response(b'{"status":"alive"}', media_type="application/json")
-
-
-def _readiness(container: punq.Container) -> Callable[[Request], Awaitable[Response]]:
-    """200 when every part of this process can do its work, else 503; either way each part says how it is.
-
-    A provider that is away is told of, but makes no cj unready: its pages work, and what it owes the provider waits.
-    """
-    settings: Settings = container.resolve(Settings)
-
-    async def endpoint(_request: Request) -> Response:
-        health = container.resolve(Bus).health()
-        parts = {"bus": "ok" if health.healthy else health.reason}
-        databases: Databases = container.resolve(Databases)
-        for part in (*settings.parts, "access"):
-            parts[f"{part}.db"] = await _takes_transactions(getattr(databases, part))
-        ready = all(state == "ok" for state in parts.values())
-        content: dict[str, Any] = {"status": "ready" if ready else "not ready", "parts": parts}
-        if health.lag:
-            content["lag"] = {f"{group}: {topic}": lag for (group, topic), lag in health.lag.items()}
-        if settings.serves_cj:
-            content["recorded"] = container.resolve(EventProcessor).recorded
-        if not settings.serves_provider:
-            content["provider"] = await _answers(container.resolve(ProviderClient))
-        return Response(json.dumps(content), status_code=200 if ready else 503, media_type="application/json")
-
-    return endpoint
-
-
-async def _answers(provider: ProviderClient) -> str:
-    try:
-        await provider.status()
-    except Unavailable as error:
-        return error.detail
-    return "ok"
-
-
-async def _takes_transactions(database: Database) -> str:
-    """An empty write transaction: reading alone goes on in a file that is locked, or was moved away."""
-    try:
-        with anyio.fail_after(PROBE_DEADLINE):
-            await database.write(lambda _: None)
-    except StoreUnavailable as error:
-        return error.detail
-    except TimeoutError:
-        return f"takes no transaction within {PROBE_DEADLINE:g} s"
-    return "ok"

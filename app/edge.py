@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 import anyio
 import structlog
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -39,7 +39,10 @@ FIELDS_LIMIT = 20
 _FATAL_FOR_CONNECTION = frozenset({TooLarge.status, RequestTimeout.status})
 _COME_BACK = frozenset({QueueFull.status, Unavailable.status})
 
+Endpoint = Callable[[Request], Awaitable[Response]]
+
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 log = structlog.get_logger()
 
 
@@ -67,15 +70,36 @@ async def read_body(request: Request, *, limit: int, deadline: float) -> bytes:
 
 
 def parse(model: type[M], body: bytes) -> M:
-    """Read a model from JSON bytes.
+    """Read a model from JSON bytes; what is no number or truth value is not taken for one.
 
     :raises MalformedBody: not JSON.
     :raises InvalidRequest: JSON, but not such a model; the fields at fault are named.
     """
     try:
-        return model.model_validate_json(body)
+        return model.model_validate_json(body, strict=True)
     except ValidationError as error:
         raise invalid(error) from None
+
+
+def strict(endpoint: Endpoint, *known: str) -> Endpoint:
+    """The endpoint behind a look at the query: a parameter that is unknown or given twice is refused (422)."""
+
+    async def checked(request: Request) -> Response:
+        names = [name for name, _ in request.query_params.multi_items()]
+        faults = [(name, "unknown query parameter") for name in dict.fromkeys(names) if name not in known]
+        faults += [(name, "given more than once") for name in known if names.count(name) > 1]
+        if faults:
+            hint = f"Known here: {', '.join(known)}." if known else "This address takes no query parameters."
+            errors = tuple((_clean(name), why) for name, why in faults[:FIELDS_LIMIT])
+            raise InvalidRequest("The query is not acceptable.", errors=errors, hint=hint)
+        return await endpoint(request)
+
+    return checked
+
+
+def written(adapter: TypeAdapter[T], content: T, *, status: int = 200) -> Response:
+    """Answer with JSON, written by the adapter that describes the answer in the OpenAPI document."""
+    return Response(adapter.dump_json(content), status_code=status, media_type="application/json")
 
 
 def invalid(error: ValidationError) -> InvalidRequest:

@@ -73,7 +73,7 @@ class MalformedBody(InvalidRequest):
 
 
 class TopicNotAllowed(InvalidRequest):
-    """Kafka would hang on an unknown or illegal topic, so the edge refuses it at once."""
+    """The callback_topic is not on the provider's list; refused at once, where Kafka would let its clients hang."""
 
     code = "topic-not-allowed"
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from app.cj.batch import Road
 from app.provider.queue.protocol import Entry, Reply
 
 if TYPE_CHECKING:  # reading a trace needs no database code
@@ -49,7 +50,7 @@ def _at_cj(comparison: Comparison) -> list[Step]:
             Step(comparison.queued_at, "provider", "cj", "202 Accepted: the answer will be published")
         )
     if comparison.ended_at is not None:
-        callback = comparison.road == Reply.CALLBACK
+        callback = comparison.road is Road.CALLBACK
         found.append(
             Step(
                 comparison.ended_at,

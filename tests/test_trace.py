@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+from app.cj.batch import ComparisonState, Road
 from app.cj.views import Comparison
-from app.contracts import Outcome
+from app.contracts import Outcome, Winner
 from app.provider.queue.protocol import Entry, Reply, State
 from app.trace import mermaid, steps
 
@@ -24,14 +25,14 @@ def comparison(**changes: object) -> Comparison:
         "again": 0,
         "essay_a": "one",
         "essay_b": NAME,
-        "state": "decided",
+        "state": ComparisonState.DECIDED,
         "posts": 1,
         "planned_at": 10.0,
         "submitted_at": 10.1,
         "queued_at": 10.3,
         "ended_at": 11.0,
-        "road": "callback",
-        "winner": "essay_b",
+        "road": Road.CALLBACK,
+        "winner": Winner.ESSAY_B,
     }
     return Comparison(**fields | changes)  # type: ignore[arg-type]
 

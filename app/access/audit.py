@@ -8,13 +8,15 @@ account is worse than one who has to wait. A row that stays `begun` belongs to a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
 from app.access.tables import audit
+from app.contracts.wire import At
 from app.database import Database
 
 _LONGEST = 200
@@ -29,11 +31,12 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
     """One row; `target` is an id, `detail` says what the action alone does not."""
 
     number: int
-    at: float
+    at: At
     principal: str
     action: str
     target: str
@@ -63,12 +66,12 @@ class Audit:
         statement = update(audit).where(audit.c.number == number).values(outcome=outcome, detail=str(status))
         await self._database.write(lambda c: c.execute(statement))
 
-    async def after(self, number: int, *, limit: int) -> Sequence[Entry]:
+    async def after(self, number: int, *, limit: int) -> Sequence[AuditEntry]:
         """Rows behind `number`, in order."""
         statement = select(audit).where(audit.c.number > number).order_by(audit.c.number).limit(limit)
         return await self._database.read(lambda c: [_entry(row) for row in c.execute(statement)])
 
-    async def latest(self, limit: int) -> Sequence[Entry]:
+    async def latest(self, limit: int) -> Sequence[AuditEntry]:
         """The last rows, in order."""
         statement = select(audit).order_by(audit.c.number.desc()).limit(limit)
         found = await self._database.read(lambda c: [_entry(row) for row in c.execute(statement)])
@@ -97,5 +100,7 @@ def note(
     return int(connection.execute(insert(audit).values(values).returning(audit.c.number)).scalar_one())
 
 
-def _entry(row: Row[Any]) -> Entry:
-    return Entry(row.number, row.at, row.principal, row.action, row.target, row.detail, Outcome(row.outcome))
+def _entry(row: Row[Any]) -> AuditEntry:
+    return AuditEntry(
+        row.number, row.at, row.principal, row.action, row.target, row.detail, Outcome(row.outcome)
+    )

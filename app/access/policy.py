@@ -43,6 +43,10 @@ PLATFORM = _programs(
         "GET /healthz": PUBLIC,
         "GET /readyz": PUBLIC,
         "GET /api/v1/audit": ADMIN,
+        "GET /static": PUBLIC,
+        "GET /openapi.json": READ,
+        "GET /asyncapi.json": READ,
+        "GET /docs": READ,
     }
 )
 
@@ -77,7 +81,6 @@ CJ = _programs(
 
 WEB = _people(
     {
-        "GET /static": PUBLIC,
         "GET /login": PUBLIC,
         "POST /login": PUBLIC,
         "POST /logout": PUBLIC,

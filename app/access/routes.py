@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.access.audit import Audit, Entry
+from app.access.audit import Audit, AuditEntry
+from app.edge import strict, written
 from app.errors import InvalidRequest
 
 PAGE, MOST = 100, 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPage:
+    """Rows in order of `number`; `next` is the cursor of the page behind this one, null on the last."""
+
+    entries: Sequence[AuditEntry]
+    next: int | None
+
+
+AUDIT_PAGE = TypeAdapter(AuditPage)
 
 
 def routes(audit: Audit) -> list[Route]:
     """The one route."""
 
     async def index(request: Request) -> Response:
-        """Rows behind `after`, the oldest first; `next` is the cursor of the page behind it, null on the last one."""
         after = _number(request, "after", 0, least=0, most=10**18)
         limit = _number(request, "limit", PAGE, least=1, most=MOST)
         found = await audit.after(after, limit=limit)
         following = found[-1].number if len(found) == limit else None
-        body = json.dumps({"entries": [entry_json(entry) for entry in found], "next": following})
-        return Response(body, media_type="application/json")
+        return written(AUDIT_PAGE, AuditPage(entries=found, next=following))
 
-    return [Route("/api/v1/audit", index, methods=["GET"])]
-
-
-def entry_json(entry: Entry) -> dict[str, Any]:
-    """A row as the API and the command line show it."""
-    return entry._asdict() | {"at": datetime.fromtimestamp(entry.at, UTC).isoformat(timespec="milliseconds")}
+    return [Route("/api/v1/audit", strict(index, "after", "limit"), methods=["GET"])]
 
 
 def _number(request: Request, name: str, default: int, *, least: int, most: int) -> int:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID, uuid5
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, computed_field
 
 from app.contracts import (
     JudgeKind,
@@ -18,7 +18,7 @@ from app.contracts import (
     Winner,
 )
 from app.contracts.comparison import DAY, MOST_EXPIRES_IN
-from app.contracts.wire import Text, Wire
+from app.contracts.wire import At, Text, Wire
 
 
 class BatchState(StrEnum):
@@ -66,6 +66,18 @@ class BatchSettings(Wire):
     priority: int = Field(5, ge=0, le=9)
 
 
+def _without_defaults(schema: dict[str, Any]) -> None:
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
+class AskedSettings(BatchSettings):
+    """Settings asked for a new batch: those left out are the server's."""
+
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+    judges: Annotated[tuple[LLMConfigOverrides, ...], Field(min_length=1)] = ()
+
+
 class NewEssay(Wire):
     """An essay as handed in. `level` is the level of an anchor, as text; `name` is shown, never sent to a judge."""
 
@@ -74,12 +86,17 @@ class NewEssay(Wire):
     level: Annotated[Text, Field(min_length=1, max_length=40)] | None = None
 
 
+Title = Annotated[Text, Field(min_length=1, max_length=200)]
+Question = Annotated[Text, Field(min_length=1, max_length=20_000)]
+NewEssays = Annotated[tuple[NewEssay, ...], Field(min_length=2, max_length=10_000)]
+
+
 class NewBatch(Wire):
     """A batch as handed in; `question` is exactly what judges will read before the two essays."""
 
-    title: Annotated[Text, Field(min_length=1, max_length=200)]
-    question: Annotated[Text, Field(min_length=1, max_length=20_000)]
-    essays: Annotated[tuple[NewEssay, ...], Field(min_length=2, max_length=10_000)]
+    title: Title
+    question: Question
+    essays: NewEssays
     settings: BatchSettings
 
 
@@ -102,10 +119,11 @@ class Batch:
     reliability: float | None
     stop_reason: str | None
     problem: str | None
-    created_at: float
-    finished_at: float | None
+    created_at: At
+    finished_at: At | None
     version: int
 
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated properties
     @property
     def open(self) -> int:
         """Comparisons planned and not yet ended; an ended batch has none."""

@@ -5,37 +5,35 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.cj.batch import Batch, BatchSettings, NewBatch, NewEssay
+from app.cj import answers
+from app.cj.answers import BatchList, BatchRanking, ComparisonPage, CountedBatch
+from app.cj.batch import AskedSettings, Batch, BatchSettings, NewBatch, NewEssays, Question, Title
 from app.cj.essays import doubts, least_words
-from app.cj.views import Comparison, Summary, Views
+from app.cj.views import Views
 from app.cj.workflow import Workflow
 from app.contracts import LLMConfigOverrides
-from app.contracts.wire import Text, Wire
-from app.edge import parse, read_body
+from app.contracts.wire import Wire
+from app.edge import Endpoint, parse, read_body, strict, written
 from app.errors import InvalidRequest, NotFound, Unavailable
 
 PAGE = 1000
-Endpoint = Callable[[Request], Awaitable[Response]]
-_MOMENTS = frozenset({"created_at", "finished_at", "planned_at", "submitted_at", "queued_at", "ended_at"})
 
 
 class BatchRequest(Wire):
     """POST /api/v1/batches. Settings left out are those of the server's configuration."""
 
-    title: Text = "Untitled"
-    question: Text
-    essays: tuple[NewEssay, ...] = Field(min_length=2)
-    settings: dict[str, Any] = {}
+    title: Title = "Untitled"
+    question: Question
+    essays: NewEssays
+    settings: AskedSettings = AskedSettings()
     start: bool = True
 
 
@@ -70,9 +68,9 @@ class BatchApi:
         return [
             _by_method("/api/v1/batches", GET=self.index, POST=self.create),
             _by_method(one, GET=self.show, DELETE=self.delete),
-            Route(f"{one}/ranking", self.ranking, methods=["GET"]),
-            Route(f"{one}/comparisons", self.comparisons, methods=["GET"]),
-            Route("/api/v1/comparisons/{comparison_id}", self.comparison, methods=["GET"]),
+            Route(f"{one}/ranking", strict(self.ranking), methods=["GET"]),
+            Route(f"{one}/comparisons", strict(self.comparisons, "after"), methods=["GET"]),
+            Route("/api/v1/comparisons/{comparison_id}", strict(self.comparison), methods=["GET"]),
             Route(f"{one}/start", _action(self._workflow.start), methods=["POST"]),
             Route(f"{one}/resume", _action(self._workflow.resume), methods=["POST"]),
             Route(f"{one}/pause", _action(self._workflow.pause), methods=["POST"]),
@@ -87,7 +85,7 @@ class BatchApi:
             title=asked.title,
             question=asked.question,
             essays=asked.essays,
-            settings=merged(self._defaults(), asked.settings),
+            settings=merged(self._defaults(), asked.settings.model_dump(mode="json", exclude_unset=True)),
         )
         if new.settings.expires_in >= self._longest_expiry:
             raise InvalidRequest(
@@ -107,7 +105,7 @@ class BatchApi:
                 "Some essays cannot be ranked.", errors=tuple((fault.file, fault.message) for fault in faults)
             )
         batch_id = await self._workflow.create(new, start=asked.start)
-        return _json(batch_json(await self._views.batch(batch_id)), status=201)
+        return written(answers.BATCH, await self._views.batch(batch_id), status=201)
 
     async def _check(self, judge: LLMConfigOverrides) -> None:
         """A provider that is away cannot be asked; the batch is stored all the same, and waits for it."""
@@ -120,20 +118,19 @@ class BatchApi:
 
     async def index(self, _request: Request) -> Response:
         """Batches, the newest first."""
-        return _json({"batches": [batch_json(batch) for batch in await self._views.batches()]})
+        return written(answers.BATCHES, BatchList(batches=await self._views.batches()))
 
     async def show(self, request: Request) -> Response:
         """One batch with its counts."""
         summary = await self._views.summary(_id(request, "batch_id"))
-        counts = {name: getattr(summary, name) for name in Summary.__slots__ if name != "batch"}
-        return _json(batch_json(summary.batch) | counts)
+        return written(answers.COUNTED_BATCH, CountedBatch.of(summary))
 
     async def ranking(self, request: Request) -> Response:
         """The essays by score, best first."""
         batch_id = _id(request, "batch_id")
         batch = await self._views.batch(batch_id)
-        rows = [asdict(row) for row in await self._views.ranking(batch_id)]
-        return _json({"batch": batch_json(batch), "ranking": rows})
+        rows = await self._views.ranking(batch_id)
+        return written(answers.RANKING, BatchRanking(batch=batch, ranking=rows))
 
     async def comparisons(self, request: Request) -> Response:
         """Every comparison in order, a page at a time."""
@@ -141,11 +138,11 @@ class BatchApi:
         await self._views.batch(batch_id)
         rows = await self._views.comparisons(batch_id, after=_number(request, "after"), limit=PAGE)
         following = rows[-1].sequence if len(rows) == PAGE else None
-        return _json({"comparisons": [comparison_json(row) for row in rows], "next_after": following})
+        return written(answers.COMPARISONS, ComparisonPage(comparisons=rows, next_after=following))
 
     async def comparison(self, request: Request) -> Response:
         """One comparison by its correlation_id."""
-        return _json(comparison_json(await self._views.comparison(_id(request, "comparison_id"))))
+        return written(answers.COMPARISON, await self._views.comparison(_id(request, "comparison_id")))
 
     async def delete(self, request: Request) -> Response:
         """204; texts, verdicts and scores are gone once cancellations have been passed on."""
@@ -159,14 +156,14 @@ def _by_method(path: str, **endpoints: Endpoint) -> Route:
     async def endpoint(request: Request) -> Response:
         return await endpoints["GET" if request.method == "HEAD" else request.method](request)
 
-    return Route(path, endpoint, methods=list(endpoints))
+    return Route(path, strict(endpoint), methods=list(endpoints))
 
 
 def _action(change: Callable[[UUID], Awaitable[Batch]]) -> Endpoint:
     async def endpoint(request: Request) -> Response:
-        return _json(batch_json(await change(_id(request, "batch_id"))))
+        return written(answers.BATCH, await change(_id(request, "batch_id")))
 
-    return endpoint
+    return strict(endpoint)
 
 
 def merged(defaults: BatchSettings, asked: dict[str, Any]) -> BatchSettings:
@@ -182,30 +179,6 @@ def merged(defaults: BatchSettings, asked: dict[str, Any]) -> BatchSettings:
             for fault in error.errors(include_input=False)
         )
         raise InvalidRequest("Some settings are not allowed.", errors=faults) from error
-
-
-def batch_json(batch: Batch) -> dict[str, Any]:
-    """A batch as the API shows it."""
-    fields = {name: getattr(batch, name) for name in Batch.__slots__}
-    return _plain(fields) | {"open": batch.open, "settings": batch.settings.model_dump(mode="json")}
-
-
-def comparison_json(comparison: Comparison) -> dict[str, Any]:
-    """A comparison as the API shows it: everything but the texts."""
-    return _plain(asdict(comparison))
-
-
-def _plain(fields: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: datetime.fromtimestamp(value, UTC).isoformat()
-        if name in _MOMENTS and value is not None
-        else value
-        for name, value in fields.items()
-    }
-
-
-def _json(content: dict[str, Any], *, status: int = 200) -> Response:
-    return Response(json.dumps(content, default=str), status_code=status, media_type="application/json")
 
 
 def _id(request: Request, name: str) -> UUID:

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from pydantic import TypeAdapter
 from sqlalchemy import Connection, text
 
-from app.cj.batch import Batch, NewEssay
+from app.cj.batch import Batch, ComparisonState, NewEssay, Road
 from app.cj.scoring_ranking import RankedEssay, ranking
 from app.cj.store import batch_of
+from app.contracts import JudgeKind, Winner
+from app.contracts.wire import At
 from app.database import Database
 from app.errors import NotFound
 
@@ -28,7 +31,7 @@ _VERDICTS = """SELECT c.id, c.batch_id, c.sequence, c.wave, c.first, c.second, a
 class Comparison:
     """One comparison for people. `essay_a` was shown first; `ended_order` numbers results as they came in.
 
-    Moments are POSIX seconds; `queued_at` is when the provider answered 202.
+    `queued_at` is when the provider answered 202.
     """
 
     id: UUID
@@ -41,20 +44,20 @@ class Comparison:
     essay_b: str
     judge: int
     again: int
-    state: str
+    state: ComparisonState
     posts: int
-    planned_at: float
-    submitted_at: float | None
-    queued_at: float | None
-    ended_at: float | None
+    planned_at: At
+    submitted_at: At | None
+    queued_at: At | None
+    ended_at: At | None
     ended_order: int | None
-    road: str | None
-    winner: str | None
+    road: Road | None
+    winner: Winner | None
     confidence: float | None
     justification: str | None
     provider: str | None
     model: str | None
-    judge_kind: str | None
+    judge_kind: JudgeKind | None
     cost_usd: float | None
     tokens: int | None
     response_time_ms: int | None
@@ -76,9 +79,11 @@ class Summary:
     queued: int
 
 
+COMPARISON = TypeAdapter(Comparison)
+
+
 def _comparison(row: Any) -> Comparison:
-    fields = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
-    return Comparison(**fields | {"id": UUID(fields["id"]), "batch_id": UUID(fields["batch_id"])})
+    return COMPARISON.validate_python(dict(row._mapping))  # noqa: SLF001 - SQLAlchemy's public name for it
 
 
 class Views:

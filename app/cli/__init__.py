@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from app.cli import keys, look, rank, serve
+from app.cli import keys, look, rank, serve, spec
 from app.errors import ConfigurationError, Conflict, JuxtaError, NotFound, ProviderUnavailable
 
 app = typer.Typer(
@@ -35,6 +35,10 @@ app.add_typer(audit, name="audit")
 config = typer.Typer(help="Look at the settings.", no_args_is_help=True)
 config.command("show")(look.config_show)
 app.add_typer(config, name="config")
+documents = typer.Typer(help="Describe the HTTP API and the topics for other programs.", no_args_is_help=True)
+documents.command("openapi")(spec.openapi)
+documents.command("asyncapi")(spec.asyncapi)
+app.add_typer(documents, name="spec")
 
 _EXITS: tuple[tuple[type[JuxtaError], int], ...] = (
     (ConfigurationError, 2),

@@ -7,6 +7,7 @@ import os
 import pwd
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -24,7 +25,7 @@ from app.settings import Settings
 
 if TYPE_CHECKING:  # database code, which `--help` should not wait for
     from app.access.access import Access
-    from app.access.audit import Entry
+    from app.access.audit import AuditEntry
     from app.access.keys import Key
 
 T = TypeVar("T")
@@ -160,8 +161,8 @@ def _row(key: Key) -> dict[str, object]:
     }
 
 
-def _entry(entry: Entry) -> dict[str, object]:
-    return entry._asdict() | {"at": _moment(entry.at), "outcome": str(entry.outcome)}
+def _entry(entry: AuditEntry) -> dict[str, object]:
+    return asdict(entry) | {"at": _moment(entry.at), "outcome": str(entry.outcome)}
 
 
 def _moment(at: float | None) -> str | None:

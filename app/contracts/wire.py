@@ -1,4 +1,4 @@
-"""What every model on the wire has in common: clean text, finite numbers, moments in UTC.
+"""What every model on the wire has in common: clean text, finite numbers, moments in UTC (RFC 3339).
 
 Errors never quote what was in a field: it may be an essay, and errors end in logs.
 """
@@ -8,7 +8,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    WithJsonSchema,
+)
 
 
 def _clean(text: str) -> str:
@@ -27,8 +35,23 @@ def _utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
+def _rfc_3339(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat()
+
+
+def _posix(at: object) -> object:
+    return datetime.fromisoformat(at).timestamp() if isinstance(at, str) else at
+
+
 Text = Annotated[str, AfterValidator(_clean)]
 Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
+At = Annotated[
+    float,
+    BeforeValidator(_posix),
+    PlainSerializer(_rfc_3339),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""A moment that is POSIX seconds inside the house and RFC 3339 on the wire."""
 
 
 class Wire(BaseModel):

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, fields
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.contracts import JudgeAccepted, LLMComparisonRequest, LLMComparisonResponse, LLMConfigOverrides
-from app.edge import parse, problem_response, read_body
+from app.contracts import (
+    JudgeAccepted,
+    LLMComparisonRequest,
+    LLMComparisonResponse,
+    LLMConfigOverrides,
+)
+from app.edge import parse, problem_response, read_body, strict, written
 from app.errors import InvalidRequest, JuxtaError
+from app.provider.answers import ENTRY, JUDGE, PROVIDERS, QUEUE_PAGE, QUEUE_STATS, QueuePage, QueueStats
 from app.provider.orchestrator import LLMOrchestrator
-from app.provider.queue.protocol import Entry, RequestQueue, State
+from app.provider.queue.protocol import RequestQueue, State
 from app.provider.status import Status
 
 PAGE_LIMIT = 500
@@ -61,12 +64,12 @@ def routes(
         except JuxtaError as error:
             return problem_response(error, correlation_id)
         status = 200 if isinstance(answer, LLMComparisonResponse) else 202
-        return _json(answer.model_dump_json().encode(), status)
+        return Response(answer.model_dump_json(), status_code=status, media_type="application/json")
 
     async def cancel(request: Request) -> Response:
         correlation_id = _uuid(request.path_params["correlation_id"])
         entry = await orchestrator.cancel(correlation_id, principal=principal(request))
-        return _json(_entry(entry))
+        return written(ENTRY, entry)
 
     async def browse(request: Request) -> Response:
         """A page of rows; `next` is the cursor of the page behind it, null on the last one."""
@@ -79,31 +82,31 @@ def routes(
             limit=limit,
         )
         following = entries[-1].place if len(entries) == limit else None
-        return _json({"entries": [_entry(entry) for entry in entries], "next": following})
+        return written(QUEUE_PAGE, QueuePage(entries=entries, next=following))
 
     async def stats(_request: Request) -> Response:
-        return _json({"lanes": {name: asdict(counts) for name, counts in (await queue.stats()).items()}})
+        return written(QUEUE_STATS, QueueStats(lanes=await queue.stats()))
 
     async def entry(request: Request) -> Response:
         """One row for operators. This is no result API: the answer comes by 200 or callback, never from here."""
-        return _json(_entry(await orchestrator.entry(_uuid(request.path_params["queue_id"]))))
+        return written(ENTRY, await orchestrator.entry(_uuid(request.path_params["queue_id"])))
 
     async def providers(_request: Request) -> Response:
-        return _json(status.now().model_dump_json().encode())
+        return written(PROVIDERS, status.now())
 
     async def check_judge(request: Request) -> Response:
         """Whether a judge configuration can be asked, before a batch is made for it."""
         asked = parse(LLMConfigOverrides, await read_body(request, limit=body_limit, deadline=body_deadline))
-        return _json(JudgeAccepted(lane=status.check(asked)).model_dump_json().encode())
+        return written(JUDGE, JudgeAccepted(lane=status.check(asked)))
 
     return [
         Route("/api/v1/comparison", generate_comparison, methods=["POST"]),
-        Route("/api/v1/comparison/{correlation_id}/cancel", cancel, methods=["POST"]),
-        Route("/api/v1/queue", browse, methods=["GET"]),
-        Route("/api/v1/queue/stats", stats, methods=["GET"]),
-        Route("/api/v1/queue/{queue_id}", entry, methods=["GET"]),
-        Route("/api/v1/providers", providers, methods=["GET"]),
-        Route("/api/v1/judges/check", check_judge, methods=["POST"]),
+        Route("/api/v1/comparison/{correlation_id}/cancel", strict(cancel), methods=["POST"]),
+        Route("/api/v1/queue", strict(browse, "lane", "state", "after", "limit"), methods=["GET"]),
+        Route("/api/v1/queue/stats", strict(stats), methods=["GET"]),
+        Route("/api/v1/queue/{queue_id}", strict(entry), methods=["GET"]),
+        Route("/api/v1/providers", strict(providers), methods=["GET"]),
+        Route("/api/v1/judges/check", strict(check_judge), methods=["POST"]),
     ]
 
 
@@ -148,12 +151,3 @@ def _number(text: str | None, name: str, default: int, *, least: int, most: int 
     if not (_DIGITS.fullmatch(text) and least <= int(text) <= most):
         raise InvalidRequest(f"{name} is out of range.", errors=((name, f"a number from {least} to {most}"),))
     return int(text)
-
-
-def _entry(entry: Entry) -> dict[str, Any]:
-    return {field.name: getattr(entry, field.name) for field in fields(entry)}
-
-
-def _json(content: bytes | dict[str, Any], status: int = 200) -> Response:
-    body = content if isinstance(content, bytes) else json.dumps(content, default=str).encode()
-    return Response(body, status_code=status, media_type="application/json")

@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute, Route
 
 from app.cj.changes import Changes
 from app.cj.views import Views
+from app.edge import strict
 from app.errors import InvalidRequest, NotFound
 from app.web import words
 from app.web.snapshot import Clock, ProviderWords, take
@@ -60,6 +61,8 @@ class LiveStream:
         batch_id: UUID = request.path_params["batch_id"]
         after = _begin(request)
         await self._views.batch(batch_id)
+        if request.method == "HEAD":  # a stream without end has no place where its head would end
+            return Response(media_type="text/event-stream")
         return EventSourceResponse(self.follow(batch_id, after), ping=self._heartbeat, sep="\n")
 
     async def follow(self, batch_id: UUID, after: int) -> AsyncIterator[ServerSentEvent]:
@@ -116,7 +119,7 @@ def routes(
     stream = LiveStream(
         views, changes, provider_words, closing=closing, heartbeat=heartbeat, gather=gather, clock=clock
     )
-    return [Route("/api/v1/batches/{batch_id:uuid}/events", stream.events)]
+    return [Route("/api/v1/batches/{batch_id:uuid}/events", strict(stream.events, "after"))]
 
 
 def _begin(request: Request) -> int:

@@ -16,7 +16,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.access.access import Access
-from app.access.audit import Entry
+from app.access.audit import AuditEntry
 from app.access.hosts import Hosts
 from app.access.scopes import scopes_of
 from app.access.tables import MIGRATIONS
@@ -65,7 +65,7 @@ class Door:
         headers = {**options.pop("headers", {}), **({"authorization": f"Bearer {key}"} if key else {})}
         return self.client.request(method, path, headers=headers, **options)
 
-    def audited(self) -> list[Entry]:
+    def audited(self) -> list[AuditEntry]:
         """What happened, apart from the keys that tests make for themselves."""
         found = self.call(self.access.audit.latest, 1000)
         return [entry for entry in found if entry.principal != "test"]

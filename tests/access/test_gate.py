@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.access.audit import Entry, Outcome
+from app.access.audit import AuditEntry, Outcome
 from app.access.keyring import FRESH
 from app.access.policy import Need
 from app.access.scopes import Scope
@@ -60,7 +61,7 @@ def problem(answer: httpx2.Response, status: int) -> Problem:
     return Problem.model_validate_json(answer.content)
 
 
-def brief(entry: Entry) -> tuple[str, str, str, Outcome]:
+def brief(entry: AuditEntry) -> tuple[str, str, str, Outcome]:
     return entry.principal, entry.action, entry.detail, entry.outcome
 
 
@@ -190,7 +191,7 @@ def test_no_text_of_an_essay_or_a_key_is_in_the_log(door: Door) -> None:
     door.ask("DELETE /api/v1/batches/x", key, content=ESSAY)
     door.ask("POST /login", data={"key": f"{ESSAY}{key}"})
     door.ask("POST /login", data={"key": f"{key[:-1]}_"})
-    content = json.dumps([entry._asdict() for entry in door.audited()])
+    content = json.dumps([asdict(entry) for entry in door.audited()])
     assert "sentence" not in content
     assert key[15:40] not in content
 

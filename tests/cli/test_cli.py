@@ -137,3 +137,23 @@ def test_with_a_python_that_is_too_old_it_says_so(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "version_info", Old((3, 10)))
     with pytest.raises(SystemExit, match=r"needs Python 3\.11 or newer; this is 3\.10"):
         runpy.run_path(str(ROOT / "run.py"), run_name="not main")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "version"),
+    [
+        (("openapi", "--role", "provider"), "openapi", "3.1.0"),
+        (("asyncapi", "--set", "bus.kind=kafka", "--json"), "asyncapi", "3.0.0"),
+    ],
+)
+def test_spec_prints_a_document_and_nothing_else(arguments: tuple[str, ...], key: str, version: str) -> None:
+    done = juxta("spec", *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)[key] == version
+    assert (done.stdout.count("\n") == 1) == ("--json" in arguments)
+
+
+def test_spec_of_a_role_leaves_out_what_it_does_not_serve() -> None:
+    paths = json.loads(juxta("spec", "openapi", "--role", "provider", "--json").stdout)["paths"]
+    assert "/api/v1/comparison" in paths
+    assert "/api/v1/batches" not in paths

@@ -131,6 +131,8 @@ def test_json_that_is_no_object_is_refused(server: Process, body: bytes) -> None
         ({"expires_in": -1}, "expires_in"),
         ({"expires_in": "soon"}, "expires_in"),
         ({"priority": 10}, "priority"),
+        ({"priority": "5"}, "priority"),
+        ({"expires_in": True}, "expires_in"),
         ({"metadata": {"long": "x" * 5000}}, "metadata"),
         ({"student": SECRET}, "student"),
         ({"llm_config_overrides": {"temperature": 9}}, "llm_config_overrides.temperature"),
@@ -275,6 +277,8 @@ def everything(connection: socket.socket) -> bytes:
         ({"question": 7}, "question"),
         ({"title": ""}, "title"),
         ({"start": "perhaps"}, "start"),
+        ({"start": 1}, "start"),
+        ({"settings": {"seed": "7"}}, "settings.seed"),
         ({"colour": "red"}, "colour"),
         ({"settings": {"colour": "red"}}, "settings.colour"),
         ({"settings": {"target_reliability": 2}}, "settings.target_reliability"),
@@ -330,6 +334,26 @@ def test_a_wrong_method_is_told_the_right_ones(
     response = server.client.request(method, path)
     problem_in(response, 405)
     assert set(response.headers["allow"].split(", ")) == allowed
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "field"),
+    [
+        ("GET", "/api/v1/queue?limt=5", "limt"),
+        ("GET", "/api/v1/queue?limit=5&limit=6", "limit"),
+        ("GET", "/api/v1/queue/stats?lane=rules", "lane"),
+        ("GET", "/api/v1/providers?x", "x"),
+        ("GET", "/api/v1/batches?limit=5", "limit"),
+        ("GET", f"/api/v1/batches/{uuid4()}/comparisons?before=5", "before"),
+        ("GET", f"/api/v1/batches/{uuid4()}/events?from=5", "from"),
+        ("DELETE", f"/api/v1/batches/{uuid4()}?dry_run=true", "dry_run"),
+        ("POST", f"/api/v1/batches/{uuid4()}/cancel?dry_run=true", "dry_run"),
+    ],
+)
+def test_a_query_parameter_that_is_unknown_or_given_twice_is_refused(
+    server: Process, method: str, path: str, field: str
+) -> None:
+    assert fields_of(problem_in(server.client.request(method, path), 422)) == {field}
 
 
 def test_a_path_that_leads_nowhere_is_not_found(server: Process) -> None:

@@ -92,6 +92,13 @@ def test_an_unknown_batch_has_no_stream(client: TestClient) -> None:
     assert client.get(f"/api/v1/batches/{uuid4()}/events").status_code == 404
 
 
+def test_the_head_of_a_stream_ends_while_the_batch_waits(site: Site, client: TestClient) -> None:
+    waiting = site.start(start=False)
+    answer = client.head(f"/api/v1/batches/{waiting}/events")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/event-stream")
+
+
 def test_more_verdicts_than_fit_in_one_read_all_arrive(
     site: Site, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

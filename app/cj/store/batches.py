@@ -76,6 +76,8 @@ def change(
     batch = find(connection, batch_id)
     if batch.state is to:
         return batch
+    if batch.state is BatchState.DELETING:
+        raise NotFound(f"There is no batch {batch_id}.")
     if batch.state not in out_of:
         allowed = ", ".join(out_of)
         raise Conflict(f"The batch is {batch.state}; to become {to} it must be {allowed}.")

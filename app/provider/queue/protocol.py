@@ -17,6 +17,7 @@ from typing import Protocol, Self
 from uuid import UUID
 
 from app.contracts import Outcome
+from app.contracts.wire import At
 
 
 class Reply(StrEnum):
@@ -105,7 +106,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One row for people: never the prompt or the essays. Moments are POSIX seconds, None when not reached."""
+    """One row for people: never the prompt or the essays. A moment is None when it is not reached."""
 
     queue_id: UUID
     correlation_id: UUID
@@ -119,12 +120,12 @@ class Entry:
     tries: int
     cancelled: bool
     outcome: Outcome | None
-    accepted_at: float
-    ready_at: float
-    expires_at: float
-    leased_at: float | None
-    answered_at: float | None
-    published_at: float | None
+    accepted_at: At
+    ready_at: At
+    expires_at: At
+    leased_at: At | None
+    answered_at: At | None
+    published_at: At | None
 
 
 @dataclass(frozen=True, slots=True)
