@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from app.database.statements import AnyRow, insert, over
 from app.errors import JuxtaError, NotFound, QueueFull, RequestMismatch
 from app.provider.queue.protocol import Accepted, Entry, Lease, QueuedRequest, Reply, State, StoredOutcome
 from app.provider.queue.rows import ENTRY, INSERTED, read_entry, read_stored, write_request
-from app.provider.queue.statements import AnyRow, insert, over
 from app.provider.queue.turn import Rules, Turn
 
 
