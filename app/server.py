@@ -15,6 +15,7 @@ import anyio
 import punq
 import uvicorn
 
+from app import collector
 from app.application import application, house_routes
 from app.edge import DeadlineProtocol
 from app.errors import ConfigurationError
@@ -74,6 +75,7 @@ def serve(container: punq.Container, *, ready: Callable[[str], None], demo: bool
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
 
     def tell() -> None:
+        collector.spare()
         announce(Path(app.state.lock), url=url)
         ready(url)
 
