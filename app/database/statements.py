@@ -18,7 +18,8 @@ from sqlalchemy import Connection, Dialect, text
 AnyRow = Any
 """A named tuple of the columns that the statement asked for."""
 
-_INSERT_ROWS = 64
+_MOST_ROWS = 128
+_named: Any = namedtuple  # noqa: PYI024 - the names come from SQL, so that no type can know them
 
 
 def fetch(connection: Connection, sql: str, **values: object) -> Sequence[AnyRow]:
@@ -33,9 +34,13 @@ def over(
 
     Rows are padded with NULLs to the next power of two, which match nothing, so that few statements are compiled.
     """
-    width, size = len(rows[0]), 1 << (len(rows) - 1).bit_length()
-    given = [*chain.from_iterable(rows), *repeat(None, (size - len(rows)) * width)]
-    return _prepare(connection.dialect, template, width, size).run(connection, given, values)
+    found: list[AnyRow] = []
+    for start in range(0, len(rows), _MOST_ROWS):
+        piece = rows[start : start + _MOST_ROWS]
+        width, size = len(piece[0]), 1 << (len(piece) - 1).bit_length()
+        given = [*chain.from_iterable(piece), *repeat(None, (size - len(piece)) * width)]
+        found += _prepare(connection.dialect, template, width, size).run(connection, given, values)
+    return found
 
 
 def insert(
@@ -43,11 +48,11 @@ def insert(
 ) -> Sequence[AnyRow]:
     """The same for INSERT, where padding would count: rows go in pieces whose sizes are powers of two."""
     made: list[AnyRow] = []
-    width, start = len(rows[0]), 0
+    start = 0
     while start < len(rows):
-        size = min(_INSERT_ROWS, 1 << (len(rows) - start).bit_length() - 1)
+        size = min(_MOST_ROWS, 1 << (len(rows) - start).bit_length() - 1)
         given = list(chain.from_iterable(rows[start : start + size]))
-        made += _prepare(connection.dialect, template, width, size).run(connection, given, values)
+        made += _prepare(connection.dialect, template, len(rows[0]), size).run(connection, given, values)
         start += size
     return made
 
@@ -74,7 +79,7 @@ class _Statement:
         found = cursor.fetchall()
         if self._row is None:
             names = [column[0] for column in cursor.description]
-            self._row = namedtuple("Row", names, rename=True)._make  # noqa: PYI024 - its names come from SQL
+            self._row = _named("Row", names, rename=True)._make
         return list(map(self._row, found))
 
 

@@ -9,19 +9,18 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from app.cj.batch import Batch, PlannedPair, comparison_id
+from app.cj.batch import Batch, ComparisonState, PlannedPair, comparison_id
 from app.cj.store.batches import find
 from app.contracts import Winner
+from app.database.statements import insert
 
 _SHARE = {Winner.ESSAY_A: 1.0, Winner.ESSAY_B: 0.0, Winner.TIE: 0.5}
 _SCORE = text(
     """UPDATE essays SET score = given.value ->> 2, se = given.value ->> 3, verdicts = given.value ->> 4
     FROM json_each(:given) AS given WHERE batch_id = given.value ->> 0 AND position = given.value ->> 1"""
 )
-_PLAN = text(
-    """INSERT INTO comparisons (id, batch_id, sequence, wave, first, second, judge, again, body, state, due_at,
-    planned_at) VALUES (:id, :batch_id, :sequence, :wave, :first, :second, :judge, :again, :body, 'planned', :now, :now)"""
-)
+_PLAN = """INSERT INTO comparisons (id, batch_id, sequence, wave, first, second, judge, again, body, state, due_at,
+    planned_at) VALUES {given}"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,21 +160,21 @@ def _store_wave(connection: Connection, plan: Plan, now: float) -> None:
         text("INSERT INTO waves (batch_id, number, size, open) VALUES (:id, :wave, :size, :size)"),
         {"id": batch_id, "wave": wave, "size": len(plan.pairs)},
     )
-    connection.execute(
-        _PLAN,
-        [
-            {
-                "id": str(comparison_id(plan.batch_id, pair.sequence)),
-                "batch_id": batch_id,
-                "sequence": pair.sequence,
-                "wave": wave,
-                "first": pair.first,
-                "second": pair.second,
-                "judge": pair.judge,
-                "again": pair.again,
-                "body": body,
-                "now": now,
-            }
-            for pair, body in plan.pairs
-        ],
-    )
+    rows = [
+        (
+            str(comparison_id(plan.batch_id, pair.sequence)),
+            batch_id,
+            pair.sequence,
+            wave,
+            pair.first,
+            pair.second,
+            pair.judge,
+            pair.again,
+            body,
+            ComparisonState.PLANNED,
+            now,
+            now,
+        )
+        for pair, body in plan.pairs
+    ]
+    insert(connection, _PLAN, rows)
