@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -12,13 +12,15 @@ from sqlalchemy import Connection, text
 from app.cj.batch import Batch, ComparisonState, PlannedPair, comparison_id
 from app.cj.store.batches import find
 from app.contracts import Winner
-from app.database.statements import insert
+from app.database.statements import fetch, insert
 
-_SHARE = {Winner.ESSAY_A: 1.0, Winner.ESSAY_B: 0.0, Winner.TIE: 0.5}
+_SHARE: Mapping[str, float] = {Winner.ESSAY_A: 1.0, Winner.ESSAY_B: 0.0, Winner.TIE: 0.5}
 _SCORE = text(
     """UPDATE essays SET score = given.value ->> 2, se = given.value ->> 3, verdicts = given.value ->> 4
     FROM json_each(:given) AS given WHERE batch_id = given.value ->> 0 AND position = given.value ->> 1"""
 )
+_ENDED = """SELECT wave, first, second, judge, winner, again, retryable, cost_usd FROM comparisons
+    WHERE batch_id = :id AND wave > :since AND wave <= :complete ORDER BY sequence"""
 _PLAN = """INSERT INTO comparisons (id, batch_id, sequence, wave, first, second, judge, again, body, state, due_at,
     planned_at) VALUES {given}"""
 
@@ -78,20 +80,14 @@ def progress(connection: Connection, batch_id: UUID, since: int) -> Progress:
         text("SELECT min(number) FROM waves WHERE batch_id = :id AND open > 0"), {"id": str(batch_id)}
     ).scalar()
     complete = batch.waves if first_open is None else first_open - 1
-    rows = connection.execute(
-        text(
-            """SELECT wave, first, second, judge, winner, again, retryable, cost_usd FROM comparisons
-            WHERE batch_id = :id AND wave > :since AND wave <= :complete ORDER BY sequence"""
-        ),
-        {"id": str(batch_id), "since": since, "complete": complete},
-    )
+    rows = fetch(connection, _ENDED, id=str(batch_id), since=since, complete=complete)
     ended = [
         Ended(
             wave=r.wave,
             first=r.first,
             second=r.second,
             judge=r.judge,
-            share=None if r.winner is None else _SHARE[Winner(r.winner)],
+            share=None if r.winner is None else _SHARE[r.winner],
             again=r.again,
             retryable=bool(r.retryable),
             cost_usd=r.cost_usd or 0.0,
