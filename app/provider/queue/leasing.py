@@ -187,7 +187,7 @@ class Leasing:
             over(
                 turn.connection,
                 "UPDATE payloads SET body = :nothing, event = given.column2 FROM (VALUES {given}) AS given"
-                " WHERE place = given.column1 RETURNING place",
+                " WHERE place = given.column1",
                 events,
                 nothing=b"",
             )
@@ -208,9 +208,7 @@ class Leasing:
         }
 
 
-_FILE_AGAIN = (
-    "UPDATE requests SET line = NULL, due_at = ready_at WHERE place IN (VALUES {given}) RETURNING place"
-)
+_FILE_AGAIN = "UPDATE requests SET line = NULL, due_at = ready_at WHERE place IN (VALUES {given})"
 
 
 def _lost(lease: Lease) -> LeaseLost:
