@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -12,13 +11,13 @@ from sqlalchemy import Connection, text
 from app.cj.batch import Batch, ComparisonState, PlannedPair, comparison_id
 from app.cj.store.batches import find
 from app.contracts import Winner
-from app.database.statements import fetch, insert
+from app.database.statements import fetch, insert, over
 
 _SHARE: Mapping[str, float] = {Winner.ESSAY_A: 1.0, Winner.ESSAY_B: 0.0, Winner.TIE: 0.5}
-_SCORE = text(
-    """UPDATE essays SET score = given.value ->> 2, se = given.value ->> 3, verdicts = given.value ->> 4
-    FROM json_each(:given) AS given WHERE batch_id = given.value ->> 0 AND position = given.value ->> 1"""
-)
+_SCORE = """UPDATE essays SET score = given.column2, se = given.column3, verdicts = given.column4
+    FROM (VALUES {given}) AS given WHERE batch_id = :id AND position = given.column1"""
+_FIRST_OPEN = "SELECT min(number) FROM waves WHERE batch_id = :id AND open > 0"
+_FITTED = "UPDATE waves SET reliability = :reliability WHERE batch_id = :id AND number = :wave"
 _ENDED = """SELECT wave, first, second, judge, winner, again, retryable, cost_usd FROM comparisons
     WHERE batch_id = :id AND wave > :since AND wave <= :complete ORDER BY sequence"""
 _PLAN = """INSERT INTO comparisons (id, batch_id, sequence, wave, first, second, judge, again, body, state, due_at,
@@ -69,16 +68,14 @@ class Plan:
 
 def running(connection: Connection) -> list[UUID]:
     """Batches that may need planning, the oldest first."""
-    sql = text("SELECT id FROM batches WHERE state = 'running' ORDER BY created_at")
-    return [UUID(batch_id) for batch_id in connection.execute(sql).scalars()]
+    rows = fetch(connection, "SELECT id FROM batches WHERE state = 'running' ORDER BY created_at")
+    return [UUID(row.id) for row in rows]
 
 
 def progress(connection: Connection, batch_id: UUID, since: int) -> Progress:
     """Read the batch and what ended in its complete waves after wave `since`, in comparison order."""
     batch = find(connection, batch_id)
-    first_open = connection.execute(
-        text("SELECT min(number) FROM waves WHERE batch_id = :id AND open > 0"), {"id": str(batch_id)}
-    ).scalar()
+    ((first_open,),) = fetch(connection, _FIRST_OPEN, id=str(batch_id))
     complete = batch.waves if first_open is None else first_open - 1
     rows = fetch(connection, _ENDED, id=str(batch_id), since=since, complete=complete)
     ended = [
@@ -142,12 +139,8 @@ def commit(connection: Connection, plan: Plan, now: float) -> bool:
 def _store_scores(connection: Connection, plan: Plan) -> None:
     batch_id = str(plan.batch_id)
     shown = zip(plan.scores, plan.standard_errors, plan.verdicts, strict=True)
-    rows = [(batch_id, position, *values) for position, values in enumerate(shown)]
-    connection.execute(_SCORE, {"given": json.dumps(rows)})
-    connection.execute(
-        text("UPDATE waves SET reliability = :reliability WHERE batch_id = :id AND number = :wave"),
-        {"id": batch_id, "wave": plan.fitted_wave, "reliability": plan.reliability},
-    )
+    over(connection, _SCORE, [(place, *values) for place, values in enumerate(shown)], id=batch_id)
+    fetch(connection, _FITTED, id=batch_id, wave=plan.fitted_wave, reliability=plan.reliability)
 
 
 def _store_wave(connection: Connection, plan: Plan, now: float) -> None:

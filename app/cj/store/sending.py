@@ -25,11 +25,9 @@ _CLAIM = """UPDATE comparisons SET state = CASE state WHEN 'planned' THEN 'submi
 _POSTPONE = """UPDATE comparisons SET due_at = given.column2, queued_at = coalesce(given.column3, queued_at)
     FROM (VALUES {given}) AS given WHERE comparisons.id = given.column1
     AND due_at IS NOT NULL AND (state IN ('planned', 'submitted') OR given.column3 IS NULL)"""
-_NEXT = text(
-    """SELECT c.due_at FROM comparisons c JOIN batches b ON b.id = c.batch_id
+_NEXT = """SELECT c.due_at FROM comparisons c JOIN batches b ON b.id = c.batch_id
     WHERE c.due_at IS NOT NULL AND (b.state = 'running' OR c.state = 'cancelled')
     ORDER BY c.due_at, c.sequence LIMIT 1"""
-)
 
 
 class Postponement(NamedTuple):
@@ -67,7 +65,8 @@ def cancellation_sent(connection: Connection, comparison: UUID) -> None:
 
 def next_due_at(connection: Connection) -> float | None:
     """The earliest deadline of a row that may be sent."""
-    return connection.execute(_NEXT).scalar()
+    rows = fetch(connection, _NEXT)
+    return rows[0].due_at if rows else None
 
 
 def repair_all(connection: Connection, now: float) -> int:
