@@ -14,6 +14,7 @@ import anyio
 import punq
 import uvicorn
 
+from app import collector
 from app.application import application, house_routes
 from app.edge import DeadlineProtocol
 from app.errors import ConfigurationError
@@ -73,6 +74,7 @@ def serve(container: punq.Container, *, ready: Callable[[str], None], demo: bool
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
 
     def tell() -> None:
+        collector.spare()
         for lock in app.state.locks:
             announce(lock, url=url)
         ready(url)

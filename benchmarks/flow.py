@@ -20,6 +20,7 @@ from zlib import crc32
 import punq
 import uvloop
 
+from app import collector
 from app.cj.batch import BatchSettings, NewBatch, NewEssay
 from app.cj.store import BatchStore
 from app.cj.workflow import Workflow
@@ -160,6 +161,7 @@ async def house(
         container = bootstrap(settings)
         container.register("judges", instance={"rules": judge})
         async with running(container):
+            collector.spare()  # as the house's own server does
             yield container
 
 

@@ -25,6 +25,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from app import collector
 from app.bus.memory import InMemoryBus
 from app.contracts import (
     COMPARISON_RESULT_TOPIC,
@@ -126,6 +127,7 @@ def serve(kind: str) -> None:
             serving = asyncio.ensure_future(server.serve())
             while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
                 await asyncio.sleep(0.01)
+            collector.spare()  # as the house's own server does
             print(server.servers[0].sockets[0].getsockname()[1], flush=True)
             await serving
 

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 from uuid import UUID, uuid5
 
 from pydantic import ConfigDict, Field, computed_field
+from pydantic_core import from_json
 
 from app.contracts import (
     JudgeKind,
+    LLMComparisonRequest,
     LLMComparisonResponse,
     LLMConfigOverrides,
     LLMOrchestratorResponse,
@@ -132,14 +134,33 @@ class Batch:
         return self.planned - self.decided - self.failed
 
 
+_TEXTS = {"user_prompt", "essay_a", "essay_b"}
+
+
+def freeze(request: LLMComparisonRequest) -> bytes:
+    """What is kept of a request so that a repeat is the same: all but the texts, which its batch keeps unchanged.
+
+    Three quarters of what cj wrote to disk were copies of essays.
+    """
+    return request.model_dump_json(exclude_defaults=True, exclude=_TEXTS).encode()
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One open row to be sent: the exact body frozen when it was planned, or a cancellation to pass on."""
+    """One open row to be sent: the request frozen when it was planned, or a cancellation to pass on."""
 
     id: UUID
     batch_id: UUID
-    body: bytes
     cancelled: bool
+    frozen: bytes
+    question: str
+    essay_a: str
+    essay_b: str
+
+    def request(self) -> LLMComparisonRequest:
+        """The exact request that was planned."""
+        texts = {"user_prompt": self.question, "essay_a": self.essay_a, "essay_b": self.essay_b}
+        return LLMComparisonRequest.model_validate(from_json(self.frozen) | texts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

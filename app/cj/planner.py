@@ -16,7 +16,7 @@ import numpy as np
 import structlog
 from pydantic import ValidationError
 
-from app.cj.batch import Batch, BatchState, PlannedPair, comparison_id
+from app.cj.batch import Batch, BatchState, PlannedPair, comparison_id, freeze
 from app.cj.changes import Changes
 from app.cj.scoring_ranking import Scoring, as_verdicts, score
 from app.cj.statistics.pairing import next_pairs
@@ -287,7 +287,7 @@ class Planner:
             expires_in=batch.settings.expires_in,
             priority=batch.settings.priority,
         )
-        return request.model_dump_json(exclude_defaults=True).encode()
+        return freeze(request)
 
 
 def _left(batch: Batch, memory: Memory) -> int:

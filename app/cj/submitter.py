@@ -15,7 +15,7 @@ from app.cj.changes import Changes
 from app.cj.event_processor import EventProcessor
 from app.cj.provider_client import ProviderClient
 from app.cj.store import BatchStore
-from app.contracts import ComparisonQueued, LLMComparisonRequest, Outcome
+from app.contracts import ComparisonQueued, Outcome
 from app.errors import (
     Conflict,
     JuxtaError,
@@ -108,14 +108,15 @@ class Submitter:
         except JuxtaError as error:
             await self._put_off(task, error)
         finally:
-            self._under_way -= Counter((task.id,))
+            self._under_way[task.id] -= 1
+            if not self._under_way[task.id]:
+                del self._under_way[task.id]
             self._free += 1
             self._freed.set()
 
     async def _submit(self, task: Task) -> None:
-        request = LLMComparisonRequest.model_validate_json(task.body)
         try:
-            answer = await self._provider.generate_comparison(request)
+            answer = await self._provider.generate_comparison(task.request())
         except JuxtaError as error:
             if not isinstance(error, NoVerdict) and (error.retryable or error.status == BUG):
                 raise

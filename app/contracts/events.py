@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Annotated, Generic, Self, TypeVar
 from uuid import UUID, uuid5
 
@@ -73,8 +74,11 @@ class LLMOrchestratorResponse(Tolerant):
 
     def as_response(self) -> LLMComparisonResponse:
         """The body of the 200 for this verdict; only a succeeded comparison has one."""
-        fields = {name: getattr(self, name) for name in LLMComparisonResponse.model_fields}
-        return LLMComparisonResponse(**fields)
+        return LLMComparisonResponse(**dict(zip(_ANSWER, _answer_of(self), strict=True)))
+
+
+_ANSWER = tuple(LLMComparisonResponse.model_fields)
+_answer_of = attrgetter(*_ANSWER)
 
 
 class EventEnvelope(Tolerant, Generic[T]):

@@ -96,4 +96,4 @@ class GroupCommit(Generic[Item, Result]):
                 future.set_exception(result)
             else:
                 future.set_result(result)
-        self._commit_next(loop)
+        loop.call_soon(self._commit_next, loop)  # so that what the woken ask for next still joins the group

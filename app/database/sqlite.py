@@ -67,6 +67,7 @@ class Database:
         self._open = False
         self._busy_timeout = busy_timeout
         self._writing = self._engine(connections=1)
+        self._connection: Connection | None = None
         self._reading = self._writing if path is None else self._engine(connections=readers, read_only=True)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
         self._readers = (
@@ -140,34 +141,42 @@ class Database:
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
         try:
-            with self._writing.connect() as connection:
-                try:
-                    with connection.begin():
-                        result = work(connection)
-                        self._check_presence()
-                except DBAPIError as error:
-                    if _code(error) in _BROKEN and self.path is not None:
-                        connection.invalidate()  # the next transaction opens the file anew
-                    raise
-                return result
-        except DBAPIError as error:
+            connection = self._connection = self._connection or self._writing.connect()
+            try:
+                with connection.begin():
+                    result = work(connection)
+                    self._check_presence()
+            except (DBAPIError, sqlite3.Error) as error:
+                if _code(error) in _BROKEN and self.path is not None:
+                    connection.invalidate()  # the next transaction opens the file anew
+                    self._hang_up()
+                raise
+        except (DBAPIError, sqlite3.Error) as error:
             self._translate(error)
             raise
+        return result
 
     def _look(self, work: Callable[[Connection], T]) -> T:
         try:
             with self._reading.connect() as connection, connection.begin():
                 return work(connection)
-        except DBAPIError as error:
+        except (DBAPIError, sqlite3.Error) as error:
             self._translate(error)
             raise
 
     def _empty_log(self) -> None:
+        self._hang_up()
         raw = self._writing.raw_connection()
         try:
             raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
             raw.close()
+
+    def _hang_up(self) -> None:
+        """Give the writer's connection back; it is kept from one transaction to the next only to save time."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _check_presence(self) -> None:
         """SQLite would go on writing into a file that was deleted under it, and lose it all at the end."""
@@ -180,15 +189,15 @@ class Database:
         if not present:
             raise StoreUnavailable(f"{self._name} was moved or deleted while it was open.")
 
-    def _translate(self, error: DBAPIError) -> None:
+    def _translate(self, error: DBAPIError | sqlite3.Error) -> None:
         """Raise what the rest of the house calls it; errors of our own statements have no other name."""
         code = _code(error)
         if code in _AWAY:
             raise StoreUnavailable(
-                f"{self._name} did not take the transaction ({error.orig}).", retry_after=1.0
+                f"{self._name} did not take the transaction ({_cause(error)}).", retry_after=1.0
             ) from error
         if code in _UNSOUND:
-            raise ConfigurationError(f"{self._name} is not a sound database ({error.orig}).") from error
+            raise ConfigurationError(f"{self._name} is not a sound database ({_cause(error)}).") from error
 
     def _engine(self, *, connections: int, read_only: bool = False) -> Engine:
         options: dict[str, Any] = {"poolclass": StaticPool}
@@ -234,6 +243,7 @@ class Database:
     def _stop(self) -> None:
         self._readers.shutdown(wait=True)
         self._writer.shutdown(wait=True)
+        self._hang_up()
         self._reading.dispose()
         self._writing.dispose()
 
@@ -244,6 +254,9 @@ class Database:
             connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA synchronous={self._synchronous}")
         connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute(
+            "PRAGMA temp_store=MEMORY"
+        )  # a statement over many rows can be undone without a file
         connection.execute(f"PRAGMA query_only={int(read_only)}")
 
     @property
@@ -265,7 +278,12 @@ def _turn_to_wal(connection: sqlite3.Connection, seconds: float) -> None:
             return
 
 
-def _code(error: DBAPIError) -> int | None:
+def _cause(error: DBAPIError | sqlite3.Error) -> BaseException | None:
+    """What the driver said, whether SQLAlchemy wrapped it or not."""
+    return error.orig if isinstance(error, DBAPIError) else error
+
+
+def _code(error: DBAPIError | sqlite3.Error) -> int | None:
     """The primary result code; the extended ones keep it in their lowest byte."""
-    code: int | None = getattr(error.orig, "sqlite_errorcode", None)
+    code: int | None = getattr(_cause(error), "sqlite_errorcode", None)
     return None if code is None else code & 0xFF

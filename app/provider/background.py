@@ -10,6 +10,8 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
+from app.provider.waiting import Signal
+
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -22,7 +24,7 @@ class _Idle:
     __slots__ = ("called", "work")
 
     def __init__(self) -> None:
-        self.called = anyio.Event()
+        self.called = Signal()
         self.work: Work | None = None
 
 
@@ -52,7 +54,7 @@ class Background:
         if self._idle and self.open:  # once closed, they are cancelled
             idle = self._idle.pop()
             idle.work = work
-            idle.called.set()
+            idle.called.give()
         else:
             self._work.start_soon(self._run, work)
 

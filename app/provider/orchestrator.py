@@ -193,7 +193,7 @@ class LLMOrchestrator:
                 self._judging.drop(lease)
             slot.give_back()
             del self._calls[row.queue_id]
-            call.done.set()
+            call.done.give()
 
     async def _queue_request(
         self, row: QueuedRequest, lane: Lane
@@ -274,7 +274,7 @@ class LLMOrchestrator:
             with anyio.move_on_after(LAST_WORDS, shield=True), suppress(JuxtaError):
                 await self._outlive(call, request, queue_id)
             raise
-        if not call.done.is_set():
+        if not call.done.given:
             stored = await self._outlive(call, request, queue_id)
             return self._queued(queue_id, request.correlation_id, lane) if stored is None else stored
         if call.error is not None:
@@ -289,7 +289,7 @@ class LLMOrchestrator:
         self, call: Call, request: LLMComparisonRequest, queue_id: UUID
     ) -> LLMComparisonResponse | None:
         """The asker stops waiting and the call goes on: from here the answer is owed by callback (None), or is here."""
-        if call.done.is_set():
+        if call.done.given:
             return None
         if request.callback_topic is None:
             raise _still_judged()

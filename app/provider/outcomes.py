@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from uuid import uuid5
 
 from pydantic import JsonValue, ValidationError
+from pydantic_core import from_json
 
 from app.bus.protocol import Record
 from app.contracts import (
@@ -173,11 +172,10 @@ def to_record(request: QueuedRequest, stored: StoredOutcome) -> Record:
     """
     if request.callback_topic is None:
         raise ValueError("a request without a callback topic has nothing to publish")
-    event = json.loads(stored.event)
-    event_id = str(uuid5(request.queue_id, "result"))
+    event = from_json(stored.event)
     headers = {
         "ce_specversion": "1.0",
-        "ce_id": event_id,
+        "ce_id": event["event_id"],
         "ce_source": event["source_service"],
         "ce_type": event["event_type"],
         "ce_time": event["event_timestamp"],
@@ -185,7 +183,7 @@ def to_record(request: QueuedRequest, stored: StoredOutcome) -> Record:
     }
     if request.traceparent is not None:
         headers["traceparent"] = request.traceparent
-    return Record(request.callback_topic, request.callback_key, event_id, stored.event, headers)
+    return Record(request.callback_topic, request.callback_key, event["event_id"], stored.event, headers)
 
 
 def _without_verdict(

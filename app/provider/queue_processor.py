@@ -18,39 +18,22 @@ import anyio
 
 from app.bus.protocol import Bus
 from app.contracts import LLMOrchestratorResponse, Outcome
-from app.errors import BusClosed, BusUnavailable, LeaseLost, StoreUnavailable
+from app.errors import LeaseLost, StoreUnavailable
 from app.provider import outcomes
 from app.provider.background import Background, Work
 from app.provider.judges.protocol import Judges
 from app.provider.judging import DEFAULT_RETRY, Again, Concluded, Judging, RetryPolicy
 from app.provider.lane import Clock, Lane, Lanes, Slot
-from app.provider.queue.protocol import Lease, Reply, RequestQueue, StoredOutcome
+from app.provider.publishing import Bell, Publishing
+from app.provider.queue.protocol import Lease, Reply, RequestQueue
 from app.provider.rate_limiter import PERIOD
 
 LOOK_AROUND = 5.0
 """Seconds after which every loop looks at the queue even when nothing called it: for rows of other processes."""
 
 BATCH = 64
-BUS_PAUSE_CAP = 10.0
 LAST_WORDS = 2.0
 """Seconds for giving rows back when this process is told to stop."""
-
-
-class Bell:
-    """Wakes one waiter; rings are not counted, one wait takes all of them."""
-
-    def __init__(self) -> None:
-        self._event = anyio.Event()
-
-    def ring(self) -> None:
-        """Wake the waiter, now or at its next wait."""
-        self._event.set()
-
-    async def wait(self, seconds: float) -> None:
-        """Return at the next ring, at the latest after `seconds`."""
-        with anyio.move_on_after(seconds):
-            await self._event.wait()
-        self._event = anyio.Event()
 
 
 @dataclass(slots=True)
@@ -67,20 +50,7 @@ class Worker:
             self.bell.ring()
 
 
-@dataclass(slots=True)
-class Counts:
-    """What this processor did since it started; `lost` counts leases that another worker took over."""
-
-    judged: int = 0
-    retried: int = 0
-    stored: int = 0
-    published: int = 0
-    unpublished: int = 0
-    lost: int = 0
-    store_away: int = 0
-
-
-class QueueProcessor:
+class QueueProcessor(Publishing):
     """Runs beside the routes, in the same process or another. Enter it to start, leave it to drain.
 
     `lease` is how long a crashed worker blocks its rows, `drain` how long leaving waits for calls that run,
@@ -104,27 +74,18 @@ class QueueProcessor:
         monotonic: Clock = time.monotonic,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        self._queue = queue
+        super().__init__(
+            queue=queue, bus=bus, publishers=publishers, bus_pause=bus_pause, monotonic=monotonic, draw=draw
+        )
         self._lanes = lanes
-        self._bus = bus
         self._lease = lease
         self._drain = drain
-        self._publishers = publishers
-        self._bus_pause = bus_pause
         self._purge_every = purge_every
         self._clock = clock
-        self._monotonic = monotonic
-        self._draw = draw
         self._judging = Judging(
             queue=queue, judges=judges, lease=lease, retry=retry, clock=clock, monotonic=monotonic, draw=draw
         )
-        self.counts = Counts()
         self._workers: dict[str, Worker] = {}
-        self._closer = Bell()
-        self._publishing = 0
-        self._bus_failures = 0
-        self._bus_down_until = float("-inf")
-        self._more_to_close = False
         self._stopping = False
         self._background = Background()
 
@@ -277,57 +238,6 @@ class QueueProcessor:
         concluded = await self._judging.store(lease, response)
         self.counts.stored += 1
         return concluded
-
-    async def _in_room(self, work: Work) -> None:
-        """Do what room to publish was reserved for: when it was leased, so that nobody leases for the same room."""
-        try:
-            await work()
-        finally:
-            self._publishing -= 1
-            if self._more_to_close:
-                self._closer.ring()
-
-    async def _deliver(self, lease: Lease, stored: StoredOutcome) -> None:
-        """Publish, then mark. Without the bus the row keeps its outcome and is tried later: no try, no judge."""
-        if lease.request.callback_topic is None:
-            await self._queue.mark_published(lease)
-            return
-        if self._bus_down_for():
-            await self._put_off(lease)
-            return
-        failures = self._bus_failures
-        try:
-            await self._publish(lease, stored)
-        except (BusUnavailable, BusClosed):
-            if failures == self._bus_failures:
-                self._bus_failed()
-            await self._put_off(lease)
-        else:
-            self._bus_failures = 0
-            await self._queue.mark_published(lease)
-            self.counts.published += 1
-
-    async def _put_off(self, lease: Lease) -> None:
-        self.counts.unpublished += 1
-        await self._queue.release(lease, after=self._bus_down_for())
-
-    def _bus_failed(self) -> None:
-        """Pause. Publishes that were under way together fail together: one outage, counted once."""
-        self._bus_failures += 1
-        pause = min(BUS_PAUSE_CAP, self._bus_pause * 2.0 ** min(self._bus_failures - 1, 10))
-        self._bus_down_until = self._monotonic() + pause * (0.5 + self._draw() / 2)
-
-    async def _publish(self, lease: Lease, stored: StoredOutcome) -> None:
-        await self._bus.publish(outcomes.to_record(lease.request, stored))
-
-    def _room_to_publish(self) -> int:
-        """How many publishes may begin; after a failure a single one tests the bus."""
-        if self._bus_failures:
-            return 1 if self._publishing == 0 and self._bus_down_for() == 0 else 0
-        return self._publishers - self._publishing
-
-    def _bus_down_for(self) -> float:
-        return max(0.0, self._bus_down_until - self._monotonic())
 
     # -- life of the tasks
 

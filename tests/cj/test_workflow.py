@@ -450,7 +450,7 @@ async def test_processes_that_take_turns_with_a_batch_plan_it_as_one_would(tmp_p
             await cj.planner.plan(batch_id)
             for task in await cj.store.claim(limit=100, hold=60):
                 asked.append(task.id)
-                await cj.deliver(LLMComparisonRequest.model_validate_json(task.body), batch_id)
+                await cj.deliver(task.request(), batch_id)
         batch = await one.views.batch(batch_id)
         assert [row.score for row in await one.views.ranking(batch_id)] == pytest.approx(scores, abs=1e-9)
     assert (batch.state, batch.planned, batch.waves) == (

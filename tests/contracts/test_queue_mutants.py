@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import Connection, text
 
 from app.database import Database
+from app.database.statements import AnyRow, over
 from app.errors import JuxtaError, LeaseLost
 from app.provider.queue.ledger import Ledger
 from app.provider.queue.protocol import Accepted, Lease, QueuedRequest, Reply, StoredOutcome
 from app.provider.queue.rows import read_lease
 from app.provider.queue.sql import SqlQueue
-from app.provider.queue.statements import AnyRow, over
 from app.provider.queue.turn import Change, Turn
 from tests.contracts.queue_machine import keep_the_contract
 from tests.contracts.queue_world import World

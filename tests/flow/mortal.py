@@ -49,7 +49,7 @@ SETTINGS = (
     "cj.concurrency=16",
     "provider.patience=0.05",  # a call in five is slower than this
     "queue.max_tries=100",  # so that kills alone never exhaust a row: a pair asked anew would be planned elsewhere
-    "log.level='error'",
+    "log.level=error",
 )
 POINTS: tuple[tuple[object, str], ...] = (
     *(

@@ -1,4 +1,4 @@
-"""What cj remembers: each batch, each comparison with its exact body, and every result exactly once.
+"""What cj remembers: each batch, each comparison with its exact request, and every result exactly once.
 
 A comparison row is committed before its POST. `BatchStore` is the door; behind it `batches`, `sending`, `results` and
 `plans` hold what happens inside a transaction.

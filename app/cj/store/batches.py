@@ -8,12 +8,13 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from app.cj.batch import Batch, BatchSettings, BatchState, NewBatch
+from app.database.statements import fetch
 from app.errors import Conflict, NotFound
 
 
 def batch_of(row: Any) -> Batch:
     """Read a row of `batches`."""
-    fields = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+    fields = row._asdict()
     return Batch(
         **fields
         | {
@@ -29,12 +30,10 @@ def find(connection: Connection, batch_id: UUID) -> Batch:
 
     :raises NotFound: no such batch.
     """
-    row = connection.execute(
-        text("SELECT * FROM batches WHERE id = :id"), {"id": str(batch_id)}
-    ).one_or_none()
-    if row is None:
+    rows = fetch(connection, "SELECT * FROM batches WHERE id = :id", id=str(batch_id))
+    if not rows:
         raise NotFound(f"There is no batch {batch_id}.")
-    return batch_of(row)
+    return batch_of(rows[0])
 
 
 def create(connection: Connection, batch_id: UUID, new: NewBatch, state: BatchState, now: float) -> None:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from app.cj.batch import Batch, PlannedPair, comparison_id
+from app.cj.batch import Batch, ComparisonState, PlannedPair, comparison_id
 from app.cj.store.batches import find
 from app.contracts import Winner
+from app.database.statements import fetch, insert, over
 
-_SHARE = {Winner.ESSAY_A: 1.0, Winner.ESSAY_B: 0.0, Winner.TIE: 0.5}
-_SCORE = text(
-    """UPDATE essays SET score = given.value ->> 2, se = given.value ->> 3, verdicts = given.value ->> 4
-    FROM json_each(:given) AS given WHERE batch_id = given.value ->> 0 AND position = given.value ->> 1"""
-)
-_PLAN = text(
-    """INSERT INTO comparisons (id, batch_id, sequence, wave, first, second, judge, again, body, state, due_at,
-    planned_at) VALUES (:id, :batch_id, :sequence, :wave, :first, :second, :judge, :again, :body, 'planned', :now, :now)"""
-)
+_SHARE: Mapping[str, float] = {Winner.ESSAY_A: 1.0, Winner.ESSAY_B: 0.0, Winner.TIE: 0.5}
+_SCORE = """UPDATE essays SET score = given.column2, se = given.column3, verdicts = given.column4
+    FROM (VALUES {given}) AS given WHERE batch_id = :id AND position = given.column1"""
+_FIRST_OPEN = "SELECT min(number) FROM waves WHERE batch_id = :id AND open > 0"
+_FITTED = "UPDATE waves SET reliability = :reliability WHERE batch_id = :id AND number = :wave"
+_ENDED = """SELECT wave, first, second, judge, winner, again, retryable, cost_usd FROM comparisons
+    WHERE batch_id = :id AND wave > :since AND wave <= :complete ORDER BY sequence"""
+_PLAN = """INSERT INTO comparisons (id, batch_id, sequence, wave, first, second, judge, again, body, state, due_at,
+    planned_at) VALUES {given}"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,31 +68,23 @@ class Plan:
 
 def running(connection: Connection) -> list[UUID]:
     """Batches that may need planning, the oldest first."""
-    sql = text("SELECT id FROM batches WHERE state = 'running' ORDER BY created_at")
-    return [UUID(batch_id) for batch_id in connection.execute(sql).scalars()]
+    rows = fetch(connection, "SELECT id FROM batches WHERE state = 'running' ORDER BY created_at")
+    return [UUID(row.id) for row in rows]
 
 
 def progress(connection: Connection, batch_id: UUID, since: int) -> Progress:
     """Read the batch and what ended in its complete waves after wave `since`, in comparison order."""
     batch = find(connection, batch_id)
-    first_open = connection.execute(
-        text("SELECT min(number) FROM waves WHERE batch_id = :id AND open > 0"), {"id": str(batch_id)}
-    ).scalar()
+    ((first_open,),) = fetch(connection, _FIRST_OPEN, id=str(batch_id))
     complete = batch.waves if first_open is None else first_open - 1
-    rows = connection.execute(
-        text(
-            """SELECT wave, first, second, judge, winner, again, retryable, cost_usd FROM comparisons
-            WHERE batch_id = :id AND wave > :since AND wave <= :complete ORDER BY sequence"""
-        ),
-        {"id": str(batch_id), "since": since, "complete": complete},
-    )
+    rows = fetch(connection, _ENDED, id=str(batch_id), since=since, complete=complete)
     ended = [
         Ended(
             wave=r.wave,
             first=r.first,
             second=r.second,
             judge=r.judge,
-            share=None if r.winner is None else _SHARE[Winner(r.winner)],
+            share=None if r.winner is None else _SHARE[r.winner],
             again=r.again,
             retryable=bool(r.retryable),
             cost_usd=r.cost_usd or 0.0,
@@ -147,12 +139,8 @@ def commit(connection: Connection, plan: Plan, now: float) -> bool:
 def _store_scores(connection: Connection, plan: Plan) -> None:
     batch_id = str(plan.batch_id)
     shown = zip(plan.scores, plan.standard_errors, plan.verdicts, strict=True)
-    rows = [(batch_id, position, *values) for position, values in enumerate(shown)]
-    connection.execute(_SCORE, {"given": json.dumps(rows)})
-    connection.execute(
-        text("UPDATE waves SET reliability = :reliability WHERE batch_id = :id AND number = :wave"),
-        {"id": batch_id, "wave": plan.fitted_wave, "reliability": plan.reliability},
-    )
+    over(connection, _SCORE, [(place, *values) for place, values in enumerate(shown)], id=batch_id)
+    fetch(connection, _FITTED, id=batch_id, wave=plan.fitted_wave, reliability=plan.reliability)
 
 
 def _store_wave(connection: Connection, plan: Plan, now: float) -> None:
@@ -161,21 +149,21 @@ def _store_wave(connection: Connection, plan: Plan, now: float) -> None:
         text("INSERT INTO waves (batch_id, number, size, open) VALUES (:id, :wave, :size, :size)"),
         {"id": batch_id, "wave": wave, "size": len(plan.pairs)},
     )
-    connection.execute(
-        _PLAN,
-        [
-            {
-                "id": str(comparison_id(plan.batch_id, pair.sequence)),
-                "batch_id": batch_id,
-                "sequence": pair.sequence,
-                "wave": wave,
-                "first": pair.first,
-                "second": pair.second,
-                "judge": pair.judge,
-                "again": pair.again,
-                "body": body,
-                "now": now,
-            }
-            for pair, body in plan.pairs
-        ],
-    )
+    rows = [
+        (
+            str(comparison_id(plan.batch_id, pair.sequence)),
+            batch_id,
+            pair.sequence,
+            wave,
+            pair.first,
+            pair.second,
+            pair.judge,
+            pair.again,
+            body,
+            ComparisonState.PLANNED,
+            now,
+            now,
+        )
+        for pair, body in plan.pairs
+    ]
+    insert(connection, _PLAN, rows)

@@ -1,8 +1,9 @@
 """Results, applied by compare-and-set: the first one counts, whatever the road, order or repetition."""
 
+# ruff: noqa: S608 - the statements are built from constants of this file; every value is bound
+
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from itertools import chain
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from app.cj.batch import Arrival, ComparisonState, Fate
 from app.contracts import Outcome
+from app.database.statements import fetch, over
 
 _FINAL = {
     Outcome.SUCCEEDED: ComparisonState.DECIDED,
@@ -22,22 +24,36 @@ _FINAL = {
     Outcome.CANCELLED: ComparisonState.FAILED,
 }
 
-_KNOWN = text(
-    "SELECT id, batch_id, wave, state FROM comparisons WHERE id IN (SELECT value FROM json_each(:given))"
+_KNOWN = "SELECT id, batch_id, wave, state FROM comparisons WHERE id IN (VALUES {given})"
+_TOMBSTONES = "SELECT batch_id FROM tombstones WHERE batch_id IN (VALUES {given})"
+_RESULT = (
+    "id",
+    "state",
+    "ended_order",
+    "road",
+    "winner",
+    "confidence",
+    "justification",
+    "provider",
+    "model",
+    "judge_kind",
+    "cost_usd",
+    "tokens",
+    "response_time_ms",
+    "attempts",
+    "prompt_sha256",
+    "error_code",
+    "error_detail",
+    "retryable",
 )
-_TOMBSTONES = text("SELECT batch_id FROM tombstones WHERE batch_id IN (SELECT value FROM json_each(:given))")
-_END = text(
-    """UPDATE comparisons SET state = :state, due_at = NULL, body = NULL, ended_at = :now, ended_order = :ended_order,
-    road = :road, winner = :winner, confidence = :confidence, justification = :justification, provider = :provider,
-    model = :model, judge_kind = :judge_kind, cost_usd = :cost_usd, tokens = :tokens,
-    response_time_ms = :response_time_ms, attempts = :attempts, prompt_sha256 = :prompt_sha256,
-    error_code = :error_code, error_detail = :error_detail, retryable = :retryable WHERE id = :id"""
+_END = (
+    "UPDATE comparisons SET ended_at = :now, due_at = NULL, body = NULL"
+    + "".join(f", {name} = given.column{n}" for n, name in enumerate(_RESULT[1:], 2))
+    + " FROM (VALUES {given}) AS given WHERE id = given.column1"
 )
-_COUNT = text(
-    """UPDATE batches SET decided = decided + :won, failed = failed + :lost, cost_usd = cost_usd + :cost,
+_COUNT = """UPDATE batches SET decided = decided + :won, failed = failed + :lost, cost_usd = cost_usd + :cost,
     version = version + 1 WHERE id = :id RETURNING decided + failed"""
-)
-_CLOSE = text("UPDATE waves SET open = open - :count WHERE batch_id = :id AND number = :wave RETURNING open")
+_CLOSE = "UPDATE waves SET open = open - :count WHERE batch_id = :id AND number = :wave RETURNING open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +67,7 @@ class Recorded:
 def record(connection: Connection, groups: Sequence[Sequence[Arrival]], now: float) -> Sequence[Recorded]:
     """Apply groups of arrivals, each of one caller, and answer in their order."""
     arrivals = list(chain.from_iterable(groups))
-    known = {
-        row.id: row
-        for row in connection.execute(_KNOWN, {"given": json.dumps([str(a.id) for a in arrivals])})
-    }
+    known = {row.id: row for row in over(connection, _KNOWN, [(str(arrival.id),) for arrival in arrivals])}
     buried = _buried(connection, (a for a in arrivals if str(a.id) not in known))
     fates: list[Fate] = []
     fresh: dict[str, tuple[Arrival, Any]] = {}
@@ -78,11 +91,7 @@ def record(connection: Connection, groups: Sequence[Sequence[Arrival]], now: flo
 
 def _buried(connection: Connection, arrivals: Iterable[Arrival]) -> set[UUID]:
     ids = {str(a.batch_id) for a in arrivals if a.batch_id is not None}
-    return (
-        {UUID(i) for i in connection.execute(_TOMBSTONES, {"given": json.dumps(sorted(ids))}).scalars()}
-        if ids
-        else set()
-    )
+    return {UUID(row.batch_id) for row in over(connection, _TOMBSTONES, [(i,) for i in sorted(ids)])}
 
 
 def _end(connection: Connection, fresh: Iterable[tuple[Arrival, Any]], now: float) -> frozenset[UUID]:
@@ -93,49 +102,39 @@ def _end(connection: Connection, fresh: Iterable[tuple[Arrival, Any]], now: floa
     completed = set()
     for batch_id, members in by_batch.items():
         won = sum(a.outcome is Outcome.SUCCEEDED for a, _ in members)
-        (ended,) = connection.execute(
-            _COUNT,
-            {
-                "id": batch_id,
-                "won": won,
-                "lost": len(members) - won,
-                "cost": sum(a.cost_usd for a, _ in members),
-            },
-        ).one()
+        cost = sum(a.cost_usd for a, _ in members)
+        ((ended,),) = fetch(connection, _COUNT, id=batch_id, won=won, lost=len(members) - won, cost=cost)
         start = ended - len(members) + 1
-        connection.execute(_END, [_ended(a, start + n, now) for n, (a, _) in enumerate(members)])
+        over(connection, _END, [_ended(a, start + n) for n, (a, _) in enumerate(members)], now=now)
         waves: dict[int, int] = defaultdict(int)
         for _, row in members:
             waves[row.wave] += 1
         for wave, count in waves.items():
-            left = connection.execute(
-                _CLOSE,
-                {"id": batch_id, "wave": wave, "count": count},
-            ).scalar_one()
+            ((left,),) = fetch(connection, _CLOSE, id=batch_id, wave=wave, count=count)
             if left == 0:
                 completed.add(UUID(batch_id))
     return frozenset(completed)
 
 
-def _ended(arrival: Arrival, order: int, now: float) -> dict[str, Any]:
-    return {
-        "id": str(arrival.id),
-        "state": _FINAL[arrival.outcome],
-        "now": now,
-        "ended_order": order,
-        "road": arrival.road,
-        "winner": arrival.winner,
-        "confidence": arrival.confidence,
-        "justification": arrival.justification,
-        "provider": arrival.provider,
-        "model": arrival.model,
-        "judge_kind": arrival.judge_kind,
-        "cost_usd": arrival.cost_usd,
-        "tokens": arrival.tokens,
-        "response_time_ms": arrival.response_time_ms,
-        "attempts": arrival.attempts,
-        "prompt_sha256": arrival.prompt_sha256,
-        "error_code": arrival.error_code,
-        "error_detail": arrival.error_detail,
-        "retryable": arrival.retryable,
-    }
+def _ended(arrival: Arrival, order: int) -> tuple[object, ...]:
+    """The values of `_RESULT`."""
+    return (
+        str(arrival.id),
+        _FINAL[arrival.outcome],
+        order,
+        arrival.road,
+        arrival.winner,
+        arrival.confidence,
+        arrival.justification,
+        arrival.provider,
+        arrival.model,
+        arrival.judge_kind,
+        arrival.cost_usd,
+        arrival.tokens,
+        arrival.response_time_ms,
+        arrival.attempts,
+        arrival.prompt_sha256,
+        arrival.error_code,
+        arrival.error_detail,
+        arrival.retryable,
+    )

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
@@ -13,27 +12,22 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from app.cj.batch import Task
+from app.database.statements import fetch, over
 
-_DUE = text(
-    """SELECT c.id, c.batch_id, c.body, c.state FROM comparisons c JOIN batches b ON b.id = c.batch_id
+_DUE = """SELECT c.id, c.batch_id, c.state = 'cancelled' AS cancelled, c.body, b.question, a.text AS essay_a,
+    z.text AS essay_b FROM comparisons c JOIN batches b ON b.id = c.batch_id
+    JOIN texts a ON a.batch_id = c.batch_id AND a.position = c.first
+    JOIN texts z ON z.batch_id = c.batch_id AND z.position = c.second
     WHERE c.due_at <= :now AND (b.state = 'running' OR c.state = 'cancelled')
     ORDER BY c.due_at, c.sequence LIMIT :limit"""
-)
-_CLAIM = text(
-    """UPDATE comparisons SET state = CASE state WHEN 'planned' THEN 'submitted' ELSE state END, due_at = :due,
-    posts = posts + 1, submitted_at = coalesce(submitted_at, :now)
-    WHERE id IN (SELECT value FROM json_each(:given))"""
-)
-_POSTPONE = text(
-    """UPDATE comparisons SET due_at = given.value ->> 1, queued_at = coalesce(given.value ->> 2, queued_at)
-    FROM json_each(:given) AS given WHERE comparisons.id = given.value ->> 0
-    AND due_at IS NOT NULL AND (state IN ('planned', 'submitted') OR given.value ->> 2 IS NULL)"""
-)
-_NEXT = text(
-    """SELECT c.due_at FROM comparisons c JOIN batches b ON b.id = c.batch_id
+_CLAIM = """UPDATE comparisons SET state = CASE state WHEN 'planned' THEN 'submitted' ELSE state END, due_at = :due,
+    posts = posts + 1, submitted_at = coalesce(submitted_at, :now) WHERE id IN (VALUES {given})"""
+_POSTPONE = """UPDATE comparisons SET due_at = given.column2, queued_at = coalesce(given.column3, queued_at)
+    FROM (VALUES {given}) AS given WHERE comparisons.id = given.column1
+    AND due_at IS NOT NULL AND (state IN ('planned', 'submitted') OR given.column3 IS NULL)"""
+_NEXT = """SELECT c.due_at FROM comparisons c JOIN batches b ON b.id = c.batch_id
     WHERE c.due_at IS NOT NULL AND (b.state = 'running' OR c.state = 'cancelled')
     ORDER BY c.due_at, c.sequence LIMIT 1"""
-)
 
 
 class Postponement(NamedTuple):
@@ -49,11 +43,9 @@ class Postponement(NamedTuple):
 
 def claim(connection: Connection, *, limit: int, hold: float, now: float) -> list[Task]:
     """Take up to `limit` rows that are due; they are due again in `hold` seconds, should this process die."""
-    rows = connection.execute(_DUE, {"now": now, "limit": limit}).all()
-    if rows:
-        ids = [row.id for row in rows]
-        connection.execute(_CLAIM, {"given": json.dumps(ids), "now": now, "due": now + hold})
-    return [Task(UUID(r.id), UUID(r.batch_id), bytes(r.body or b""), r.state == "cancelled") for r in rows]
+    rows = fetch(connection, _DUE, now=now, limit=limit)
+    over(connection, _CLAIM, [(row.id,) for row in rows], now=now, due=now + hold)
+    return [Task(UUID(name), UUID(batch), bool(cancelled), *rest) for name, batch, cancelled, *rest in rows]
 
 
 def postpone(connection: Connection, items: Sequence[Postponement], now: float) -> Sequence[None]:
@@ -61,7 +53,7 @@ def postpone(connection: Connection, items: Sequence[Postponement], now: float) 
     rows = [
         (str(comparison), now + seconds, now if queued else None) for comparison, seconds, queued in items
     ]
-    connection.execute(_POSTPONE, {"given": json.dumps(rows)})
+    over(connection, _POSTPONE, rows)
     return [None] * len(items)
 
 
@@ -73,7 +65,8 @@ def cancellation_sent(connection: Connection, comparison: UUID) -> None:
 
 def next_due_at(connection: Connection) -> float | None:
     """The earliest deadline of a row that may be sent."""
-    return connection.execute(_NEXT).scalar()
+    rows = fetch(connection, _NEXT)
+    return rows[0].due_at if rows else None
 
 
 def repair_all(connection: Connection, now: float) -> int:

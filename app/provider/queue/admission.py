@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from app.database.statements import AnyRow, insert, over
 from app.errors import JuxtaError, NotFound, QueueFull, RequestMismatch
 from app.provider.queue.protocol import Accepted, Entry, Lease, QueuedRequest, Reply, State, StoredOutcome
 from app.provider.queue.rows import ENTRY, INSERTED, read_entry, read_stored, write_request
-from app.provider.queue.statements import AnyRow, insert, over
 from app.provider.queue.turn import Rules, Turn
 
 
@@ -42,9 +42,7 @@ class Admission:
                 if row is not None:
                     past.append((row.place,))
         if past:
-            over(
-                turn.connection, "DELETE FROM requests WHERE place IN (VALUES {given}) RETURNING place", past
-            )
+            over(turn.connection, "DELETE FROM requests WHERE place IN (VALUES {given})", past)
         if born:
             answers |= self._insert(turn, born)
         return [answers[request.queue_id] for request, _ in given]
@@ -57,7 +55,7 @@ class Admission:
         over(
             turn.connection,
             "UPDATE requests SET reply = 'callback' WHERE queue_id IN (VALUES {given})"
-            " AND reply = 'response' AND state <> 'published' RETURNING place",
+            " AND reply = 'response' AND state <> 'published'",
             ids,
         )
         rows = over(
@@ -124,7 +122,7 @@ class Admission:
         places: dict[bytes, int] = {row.queue_id: row.place for row in rows}
         insert(
             turn.connection,
-            "INSERT INTO payloads (place, body) VALUES {given} RETURNING place",
+            "INSERT INTO payloads (place, body) VALUES {given}",
             [(places[request.queue_id.bytes], request.body) for request, _ in born],
         )
         answers = {}

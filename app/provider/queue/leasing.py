@@ -7,12 +7,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from sqlalchemy import text
-
+from app.database.statements import AnyRow, fetch, over
 from app.errors import LeaseLost
 from app.provider.queue.protocol import Ending, Lease, Reply, State, StoredOutcome
 from app.provider.queue.rows import LEASED, read_lease, read_stored
-from app.provider.queue.statements import AnyRow, over
 from app.provider.queue.tables import CLOSER, JUDGE
 from app.provider.queue.turn import Rules, Turn
 
@@ -135,14 +133,14 @@ class Leasing:
             f"SELECT {LEASED} FROM requests r JOIN payloads p ON p.place = r.place"
             f" WHERE r.line = {JUDGE} AND r.lane = :lane ORDER BY {self.ORDER} LIMIT :limit"
         )
-        return turn.connection.execute(text(sql), {"lane": lane, "limit": limit}).all()
+        return fetch(turn.connection, sql, lane=lane, limit=limit)
 
     def _closer_line(self, turn: Turn, limit: int) -> Sequence[AnyRow]:
         sql = (
             f"SELECT {LEASED} FROM requests r JOIN payloads p ON p.place = r.place"
             f" WHERE r.line = {CLOSER} ORDER BY r.place LIMIT :limit"
         )
-        return turn.connection.execute(text(sql), {"limit": limit}).all()
+        return fetch(turn.connection, sql, limit=limit)
 
     def _take(self, turn: Turn, rows: Sequence[AnyRow], seconds: float, *, tries: int = 0) -> Sequence[Lease]:
         """Lease these rows, counting `tries` more calls; one still `held` was left by a worker that died, and so was whoever waited on it."""
@@ -189,7 +187,7 @@ class Leasing:
             over(
                 turn.connection,
                 "UPDATE payloads SET body = :nothing, event = given.column2 FROM (VALUES {given}) AS given"
-                " WHERE place = given.column1 RETURNING place",
+                " WHERE place = given.column1",
                 events,
                 nothing=b"",
             )
@@ -210,9 +208,7 @@ class Leasing:
         }
 
 
-_FILE_AGAIN = (
-    "UPDATE requests SET line = NULL, due_at = ready_at WHERE place IN (VALUES {given}) RETURNING place"
-)
+_FILE_AGAIN = "UPDATE requests SET line = NULL, due_at = ready_at WHERE place IN (VALUES {given})"
 
 
 def _lost(lease: Lease) -> LeaseLost:

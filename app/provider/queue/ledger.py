@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from sqlalchemy import Connection, text
 
+from app.database.statements import fetch, insert
 from app.provider.queue.admission import Admission
 from app.provider.queue.leasing import Leasing
-from app.provider.queue.statements import insert
 from app.provider.queue.tables import CLOSER, JUDGE
 from app.provider.queue.turn import Change, Counts, Rules, Turn
 
@@ -101,10 +101,10 @@ class Ledger(Admission, Leasing):
         sql = (
             f"UPDATE requests SET line = CASE WHEN {self.NEEDS_NO_JUDGE} THEN {CLOSER} ELSE {JUDGE} END,"
             f" due_at = CASE WHEN {self.NEEDS_NO_JUDGE} THEN NULL ELSE expires_at END"
-            " WHERE due_at <= :now"
+            " WHERE due_at <= :now RETURNING place"
         )
         values = {"now": turn.now, "max_tries": self.rules.max_tries}
-        if turn.connection.execute(text(sql), values).rowcount:
+        if fetch(turn.connection, sql, **values):
             turn.stirred = True
 
     def _count(self, turn: Turn) -> dict[str, Counts]:
@@ -120,10 +120,8 @@ class Ledger(Admission, Leasing):
         return {row.lane: Counts(row.queued, row.leased, row.answered) for row in rows}
 
     def _next_due(self, connection: Connection) -> float | None:
-        due_at: float | None = connection.execute(
-            text("SELECT min(due_at) FROM requests WHERE due_at IS NOT NULL")
-        ).scalar()
-        return due_at
+        ((due_at,),) = fetch(connection, "SELECT min(due_at) FROM requests WHERE due_at IS NOT NULL")
+        return cast(float | None, due_at)
 
 
 def _apart(changes: Sequence[Change], positions: Sequence[int]) -> Iterator[Sequence[int]]:

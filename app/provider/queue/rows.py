@@ -6,8 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from app.contracts import Outcome
+from app.database.statements import AnyRow
 from app.provider.queue.protocol import Ending, Entry, Lease, QueuedRequest, Reply, State, StoredOutcome
-from app.provider.queue.statements import AnyRow
 from app.provider.queue.tables import JUDGE
 
 INSERTED = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, Self, cast
 from uuid import UUID
@@ -190,8 +190,8 @@ class SqlQueue:
             await self._changes.drain()
             await self._database.close()
 
-    async def _change(self, kind: str, key: object, given: object) -> Any:
-        return await self._changes.submit(Change(kind, key, given))
+    def _change(self, kind: str, key: Hashable, given: object) -> Awaitable[Any]:
+        return self._changes.submit(Change(kind, key, given))
 
     async def _select(self, sql: str, values: Mapping[str, object]) -> list[Entry]:
         def work(connection: Connection) -> list[Entry]:
