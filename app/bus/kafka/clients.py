@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from typing import Any, TypeVar
 
 import anyio
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import IllegalStateError, KafkaConnectionError, KafkaError
 from aiokafka.protocol.group import LeaveGroupRequest
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 T = TypeVar("T")
 
@@ -82,6 +83,20 @@ async def first_of(*works: Coroutine[Any, Any, None]) -> None:
             await asyncio.wait(tasks, timeout=GOODBYE)
     for task in done:
         task.result()
+
+
+async def commit(consumer: Any, offsets: Mapping[TopicPartition, int]) -> None:
+    """Commit once. `consumer.commit` goes on for ever, and when cut off tells asyncio of an error that nobody awaits.
+
+    :raises KafkaError: it was refused; IllegalStateError when a partition is not assigned any more.
+    """
+    assignment = consumer._subscription.subscription.assignment  # noqa: SLF001
+    if assignment is None or not offsets.keys() <= assignment.tps:
+        raise IllegalStateError("partitions moved")
+    coordinator = consumer._coordinator  # noqa: SLF001
+    await coordinator.ensure_coordinator_known()
+    marks = {partition: OffsetAndMetadata(offset, "") for partition, offset in offsets.items()}
+    await coordinator._do_commit_offsets(assignment, marks)  # noqa: SLF001
 
 
 async def stop(client: Any, seconds: float = GOODBYE) -> None:

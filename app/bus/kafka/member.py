@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError
 from anyio.abc import TaskGroup
 
-from app.bus.kafka.clients import AWAY, CONNECT, GOODBYE, bounded, first_of, leave_group, start, stop
+from app.bus.kafka.clients import AWAY, CONNECT, GOODBYE, bounded, commit, first_of, leave_group, start, stop
 from app.bus.kafka.connection import Membership
 from app.bus.kafka.partition import Place
 from app.bus.kafka.topics import LOOK_AGAIN, Topics
@@ -249,22 +249,22 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def _commit(self, seconds: float) -> bool:
         """Commit what is settled, and never beyond. False: it should be tried again."""
         async with self._committing:
-            places = {
-                partition: place
+            offsets = {
+                partition: place.next
                 for partition, place in self._places.items()
                 if place.next is not None and place.next != place.committed
             }
-            offsets = {partition: place.next for partition, place in places.items()}
             if not offsets:
                 return True
             try:
-                await bounded(self._consumer.commit(offsets), seconds)
+                await bounded(commit(self._consumer, offsets), seconds)
             except AWAY as error:
                 # Either the broker is away, or the partitions moved: their new owner handles the records again.
                 _log.info("bus.kafka.commit_failed", group=self.group, error=type(error).__name__)
                 return False
-            for partition, place in places.items():
-                place.committed = offsets[partition]
+            for partition, offset in offsets.items():
+                if partition in self._places:
+                    self._places[partition].committed = offset
             return True
 
     # Rebalances ---------------------------------------------------------------------------------------------------
