@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from app.bus.kafka import KafkaBus, KafkaConnection, TopicLayout
+from app.bus.kafka.clients import abandon
 from app.bus.kafka.connection import RECORD_LIMIT, TOPIC_LIMIT
 from app.bus.kafka.partition import Place
 from app.bus.protocol import Record, Reject, Retry, dead_letter_topic
@@ -31,6 +32,29 @@ async def test_a_handler_longer_than_the_poll_limit_handles_each_record_once_whi
 
 async def test_what_a_process_was_handling_when_it_crashed_is_not_committed(kafka: Kafka) -> None:
     await cases.a_crash_in_the_middle_of_a_handler(kafka.servers)
+
+
+async def test_a_member_that_vanishes_without_a_word_is_replaced_within_its_session_timeout_and_3_seconds(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic, seen = topic_name(), Seen()
+    entered = anyio.Event()
+
+    async def hang(_: Sequence[Record]) -> None:
+        entered.set()
+        await anyio.sleep_forever()
+
+    async with bus_on(kafka.servers, topic) as source:
+        with anyio.CancelScope() as process:
+            async with bus_on(kafka.servers, topic, cj=hang):
+                for number in range(12):
+                    await source.publish(Record(topic, f"key-{number}", str(number), b""))
+                await entered.wait()
+                monkeypatch.setattr("app.bus.kafka.member.stop", abandon)
+                process.cancel()
+        monkeypatch.undo()
+        async with bus_on(kafka.servers, topic, cj=seen):
+            assert await until(lambda: len(set(seen.ids)) == 12) < MEMBERSHIP.session_timeout + 3
 
 
 async def test_a_new_group_begins_at_the_earliest_record(kafka: Kafka) -> None:

@@ -38,15 +38,13 @@ async def bounded(work: Coroutine[Any, Any, T], seconds: float) -> T:
     :raises TimeoutError: it took longer.
     :raises KafkaConnectionError: it was cancelled from within.
     """
-    task = asyncio.create_task(work)
+    task = _task(work)
     try:
         await asyncio.wait({task}, timeout=seconds)
         if not task.done():
             raise TimeoutError(f"no answer within {seconds:g} s")
     finally:
-        if not task.done():
-            task.cancel()
-            task.add_done_callback(_forget)
+        task.cancel()
     if task.cancelled():
         raise KafkaConnectionError("the client gave up")
     return task.result()
@@ -57,7 +55,7 @@ async def start(client: Any, starting: Coroutine[Any, Any, None], seconds: float
 
     `seconds` is longer than the client's own deadline of a request, so that it gives up by itself.
     """
-    task = asyncio.create_task(starting)
+    task = _task(starting)
     try:
         await asyncio.wait({task}, timeout=seconds)
     finally:
@@ -65,7 +63,6 @@ async def start(client: Any, starting: Coroutine[Any, Any, None], seconds: float
             with anyio.CancelScope(shield=True):
                 await asyncio.wait({task}, timeout=GOODBYE)
             task.cancel()
-        task.add_done_callback(_forget)
     if not task.done() or task.cancelled():
         raise TimeoutError(f"{type(client).__name__} did not start within {seconds:g} s")
     task.result()
@@ -73,7 +70,7 @@ async def start(client: Any, starting: Coroutine[Any, Any, None], seconds: float
 
 async def first_of(*works: Coroutine[Any, Any, None]) -> None:
     """Run all until one ends; then end the others, and raise what the one raised."""
-    tasks = [asyncio.create_task(work) for work in works]
+    tasks = [_task(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -101,12 +98,11 @@ async def commit(consumer: Any, offsets: Mapping[TopicPartition, int]) -> None:
 
 async def stop(client: Any, seconds: float = GOODBYE) -> None:
     """Stop a producer or consumer, whatever state it and the broker are in."""
-    stopping = asyncio.create_task(client.stop())
+    stopping = _task(client.stop())
     try:
         await asyncio.wait({stopping}, timeout=seconds)
     finally:
         stopping.cancel()
-        stopping.add_done_callback(_forget)
         await abandon(client)
 
 
@@ -116,7 +112,6 @@ async def leave_group(consumer: Any, seconds: float = GOODBYE) -> None:
     On the other connection: the broker answers one request of a connection at a time, and the join is one.
     """
     coordinator = consumer._coordinator  # noqa: SLF001
-    consumer._closed = True  # noqa: SLF001
     try:
         if coordinator is not None and coordinator.member_id and coordinator.coordinator_id is not None:
             request = LeaveGroupRequest(coordinator.group_id, coordinator.member_id)
@@ -129,6 +124,7 @@ async def leave_group(consumer: Any, seconds: float = GOODBYE) -> None:
 
 async def abandon(client: Any) -> None:
     """End the tasks and sockets that a client left behind. A task of aiokafka may take more than one cancellation."""
+    client._closed = True  # noqa: SLF001
     network = getattr(client, "client", None) or getattr(client, "_client", client)
     for _ in range(5):
         closing = {connection.close() for connection in network._conns.values()}  # noqa: SLF001
@@ -161,7 +157,8 @@ def _tasks(client: Any, network: Any) -> Iterator[asyncio.Task[Any]]:
     yield from getattr(getattr(client, "_fetcher", None), "_pending_tasks", ())
 
 
-def _forget(task: asyncio.Task[Any]) -> None:
-    """Nobody waits for it any more; without this asyncio would complain about its error."""
-    if not task.cancelled():
-        task.exception()
+def _task(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """A task that may be left alone: asyncio does not complain about an error of it that nobody awaits."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda task: task.cancelled() or task.exception())
+    return task

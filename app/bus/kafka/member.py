@@ -147,6 +147,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             group_id=self.group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            isolation_level="read_committed",  # others may write in transactions
             session_timeout_ms=round(self._membership.session_timeout * 1000),
             heartbeat_interval_ms=round(self._membership.heartbeat * 1000),
             max_poll_interval_ms=round(self._membership.poll_limit * 1000),
