@@ -11,7 +11,7 @@ import pytest
 from app.bus.kafka import KafkaBus
 from app.bus.protocol import Record, Reject, dead_letter_topic
 from app.errors import BusClosed, BusUnavailable
-from tests.bus.kafka_cases import POLICY, Seen, bus_on, topic_name, until
+from tests.bus.kafka_cases import MEMBERSHIP, POLICY, Seen, bus_on, topic_name, until
 from tests.engines import Kafka
 
 pytestmark = pytest.mark.anyio
@@ -121,6 +121,29 @@ async def test_a_broker_that_hangs_makes_publish_fail_in_time_and_goes_on_when_i
             await insist(bus, Record(topic, "key", "3", b""))
         await until(lambda: "3" in seen.ids and bus.health().healthy, BACK)
     assert [*dict.fromkeys(seen.ids)] == ["1", "2", "3"]
+
+
+async def test_no_handler_begins_when_the_session_may_have_run_out(broker: Kafka) -> None:
+    """A member that the broker has not heard of for a session may have lost its partitions without knowing."""
+    topic = topic_name()
+    begun: list[float] = []
+
+    async def handle(_: Sequence[Record]) -> None:
+        begun.append(anyio.current_time())
+        await anyio.sleep(0.02)
+
+    async with bus_on(broker.servers, topic, replace(POLICY, batch=1), cj=handle) as bus:
+        async with anyio.create_task_group() as callers:
+            for number in range(1000):
+                callers.start_soon(bus.publish, Record(topic, f"key-{number}", str(number), b""))
+        await until(lambda: begun)
+        broker.pause()
+        paused_at = anyio.current_time()
+        await until(lambda: anyio.current_time() - max(begun) > 1.0)
+        assert max(begun) - paused_at < MEMBERSHIP.session_timeout
+        assert len(begun) < 1000
+        broker.resume()
+        await until(lambda: len(begun) >= 1000, BACK)
 
 
 async def test_a_dead_letter_waits_for_the_broker_and_its_record_is_not_settled_before(broker: Kafka) -> None:

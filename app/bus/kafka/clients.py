@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from itertools import chain
 from typing import Any, TypeVar
 
 import anyio
-from aiokafka.errors import IllegalStateError, KafkaConnectionError, KafkaError
+from aiokafka.errors import IllegalStateError, KafkaConnectionError, KafkaError, ProducerClosed
 from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
@@ -96,6 +97,21 @@ async def commit(consumer: Any, offsets: Mapping[TopicPartition, int]) -> None:
     await coordinator._do_commit_offsets(assignment, marks)  # noqa: SLF001
 
 
+def on_heartbeat(consumer: Any, tell: Callable[[float], None]) -> None:
+    """Call `tell` with the moment at which each heartbeat was sent that the coordinator has answered."""
+    coordinator = consumer._coordinator  # noqa: SLF001
+    heartbeat = coordinator._do_heartbeat  # noqa: SLF001
+
+    async def told() -> bool:
+        sent_at = asyncio.get_running_loop().time()
+        alive: bool = await heartbeat()
+        if alive:
+            tell(sent_at)
+        return alive
+
+    coordinator._do_heartbeat = told  # noqa: SLF001
+
+
 async def stop(client: Any, seconds: float = GOODBYE) -> None:
     """Stop a producer or consumer, whatever state it and the broker are in."""
     stopping = _task(client.stop())
@@ -123,10 +139,14 @@ async def leave_group(consumer: Any, seconds: float = GOODBYE) -> None:
 
 
 async def abandon(client: Any) -> None:
-    """End the tasks and sockets that a client left behind. A task of aiokafka may take more than one cancellation."""
+    """End the tasks and sockets that a client left behind, and fail what a producer still holds."""
     client._closed = True  # noqa: SLF001
     network = getattr(client, "client", None) or getattr(client, "_client", client)
-    for _ in range(5):
+    sender = getattr(client, "_sender", None)
+    if sender is not None and sender.sender_task is not None:
+        # Of a producer that is idempotent and not transactional this callback fails, loudly.
+        sender.sender_task.remove_done_callback(sender._fail_all)  # noqa: SLF001
+    for _ in range(5):  # a task of aiokafka may take more than one cancellation
         closing = {connection.close() for connection in network._conns.values()}  # noqa: SLF001
         waiting = network._md_update_fut  # noqa: SLF001
         if waiting is not None and not waiting.done():
@@ -134,10 +154,24 @@ async def abandon(client: Any) -> None:
         tasks = {task for task in _tasks(client, network) if not task.done()}
         for task in tasks:
             task.cancel()
+            task.add_done_callback(_read)
         waited = {*tasks, *(future for future in closing if not future.done())}
         if not waited:
-            return
+            break
         await asyncio.wait(waited, timeout=0.05)
+    if (accumulator := getattr(client, "_message_accumulator", None)) is not None:
+        _fail_batches(accumulator)
+
+
+def _fail_batches(accumulator: Any) -> None:
+    """Nobody will answer for these; the producer's own `stop` waits for them, also when it was cut off."""
+    held = {*chain.from_iterable(accumulator._batches.values()), *accumulator._pending_batches}  # noqa: SLF001
+    accumulator._pending_batches |= held  # noqa: SLF001  where each looks for itself when it is done
+    accumulator.fail_all(ProducerClosed())
+    for batch in held:
+        for future in (batch.future, batch._drain_waiter):  # noqa: SLF001
+            if future.done():
+                _read(future)
 
 
 def _tasks(client: Any, network: Any) -> Iterator[asyncio.Task[Any]]:
@@ -158,7 +192,13 @@ def _tasks(client: Any, network: Any) -> Iterator[asyncio.Task[Any]]:
 
 
 def _task(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """A task that may be left alone: asyncio does not complain about an error of it that nobody awaits."""
+    """A task that may be left alone."""
     task = asyncio.create_task(work)
-    task.add_done_callback(lambda task: task.cancelled() or task.exception())
+    task.add_done_callback(_read)
     return task
+
+
+def _read(future: asyncio.Future[Any]) -> None:
+    """Asyncio complains about errors that nobody has looked at."""
+    if not future.cancelled():
+        future.exception()

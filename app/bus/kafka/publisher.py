@@ -14,7 +14,7 @@ from typing import Any
 
 import anyio
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerClosed
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from anyio.abc import TaskGroup
 
 from app.bus.kafka.clients import AWAY, CONNECT, start, stop
@@ -90,7 +90,6 @@ class Publisher:
         self._lanes: dict[tuple[str, int | None], _Lane] = {}
         self._tasks: TaskGroup
         self._producer: AIOKafkaProducer | None = None
-        self._flying: set[asyncio.Future[Any]] = set()
         self._arrived = asyncio.Event()
         self._retired = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop
@@ -185,11 +184,7 @@ class Publisher:
         if not taken:
             return  # their callers have gone
         stored = await producer.send_batch(batch, lane.topic, partition=lane.partition)
-        self._flying.add(stored)
-        try:
-            await stored
-        finally:
-            self._flying.discard(stored)
+        await stored
 
     def _route(self, lane: _Lane) -> None:
         """The topic is there now: hand its records on in order, before anybody else can publish."""
@@ -245,9 +240,6 @@ class Publisher:
                 self._retire(producer)
                 with anyio.CancelScope(shield=True):
                     await stop(producer)
-                for stored in self._flying:  # it will never answer these
-                    if not stored.done():
-                        stored.set_exception(ProducerClosed())
             await asyncio.sleep(LOOK_AGAIN)
 
 
