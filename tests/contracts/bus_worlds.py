@@ -82,6 +82,7 @@ class KafkaWorld:
     breakable = False
     layout = TopicLayout(partitions=3)
     membership = Membership(session_timeout=1.0, heartbeat=0.2)
+    patience = 30.0
 
     def __init__(self) -> None:
         self.connection = KafkaConnection(servers=engines.kafka().servers)
@@ -106,7 +107,7 @@ class KafkaWorld:
 
     async def until(self, done: Callable[[], bool], what: str) -> None:
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(self.patience):
                 while not done():  # noqa: ASYNC110  a bus tells nobody when it is done
                     await asyncio.sleep(0.01)
         except TimeoutError:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from itertools import chain
 from typing import Any, TypeVar
 
 import anyio
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import IllegalStateError, KafkaConnectionError, KafkaError, ProducerClosed
 from aiokafka.protocol.group import LeaveGroupRequest
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 T = TypeVar("T")
 
@@ -37,15 +39,13 @@ async def bounded(work: Coroutine[Any, Any, T], seconds: float) -> T:
     :raises TimeoutError: it took longer.
     :raises KafkaConnectionError: it was cancelled from within.
     """
-    task = asyncio.create_task(work)
+    task = _task(work)
     try:
         await asyncio.wait({task}, timeout=seconds)
         if not task.done():
             raise TimeoutError(f"no answer within {seconds:g} s")
     finally:
-        if not task.done():
-            task.cancel()
-            task.add_done_callback(_forget)
+        task.cancel()
     if task.cancelled():
         raise KafkaConnectionError("the client gave up")
     return task.result()
@@ -56,7 +56,7 @@ async def start(client: Any, starting: Coroutine[Any, Any, None], seconds: float
 
     `seconds` is longer than the client's own deadline of a request, so that it gives up by itself.
     """
-    task = asyncio.create_task(starting)
+    task = _task(starting)
     try:
         await asyncio.wait({task}, timeout=seconds)
     finally:
@@ -64,7 +64,6 @@ async def start(client: Any, starting: Coroutine[Any, Any, None], seconds: float
             with anyio.CancelScope(shield=True):
                 await asyncio.wait({task}, timeout=GOODBYE)
             task.cancel()
-        task.add_done_callback(_forget)
     if not task.done() or task.cancelled():
         raise TimeoutError(f"{type(client).__name__} did not start within {seconds:g} s")
     task.result()
@@ -72,7 +71,7 @@ async def start(client: Any, starting: Coroutine[Any, Any, None], seconds: float
 
 async def first_of(*works: Coroutine[Any, Any, None]) -> None:
     """Run all until one ends; then end the others, and raise what the one raised."""
-    tasks = [asyncio.create_task(work) for work in works]
+    tasks = [_task(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -84,14 +83,42 @@ async def first_of(*works: Coroutine[Any, Any, None]) -> None:
         task.result()
 
 
+async def commit(consumer: Any, offsets: Mapping[TopicPartition, int]) -> None:
+    """Commit once. `consumer.commit` goes on for ever, and when cut off tells asyncio of an error that nobody awaits.
+
+    :raises KafkaError: it was refused; IllegalStateError when a partition is not assigned any more.
+    """
+    assignment = consumer._subscription.subscription.assignment  # noqa: SLF001
+    if assignment is None or not offsets.keys() <= assignment.tps:
+        raise IllegalStateError("partitions moved")
+    coordinator = consumer._coordinator  # noqa: SLF001
+    await coordinator.ensure_coordinator_known()
+    marks = {partition: OffsetAndMetadata(offset, "") for partition, offset in offsets.items()}
+    await coordinator._do_commit_offsets(assignment, marks)  # noqa: SLF001
+
+
+def on_heartbeat(consumer: Any, tell: Callable[[float], None]) -> None:
+    """Call `tell` with the moment at which each heartbeat was sent that the coordinator has answered."""
+    coordinator = consumer._coordinator  # noqa: SLF001
+    heartbeat = coordinator._do_heartbeat  # noqa: SLF001
+
+    async def told() -> bool:
+        sent_at = asyncio.get_running_loop().time()
+        alive: bool = await heartbeat()
+        if alive:
+            tell(sent_at)
+        return alive
+
+    coordinator._do_heartbeat = told  # noqa: SLF001
+
+
 async def stop(client: Any, seconds: float = GOODBYE) -> None:
     """Stop a producer or consumer, whatever state it and the broker are in."""
-    stopping = asyncio.create_task(client.stop())
+    stopping = _task(client.stop())
     try:
         await asyncio.wait({stopping}, timeout=seconds)
     finally:
         stopping.cancel()
-        stopping.add_done_callback(_forget)
         await abandon(client)
 
 
@@ -101,7 +128,6 @@ async def leave_group(consumer: Any, seconds: float = GOODBYE) -> None:
     On the other connection: the broker answers one request of a connection at a time, and the join is one.
     """
     coordinator = consumer._coordinator  # noqa: SLF001
-    consumer._closed = True  # noqa: SLF001
     try:
         if coordinator is not None and coordinator.member_id and coordinator.coordinator_id is not None:
             request = LeaveGroupRequest(coordinator.group_id, coordinator.member_id)
@@ -113,9 +139,14 @@ async def leave_group(consumer: Any, seconds: float = GOODBYE) -> None:
 
 
 async def abandon(client: Any) -> None:
-    """End the tasks and sockets that a client left behind. A task of aiokafka may take more than one cancellation."""
+    """End the tasks and sockets that a client left behind, and fail what a producer still holds."""
+    client._closed = True  # noqa: SLF001
     network = getattr(client, "client", None) or getattr(client, "_client", client)
-    for _ in range(5):
+    sender = getattr(client, "_sender", None)
+    if sender is not None and sender.sender_task is not None:
+        # Of a producer that is idempotent and not transactional this callback fails, loudly.
+        sender.sender_task.remove_done_callback(sender._fail_all)  # noqa: SLF001
+    for _ in range(5):  # a task of aiokafka may take more than one cancellation
         closing = {connection.close() for connection in network._conns.values()}  # noqa: SLF001
         waiting = network._md_update_fut  # noqa: SLF001
         if waiting is not None and not waiting.done():
@@ -123,10 +154,24 @@ async def abandon(client: Any) -> None:
         tasks = {task for task in _tasks(client, network) if not task.done()}
         for task in tasks:
             task.cancel()
+            task.add_done_callback(_read)
         waited = {*tasks, *(future for future in closing if not future.done())}
         if not waited:
-            return
+            break
         await asyncio.wait(waited, timeout=0.05)
+    if (accumulator := getattr(client, "_message_accumulator", None)) is not None:
+        _fail_batches(accumulator)
+
+
+def _fail_batches(accumulator: Any) -> None:
+    """Nobody will answer for these; the producer's own `stop` waits for them, also when it was cut off."""
+    held = {*chain.from_iterable(accumulator._batches.values()), *accumulator._pending_batches}  # noqa: SLF001
+    accumulator._pending_batches |= held  # noqa: SLF001  where each looks for itself when it is done
+    accumulator.fail_all(ProducerClosed())
+    for batch in held:
+        for future in (batch.future, batch._drain_waiter):  # noqa: SLF001
+            if future.done():
+                _read(future)
 
 
 def _tasks(client: Any, network: Any) -> Iterator[asyncio.Task[Any]]:
@@ -146,7 +191,14 @@ def _tasks(client: Any, network: Any) -> Iterator[asyncio.Task[Any]]:
     yield from getattr(getattr(client, "_fetcher", None), "_pending_tasks", ())
 
 
-def _forget(task: asyncio.Task[Any]) -> None:
-    """Nobody waits for it any more; without this asyncio would complain about its error."""
-    if not task.cancelled():
-        task.exception()
+def _task(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """A task that may be left alone."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_read)
+    return task
+
+
+def _read(future: asyncio.Future[Any]) -> None:
+    """Asyncio complains about errors that nobody has looked at."""
+    if not future.cancelled():
+        future.exception()

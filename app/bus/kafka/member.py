@@ -14,9 +14,20 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError
 from anyio.abc import TaskGroup
 
-from app.bus.kafka.clients import AWAY, CONNECT, GOODBYE, bounded, first_of, leave_group, start, stop
+from app.bus.kafka.clients import (
+    AWAY,
+    CONNECT,
+    GOODBYE,
+    bounded,
+    commit,
+    first_of,
+    leave_group,
+    on_heartbeat,
+    start,
+    stop,
+)
 from app.bus.kafka.connection import Membership
-from app.bus.kafka.partition import Place
+from app.bus.kafka.partition import Lease, Place
 from app.bus.kafka.topics import LOOK_AGAIN, Topics
 from app.bus.protocol import DeliveryPolicy, Handler, Record
 
@@ -67,6 +78,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._joined = False
         self._waiting_since = clock()
         self._leaving = False
+        self._lease = Lease(membership.session_timeout, clock)
         self._dirty = asyncio.Event()
         self._committing = asyncio.Lock()
         topics.changed.append(self._topics_changed)
@@ -124,6 +136,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             consumer = self._make()
             try:
                 await start(consumer, consumer.start(), self._longest_rebalance + CONNECT + 1.0)
+                on_heartbeat(consumer, self._renew_lease)
                 consumer.subscribe([*self.handlers], listener=self)
                 self._consumer, self.reason = consumer, ""
                 self._waiting_since = self._clock()
@@ -147,6 +160,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             group_id=self.group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            isolation_level="read_committed",  # others may write in transactions
             session_timeout_ms=round(self._membership.session_timeout * 1000),
             heartbeat_interval_ms=round(self._membership.heartbeat * 1000),
             max_poll_interval_ms=round(self._membership.poll_limit * 1000),
@@ -178,12 +192,20 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 policy=self._policy,
                 bury=self._bury,
                 progressed=self._progressed,
+                lease=self._lease,
                 clock=self._clock,
             )
             if self._leaving:
                 place.stop()
             self._tasks.start_soon(place.run)
         return place
+
+    def _renew_lease(self, since: float) -> None:
+        stopped = self._lease.ran_out
+        self._lease.renew(since)
+        if stopped:
+            for place in self._places.values():
+                place.wake()
 
     def _progressed(self) -> None:
         self._dirty.set()
@@ -249,22 +271,22 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def _commit(self, seconds: float) -> bool:
         """Commit what is settled, and never beyond. False: it should be tried again."""
         async with self._committing:
-            places = {
-                partition: place
+            offsets = {
+                partition: place.next
                 for partition, place in self._places.items()
                 if place.next is not None and place.next != place.committed
             }
-            offsets = {partition: place.next for partition, place in places.items()}
             if not offsets:
                 return True
             try:
-                await bounded(self._consumer.commit(offsets), seconds)
+                await bounded(commit(self._consumer, offsets), seconds)
             except AWAY as error:
                 # Either the broker is away, or the partitions moved: their new owner handles the records again.
                 _log.info("bus.kafka.commit_failed", group=self.group, error=type(error).__name__)
                 return False
-            for partition, place in places.items():
-                place.committed = offsets[partition]
+            for partition, offset in offsets.items():
+                if partition in self._places:
+                    self._places[partition].committed = offset
             return True
 
     # Rebalances ---------------------------------------------------------------------------------------------------
@@ -281,6 +303,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         if self._consumer is None:
             return  # it parts
         self._joined, self._waiting_since = True, self._clock()
+        self._renew_lease(self._clock())
         for partition in assigned:
             self._place(partition)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random
 from typing import Any
@@ -24,8 +24,47 @@ would cost a fetch of up to 0.5 s: the broker holds back its answer about all ot
 _OVERHEAD = 200  # of a record without a body
 
 
+class Lease:
+    """How long this member certainly has its partitions: a session from the last heartbeat that was answered.
+
+    Beyond that, in an outage, the broker may have given them to others without our knowing, so no handler begins.
+    """
+
+    def __init__(self, session: float, clock: Callable[[], float]) -> None:
+        self._session = session
+        self._clock = clock
+        self._until = float("-inf")
+
+    def renew(self, since: float) -> None:
+        """The broker knew this member at `since`."""
+        self._until = since + self._session
+
+    @property
+    def ran_out(self) -> bool:
+        """Whether others may have the partitions by now."""
+        return self._clock() >= self._until
+
+
+class _Stop:
+    """Told to stop for good, or stopped by the lease for now; `wait` is for the former.
+
+    A record whose burial has begun was judged already: no handler begins for it, so it need not wait for the lease.
+    """
+
+    def __init__(self, lease: Lease) -> None:
+        self.for_good = asyncio.Event()
+        self.burying = False
+        self._lease = lease
+
+    def is_set(self) -> bool:
+        return self.for_good.is_set() or (self._lease.ran_out and not self.burying)
+
+    async def wait(self) -> object:
+        return await self.for_good.wait()
+
+
 class Place:
-    """One partition that this member has, as one group sees it. It settles nothing once `stopping` is given.
+    """One partition that this member has, as one group sees it. No handler begins once it is told to stop.
 
     `next` is the offset that may be committed: all before it is settled. None: nothing was settled here yet.
     """
@@ -37,20 +76,22 @@ class Place:
         group: str,
         handler: Handler,
         policy: DeliveryPolicy,
-        bury: Callable[[Record], Any],
+        bury: Callable[[Record], Awaitable[None]],
         progressed: Callable[[], None],
+        lease: Lease,
         clock: Callable[[], float],
     ) -> None:
         self.partition = partition
         self.next: int | None = None
         self.committed: int | None = None
         self.paused = False
-        self.stopping = asyncio.Event()
+        self._stop = _Stop(lease)
         self.ended = asyncio.Event()
         self.scope = anyio.CancelScope()
         self._policy = policy
         self._clock = clock
         self._progressed = progressed
+        self._store_dead_letter = bury
         self._backlog: deque[Message] = deque()
         self._bytes = 0
         self._batch: deque[Message] = deque()
@@ -62,8 +103,8 @@ class Place:
             group=group,
             handler=handler,
             policy=policy,
-            publish=bury,
-            stopping=self.stopping,
+            publish=self._bury,
+            stopping=self._stop,
             random=Random(),
         )
 
@@ -71,8 +112,8 @@ class Place:
         """Hand out batches until told to stop; what is not settled then is left to the next owner."""
         try:
             with self.scope:
-                while not self.stopping.is_set():
-                    if self._backlog:
+                while not self._stop.for_good.is_set():
+                    if self.unsettled and not self._stop.is_set():
                         await self._next_batch()
                     else:
                         await self._bell.wait()
@@ -90,7 +131,11 @@ class Place:
 
     def stop(self) -> None:
         """Begin no handler any more."""
-        self.stopping.set()
+        self._stop.for_good.set()
+        self._bell.set()
+
+    def wake(self) -> None:
+        """The lease was renewed."""
         self._bell.set()
 
     def restart(self) -> None:
@@ -137,9 +182,15 @@ class Place:
             message = self._backlog.popleft()
             self._bytes -= _size(message)
             self._batch.append(message)
+        self._stop.burying = False
         records = [to_record(message) for message in self._batch]
         settled = partial(self._settled, self._incarnation)
         await self._delivery(settled=settled).settle(records)
+
+    async def _bury(self, letter: Record) -> None:
+        self._stop.burying = True
+        await self._store_dead_letter(letter)
+        self._stop.burying = False
 
     def _settled(self, incarnation: int, count: int) -> None:
         if incarnation != self._incarnation:

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import anyio
-import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from anyio.abc import TaskGroup
@@ -28,8 +27,6 @@ from app.errors import BusClosed, BusUnavailable
 BATCH_BYTES = 512_000
 """Of one request to one partition; below the broker's own default limit of 1 MB."""
 
-_log = structlog.get_logger(__name__)
-
 
 class _Letter:
     """A record on its way, and the caller who waits for it."""
@@ -43,8 +40,13 @@ class _Letter:
         self.deadline = deadline
         self.stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    def arrive(self) -> None:
+        """Tell the caller that it is stored."""
+        if not self.stored.done():
+            self.stored.set_result(None)
+
     def fail(self, error: Exception) -> None:
-        """Tell the caller, unless he has gone."""
+        """Tell the caller that it is not, or may not be."""
         if not self.stored.done():
             self.stored.set_exception(error)
 
@@ -63,6 +65,12 @@ class _Lane:
     def put(self, letter: _Letter) -> None:
         self.waiting.append(letter)
         self.bell.set()
+
+    def has_callers(self) -> bool:
+        """Whether the first letter has a caller, once those whose callers have gone are dropped."""
+        while self.waiting and self.waiting[0].stored.done():
+            self.waiting.popleft()
+        return bool(self.waiting)
 
     def fail(self, error: BusUnavailable | BusClosed, *first: _Letter) -> None:
         letters = [*first, *self.waiting]
@@ -132,7 +140,7 @@ class Publisher:
                 await lane.bell.wait()
                 lane.bell.clear()
                 lane.busy = True
-                while lane.waiting:
+                while lane.has_callers():
                     await self._send_next(lane)
                 lane.busy = False
         finally:
@@ -141,23 +149,16 @@ class Publisher:
 
     async def _send_next(self, lane: _Lane) -> None:
         """Send what waits in one batch, and tell the callers how it went."""
-        first = lane.waiting[0]
-        if first.stored.done():  # its caller has gone
-            lane.waiting.popleft()
-            return
         producer: AIOKafkaProducer | None = None
         taken: list[_Letter] = []
         try:
-            async with asyncio.timeout_at(first.deadline):
+            async with asyncio.timeout_at(lane.waiting[0].deadline):
                 if lane.partition is None:
                     await self._topics.there(lane.topic)
                     self._route(lane)
                     return
                 producer = await self._present()
-                batch = producer.create_batch()
-                _fill(batch, lane, taken)
-                stored = await producer.send_batch(batch, lane.topic, partition=lane.partition)
-                await stored
+                await self._send(producer, lane, taken)
         except MessageSizeTooLargeError:
             self._retire(producer)
             self._split(lane, taken)
@@ -165,19 +166,25 @@ class Publisher:
             self._retire(producer)
             why = self._topics.reason or self.reason or f"{self._topics.where} did not acknowledge"
             lane.fail(BusUnavailable(f"{why} within {self._deadline:g} s"), *taken)
-        except (KafkaError, OSError, AssertionError) as error:
-            # aiokafka asserts that the partition exists
+        except (KafkaError, OSError, AssertionError) as error:  # aiokafka asserts that the partition exists
             self._retire(producer)
-            lane.fail(
-                BusUnavailable(f"{self._topics.where} refused the record: {type(error).__name__}"), *taken
-            )
+            why = f"{self._topics.where} did not take the record: {type(error).__name__}"
+            lane.fail(BusUnavailable(why), *taken)
         else:
             for letter in taken:
-                if not letter.stored.done():
-                    letter.stored.set_result(None)
+                letter.arrive()
         finally:
             for letter in taken:
                 letter.fail(BusClosed("the bus was left"))  # those that nothing above told
+
+    async def _send(self, producer: AIOKafkaProducer, lane: _Lane, taken: list[_Letter]) -> None:
+        """Move as much as one batch holds from the lane to `taken`, and return when it is stored."""
+        batch = producer.create_batch()
+        _fill(batch, lane, taken)
+        if not taken:
+            return  # their callers have gone
+        stored = await producer.send_batch(batch, lane.topic, partition=lane.partition)
+        await stored
 
     def _route(self, lane: _Lane) -> None:
         """The topic is there now: hand its records on in order, before anybody else can publish."""

@@ -96,7 +96,9 @@ class Topics:
                         async with asyncio.timeout(LOOK_EVERY):
                             await self._nudge.wait()
             except AWAY as error:
-                self._away(error)
+                self._away(error, "does not answer")
+            except NotImplementedError as error:  # no version of the request is known to both sides
+                self._away(error, "is older than 3.1")
             finally:
                 with anyio.CancelScope(shield=True):
                     await abandon(client)
@@ -174,8 +176,8 @@ class Topics:
             self._news.set()
             self._news = asyncio.Event()
 
-    def _away(self, error: Exception) -> None:
-        if self.answering_since is not None or not self.reason.endswith("answer"):
+    def _away(self, error: Exception, what: str) -> None:
+        reason = f"{self.where} {what}"
+        if reason != self.reason:
             _log.warning("bus.kafka.away", at=self.where, error=type(error).__name__)
-        self.answering_since = None
-        self.reason = f"{self.where} does not answer"
+        self.reason, self.answering_since = reason, None
