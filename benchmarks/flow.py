@@ -50,6 +50,8 @@ class Dice:
     def __init__(self, latency: float = 0.0) -> None:
         self.latency = latency
 
+    def check(self, request: LLMComparisonRequest) -> None: ...
+
     def lane(self, overrides: LLMConfigOverrides) -> str:
         return f"{overrides.provider}/{overrides.model}"
 

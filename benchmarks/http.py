@@ -56,6 +56,8 @@ ESSAY = "The sea is deep because rivers never stop bringing water to it. " * 28
 class InstantJudge:
     kind = JudgeKind.RULES
 
+    def check(self, request: LLMComparisonRequest) -> None: ...
+
     def lane(self, overrides: LLMConfigOverrides) -> str:  # noqa: ARG002
         return "instant"
 

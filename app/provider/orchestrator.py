@@ -100,7 +100,7 @@ class LLMOrchestrator:
         `gone` returns when the asker has left. Being cancelled means the same.
 
         :raises TopicNotAllowed: the callback topic is not on the list.
-        :raises InvalidRequest: the judge is unknown, or cannot honour an override.
+        :raises InvalidRequest: the judge is unknown, cannot honour an override, or cannot judge such texts.
         :raises RequestMismatch: the correlation_id is bound to another body.
         :raises JudgeFailed, RequestExpired, RequestCancelled: the stored outcome, the same on every repeat.
         :raises NoRoom: no callback topic and no free judge; nothing was stored.
@@ -340,7 +340,9 @@ class LLMOrchestrator:
                 "No judge of this name is configured.",
                 errors=(("llm_config_overrides.provider", f"allowed: {allowed}"),),
             )
-        return self._lanes[judge.lane(overrides)], request
+        lane = self._lanes[judge.lane(overrides)]
+        judge.check(request)
+        return lane, request
 
 
 def _still_judged() -> Unavailable:

@@ -113,6 +113,9 @@ class Judge:
         self.calls: Counter[UUID] = Counter()
         self.doors: dict[UUID, anyio.Event] = {}
 
+    def check(self, request: LLMComparisonRequest) -> None:
+        """Every text will do."""
+
     def lane(self, overrides: LLMConfigOverrides) -> str:
         return overrides.model or "direct"
 

@@ -61,6 +61,9 @@ class Bench:
         self.before = before
         self._judge = SimulatedJudge(SCORES, seed=3)
 
+    def check(self, request: LLMComparisonRequest) -> None:
+        """Every text will do."""
+
     def lane(self, overrides: LLMConfigOverrides) -> str:
         return self._judge.lane(overrides)
 

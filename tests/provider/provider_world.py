@@ -84,6 +84,9 @@ class ScriptedJudge:
     def open(self) -> None:
         self._door.set()
 
+    def check(self, request: LLMComparisonRequest) -> None:
+        """Every text will do."""
+
     def lane(self, overrides: LLMConfigOverrides) -> str:
         if overrides.temperature is not None:
             raise InvalidRequest(

@@ -221,10 +221,12 @@ def test_the_answers_about_a_comparison_are_as_described(ask: Checked) -> None:
     assert ask("GET", "/readyz")["status"] == "ready"
 
 
-def test_an_essay_that_the_judge_refuses_is_a_documented_502(tmp_path: Path) -> None:
+def test_an_essay_that_the_judge_cannot_read_is_named_and_nothing_is_stored(tmp_path: Path) -> None:
     with house_served(tmp_path) as url, httpx2.Client(base_url=url) as client:
         problem = Checked(client)("POST", "/api/v1/comparison", json=COMPARISON | {"essay_a": "Too short."})
-    assert (problem["status"], problem["type"]) == (502, "urn:juxta:problem:too_short")
+        assert client.get("/api/v1/queue").json()["entries"] == []
+    assert (problem["status"], problem["type"]) == (422, "urn:juxta:problem:invalid-request")
+    assert [fault["field"] for fault in problem["errors"]] == ["essay_a"]
 
 
 def test_the_documents_are_served_as_they_are_printed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from math import log, log1p, sqrt
 
 from app.provider.judges.english import COMMON, CONNECTIVE_PHRASES, CONNECTIVES, SUBORDINATORS
@@ -153,6 +153,13 @@ def words_of(text: str) -> list[str]:
     if not text.isascii():
         text = _UNSPACED.sub(lambda sign: f" {sign[0]} ", text)
     return _WORD.findall(text)
+
+
+def has_words(text: str, least: int) -> bool:
+    """Whether there are so many; looks no further than it must."""
+    if not text.isascii() or "_" in text:
+        return len(words_of(text)) >= least
+    return next(islice(_WORD.finditer(text), least - 1, None), None) is not None
 
 
 def variety(words: Sequence[str]) -> float:

@@ -62,6 +62,12 @@ class Judge(Protocol):
         :raises InvalidRequest: an override this judge cannot honour.
         """
 
+    def check(self, request: LLMComparisonRequest) -> None:
+        """Refuse what a look at the texts shows can never be judged, before it is stored; costs microseconds.
+
+        :raises InvalidRequest: naming the field.
+        """
+
     async def compare(self, request: LLMComparisonRequest) -> Verdict:
         """Decide.
 

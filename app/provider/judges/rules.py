@@ -14,8 +14,8 @@ from pathlib import Path
 import anyio.to_thread
 
 from app.contracts import JudgeKind, LLMComparisonRequest, LLMConfigOverrides, Winner
-from app.errors import ConfigurationError
-from app.provider.judges.features import FEATURES, Profile, pair_values, profile
+from app.errors import ConfigurationError, InvalidRequest
+from app.provider.judges.features import FEATURES, Profile, has_words, pair_values, profile
 from app.provider.judges.overrides import require_model
 from app.provider.judges.panel import PANEL, Norm, load_panel, panel_faults
 from app.provider.judges.prompt import prompt_sha256, text_sha256
@@ -77,6 +77,19 @@ class RulesJudge:
         """One lane for the whole panel: its personas share the same processor and have no limits of their own."""
         require_model(overrides, provider=PROVIDER, models=self.models)
         return f"{PROVIDER}/{PANEL}"
+
+    def check(self, request: LLMComparisonRequest) -> None:
+        """Refuse essays that are too short."""
+        short = [
+            name
+            for name in ("essay_a", "essay_b")
+            if not has_words(getattr(request, name), self._minimum_words)
+        ]
+        if short:
+            raise InvalidRequest(
+                f"The rules judge reads essays of {self._minimum_words} words and more.",
+                errors=tuple((name, f"has fewer than {self._minimum_words} words") for name in short),
+            )
 
     async def compare(self, request: LLMComparisonRequest) -> Verdict:
         """Decide; `JudgeError` codes: `too_short`, `unknown_model`."""

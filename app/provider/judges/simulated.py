@@ -55,6 +55,9 @@ class SimulatedJudge:
         require_model(overrides, provider=PROVIDER, models=(MODEL,))
         return f"{PROVIDER}/{MODEL}"
 
+    def check(self, request: LLMComparisonRequest) -> None:
+        """Whether a text is known takes a digest of it, and that is all there is to judging here."""
+
     async def compare(self, request: LLMComparisonRequest) -> Verdict:
         """Decide; `JudgeError` code: `unknown_text`."""
         if self._latency > 0:

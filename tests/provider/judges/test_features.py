@@ -14,6 +14,7 @@ from app.provider.judges.features import (
     FEATURES,
     TARGETS,
     closeness,
+    has_words,
     is_one_edit,
     pair_values,
     profile,
@@ -206,3 +207,9 @@ def test_a_vocabulary_of_neighbours_does_not_explode() -> None:
     started = time.process_time()
     typos(crowd, crowd)
     assert time.process_time() - started < 0.5
+
+
+@given(st.text(alphabet="abé漢_'\u2019. \n-A1\u0301", max_size=60) | st.text(max_size=60))
+def test_a_quick_look_counts_the_words_that_the_profile_counts(text: str) -> None:
+    words = profile(text).words
+    assert all(has_words(text, least) == (words >= least) for least in range(1, 9))
