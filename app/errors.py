@@ -20,6 +20,7 @@ JuxtaError
 ├── Unavailable               503  a part we stand on is away; the same request may be sent again
 │   ├── NoRoom                503  no callback_topic and no free judge
 │   ├── BusUnavailable        503  a record may or may not have been stored
+│   │   └── RecordRefused     503  the bus takes others, but never this record as things are set
 │   ├── BusClosed             503  this process is leaving the bus
 │   ├── StoreUnavailable      503  the database is locked, full or gone
 │   └── ProviderUnavailable   503  cj could not reach the provider
@@ -204,6 +205,13 @@ class BusUnavailable(Unavailable):
     """The record may or may not have been stored; publishing it again under the same id is safe."""
 
     code = "bus-unavailable"
+
+
+class RecordRefused(BusUnavailable):
+    """Too large, or for a topic that was not declared: nothing was stored, and other records are not held up."""
+
+    code = "record-refused"
+    hint = "Raise the limit of the topic, or list the topic; the record is kept and tried again now and then."
 
 
 class BusClosed(Unavailable):

@@ -73,7 +73,7 @@ class KafkaSettings(Section):
 
     servers: str
     replication: Annotated[int, Field(ge=1, le=32_767)]
-    retention: Seconds
+    retention: Annotated[float, Field(gt=0, le=604_800)]
     session_timeout: Seconds
     heartbeat: Seconds
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
@@ -272,6 +272,11 @@ class Settings(Section):
             found.append(
                 "cj.provider_urls: role 'all' has its provider in the same process and would never ask "
                 f"{', '.join(self.cj.provider_urls)}; use role = 'cj', or leave it empty"
+            )
+        if self.role == "cj" and self.cj.hold <= self.cj.provider_timeout:
+            found.append(
+                f"cj.hold: {self.cj.hold:g} must be longer than cj.provider_timeout = {self.cj.provider_timeout:g}, "
+                "or a slow POST would be sent twice"
             )
         found += [
             f"cj.provider_urls: '{url}' is no address of a provider; write http://HOST:PORT or https://HOST"

@@ -19,7 +19,7 @@ PAGE, MOST = 100, 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditPage:
-    """Rows in order of `number`; `next` is the cursor of the page behind this one, null on the last."""
+    """Rows in order of `number`; `next` is the cursor of the page behind this one, null once a page is not full."""
 
     entries: Sequence[AuditEntry]
     next: int | None

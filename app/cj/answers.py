@@ -51,7 +51,7 @@ class BatchRanking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonPage:
-    """Comparisons in order; `next_after` is the cursor of the page behind this one, null on the last."""
+    """Comparisons in order; `next_after` is the cursor of the page behind this one, null once a page is not full."""
 
     comparisons: Sequence[Comparison]
     next_after: int | None

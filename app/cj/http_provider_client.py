@@ -133,8 +133,8 @@ class HttpProviderClient:
 def _read(model: type[M], status: int, content: bytes) -> M:
     try:
         return model.model_validate_json(content)
-    except ValidationError as error:
-        raise ProviderUnavailable(f"The provider answered {status} with an unreadable body.") from error
+    except ValidationError:
+        raise ProviderUnavailable(f"The provider answered {status} with an unreadable body.") from None
 
 
 def _failure(status: int, content: bytes) -> JuxtaError:

@@ -13,7 +13,7 @@ from app.provider.queue.protocol import Entry, LaneStats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuePage:
-    """Rows in order of `place`; `next` is the cursor of the page behind this one, null on the last."""
+    """Rows in order of `place`; `next` is the cursor of the page behind this one, null once a page is not full."""
 
     entries: Sequence[Entry]
     next: int | None

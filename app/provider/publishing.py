@@ -6,15 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import anyio
+import structlog
 
 from app.bus.protocol import Bus
-from app.errors import BusClosed, BusUnavailable
+from app.errors import BusClosed, BusUnavailable, RecordRefused
 from app.provider import outcomes
 from app.provider.background import Work
 from app.provider.lane import Clock
 from app.provider.queue.protocol import Lease, RequestQueue, StoredOutcome
 
 BUS_PAUSE_CAP = 10.0
+REFUSED_PAUSE = 60.0
+"""Seconds after which a record that the bus refused is tried again: settings may have been mended."""
+
+log = structlog.get_logger()
 
 
 class Bell:
@@ -93,6 +98,10 @@ class Publishing:
         failures = self._bus_failures
         try:
             await self._publish(lease, stored)
+        except RecordRefused as error:
+            log.warning("record refused", queue_id=str(lease.request.queue_id), reason=error.detail)
+            self.counts.unpublished += 1
+            await self._queue.release(lease, after=REFUSED_PAUSE)
         except (BusUnavailable, BusClosed):
             if failures == self._bus_failures:
                 self._bus_failed()

@@ -73,7 +73,7 @@ def routes(
         return written(ENTRY, entry)
 
     async def browse(request: Request) -> Response:
-        """A page of rows; `next` is the cursor of the page behind it, null on the last one."""
+        """A page of rows; `next` is the cursor of the page behind it, null once a page is not full."""
         query = request.query_params
         limit = _number(query.get("limit"), "limit", 50, least=1, most=PAGE_LIMIT)
         entries = await queue.browse(

@@ -12,7 +12,15 @@ from pydantic import TypeAdapter
 
 from app.contracts import Problem
 from app.edge import PROBLEM_JSON
-from app.errors import Forbidden, JuxtaError, Misdirected, QueueFull, Unauthorized, Unavailable
+from app.errors import (
+    Forbidden,
+    JuxtaError,
+    Misdirected,
+    QueueFull,
+    StoreUnavailable,
+    Unauthorized,
+    Unavailable,
+)
 from app.spec import cj, platform, provider
 from app.spec.operation import SERVES, Answer, Operation, Parameter, Role
 from app.spec.schemas import Mode, Schema, schemas
@@ -165,8 +173,9 @@ def failures(operation: Operation) -> dict[int, list[tuple[str, str]]]:
     found: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for kind in operation.problems:
         found[kind.status].append((kind.code, _first_line(kind)))
-    if operation.scopes:
-        for kind in (Unauthorized, Forbidden, Misdirected):
+    gate = (Unauthorized, Forbidden, Misdirected, StoreUnavailable) if operation.scopes else (Misdirected,)
+    for kind in gate:
+        if kind not in operation.problems:
             found[kind.status].append((kind.code, _first_line(kind)))
     return found
 

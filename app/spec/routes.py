@@ -18,16 +18,15 @@ from app.web.rendering import STATIC, render
 
 def routes(role: Role, *, openapi: dict[str, Any], asyncapi: dict[str, Any]) -> list[BaseRoute]:
     """The routes of this role; each document is written once."""
+    content: dict[str, Any] = {
+        "pages": role != "provider",
+        "chapters": chapters(operations(role)),
+        "topics": topics(asyncapi),
+        "models": models(openapi, asyncapi),
+    }
 
     async def docs(request: Request) -> Response:
-        return render(
-            request,
-            "docs.html",
-            pages=role != "provider",
-            chapters=chapters(operations(role)),
-            topics=topics(asyncapi),
-            models=models(openapi, asyncapi),
-        )
+        return render(request, "docs.html", **content)
 
     found: list[BaseRoute] = [
         Route("/openapi.json", _document(openapi), methods=["GET"]),

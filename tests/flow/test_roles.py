@@ -70,6 +70,7 @@ class Deployment:
             f"cj.callback_topic={self.topic}",
             f"cj.group={self.topic}",
             "cj.hold=5",
+            "cj.provider_timeout=4",
             "cj.sweep_every=1",
             "judges.default=simulated",
             f"judges.simulated.scores={self.folder / 'scores.csv'}",

@@ -22,7 +22,7 @@ from app.contracts import (
     LLMOrchestratorResponse,
     Outcome,
 )
-from app.errors import BusUnavailable
+from app.errors import BusUnavailable, RecordRefused
 from app.provider.judges.protocol import JudgeError
 from app.provider.judging import RetryPolicy
 from app.provider.lane import LaneLimits
@@ -227,6 +227,24 @@ async def test_the_bus_down_keeps_the_outcome_and_publishes_it_once_when_it_is_b
         assert {r.correlation_id for r in requests} == {o.correlation_id for o in world.outcomes}
         assert len(world.received) == 20
         assert len(world.judge.calls) == 20
+
+
+async def test_a_record_that_the_bus_refuses_holds_up_no_other(tmp_path: Path) -> None:
+    class Picky(QueueProcessor):
+        async def _publish(self, lease: Lease, stored: StoredOutcome) -> None:
+            if lease.request.correlation_id == refused:
+                raise RecordRefused("the topic takes no record of this size")
+            await super()._publish(lease, stored)
+
+    requests = [comparison() for _ in range(20)]
+    refused = requests[0].correlation_id
+    async with World(tmp_path / "p.db", limits=QUEUED_ONLY, processor=Picky) as world:
+        for request in requests:
+            await world.orchestrator.compare(request)
+        await until(lambda: world.processor.counts.published == 19)
+        await until(lambda: world.processor.counts.unpublished == 1)
+        entries = await world.queue.browse(state=State.ANSWERED)
+        assert [entry.correlation_id for entry in entries] == [refused]
 
 
 async def test_a_publish_whose_mark_was_lost_is_repeated_with_the_same_identity_and_bytes(

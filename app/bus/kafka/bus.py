@@ -16,7 +16,7 @@ from app.bus.kafka.publisher import Publisher
 from app.bus.kafka.topics import Topics
 from app.bus.protocol import BusHealth, DeliveryPolicy, Handler, Record, dead_letter_topic
 from app.contracts.topics import is_legal_topic
-from app.errors import BusClosed, BusUnavailable
+from app.errors import BusClosed, RecordRefused
 
 
 class KafkaBus:
@@ -50,12 +50,12 @@ class KafkaBus:
     async def publish(self, record: Record) -> None:
         """Return when the broker has stored the record on all replicas in sync.
 
-        A topic that was never declared and a record of more than 1 MB are refused at once, as `BusUnavailable`: the row of a
-        ledger waits for better settings then, and its process lives.
+        A topic that was never declared and a record of more than 1 MB are refused at once, as `RecordRefused`: the row of a
+        ledger waits for better settings then, and holds up nothing else.
         """
         self._refuse_unless_open()
         if not self._topics.is_wanted(record.topic):
-            raise BusUnavailable(f"topic {record.topic} was not declared to this bus")
+            raise RecordRefused(f"topic {record.topic} was not declared to this bus")
         await self._publisher.publish(record)
 
     def subscribe(self, topic: str, group: str, handler: Handler) -> None:
@@ -149,6 +149,8 @@ class KafkaBus:
     def _refuse_unless_open(self) -> None:
         if self._closing or not self._entered:
             raise BusClosed("the bus was left" if self._closing else "the bus is not entered yet")
+        if self._tasks.cancel_scope.cancel_called:
+            raise BusClosed("a delivery died")  # and with it whoever would have answered
 
     def _trouble(self) -> str:
         if self._closing or not self._entered:

@@ -80,6 +80,8 @@ async def first_of(*works: Coroutine[Any, Any, None]) -> None:
         with anyio.CancelScope(shield=True):
             await asyncio.wait(tasks, timeout=GOODBYE)
     for task in done:
+        if task.cancelled():  # let through, it would end a whole task group without a word
+            raise KafkaConnectionError("the client gave up")
         task.result()
 
 

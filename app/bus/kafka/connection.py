@@ -73,7 +73,7 @@ class TopicLayout:
     retention: float = 604_800.0
 
     def configuration(self) -> dict[str, str]:
-        """The topic's own settings. With three replicas, an acknowledged record is on two disks at least."""
+        """The topic's own settings. With three replicas, an acknowledged record is held by two brokers at least."""
         return {
             "retention.ms": str(round(self.retention * 1000)),
             "max.message.bytes": str(TOPIC_LIMIT),

@@ -14,7 +14,7 @@ from typing import Any
 
 import anyio
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
 from anyio.abc import TaskGroup
 
 from app.bus.kafka.clients import AWAY, CONNECT, start, stop
@@ -22,7 +22,7 @@ from app.bus.kafka.connection import RECORD_LIMIT
 from app.bus.kafka.records import Header, partition_for, size_of, to_headers
 from app.bus.kafka.topics import LOOK_AGAIN, Topics
 from app.bus.protocol import Record
-from app.errors import BusClosed, BusUnavailable
+from app.errors import BusClosed, BusUnavailable, RecordRefused
 
 BATCH_BYTES = 512_000
 """Of one request to one partition; below the broker's own default limit of 1 MB."""
@@ -115,7 +115,7 @@ class Publisher:
         headers = to_headers(record)
         size = size_of(key, record.body, headers)
         if size > limit:
-            raise BusUnavailable(f"a record of {size:,} bytes is over the limit of {limit:,}")
+            raise RecordRefused(f"a record of {size:,} bytes is over the limit of {limit:,}")
         letter = _Letter(key, record.body, headers, self._loop.time() + self._deadline)
         self._lane(record.topic, key).put(letter)
         await letter.stored
@@ -184,7 +184,13 @@ class Publisher:
         if not taken:
             return  # their callers have gone
         stored = await producer.send_batch(batch, lane.topic, partition=lane.partition)
-        await stored
+        try:
+            await stored
+        except asyncio.CancelledError as error:  # aiokafka may cancel it though nobody cancelled us
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise KafkaConnectionError("the producer gave up") from error
 
     def _route(self, lane: _Lane) -> None:
         """The topic is there now: hand its records on in order, before anybody else can publish."""
@@ -197,7 +203,7 @@ class Publisher:
     def _split(self, lane: _Lane, taken: list[_Letter]) -> None:
         """The topic takes less than our batches: from now on one by one, so that only what is too large fails."""
         if len(taken) == 1:
-            taken[0].fail(BusUnavailable(f"topic {lane.topic} takes no record of this size"))
+            taken[0].fail(RecordRefused(f"topic {lane.topic} takes no record of this size"))
         else:
             lane.most = 1
             lane.waiting.extendleft(reversed(taken))
