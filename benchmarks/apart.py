@@ -1,7 +1,8 @@
 """The modules in processes of their own, over HTTP and Kafka, each as `run.py` starts it, with a judge without latency.
 
 Whole flow: from the first POST of a batch to the last score, as cj's database has them. Way of a verdict: from the
-moment the provider stored it to the moment cj's transaction recorded it, while 200 a second come by callback.
+moment the provider stored it to the moment cj's transaction recorded it, while 200 a second come by callback, which
+is what the judge's slots and latency allow.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tests.flow.process import Process, process_on, until
 
 BATCHES, ESSAYS, EACH = 10, 100, 10
 LEAST = 600
-RATE, LONGEST = 200, 0.020
+RATE, SLOTS, LONGEST = 200, 20, 0.020
 IN_FLIGHT = 512
 WORDS = "The sea is deep because rivers never stop bringing water to it. " * 28
 
@@ -61,9 +62,8 @@ def whole_flow(road: str, *, direct: int) -> Result:
 
 def way_of_a_verdict() -> Result:
     """The median way, as ways a second."""
-    with house(
-        "judges.simulated.direct_concurrency=0", f"judges.simulated.requests_per_minute={RATE * 60}"
-    ) as apart:
+    paced = (f"judges.simulated.concurrency={SLOTS}", f"judges.simulated.latency={SLOTS / RATE}")
+    with house("judges.simulated.direct_concurrency=0", *paced) as apart:
         rank(apart, 4)
         answered = dict(
             _rows(
