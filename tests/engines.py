@@ -110,11 +110,13 @@ class Kafka(Server):
     JARS = ROOT / ".engines" / "kafka"
     USER, PASSWORD = "juxta", "correct horse"
 
-    def __init__(self) -> None:
+    def __init__(self, port: int | None = None) -> None:
         super().__init__()
         if shutil.which("java") is None or not (self.JARS / "pom.xml").exists():
             raise EngineMissing("no Kafka here: run tests/install-engines, it says what to install")
         self.port, secure, controller = free_ports(3)
+        if port is not None and is_free(port):
+            self.port = port
         self.servers = f"127.0.0.1:{self.port}"
         self.secure_servers = f"localhost:{secure}"
         self.authority = self.folder / "authority.pem"
@@ -217,6 +219,17 @@ initial.broker.registration.timeout.ms=20000
 """
 
 
+def is_free(port: int) -> bool:
+    """Whether nobody serves there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def free_ports(count: int) -> list[int]:
     """Ports that nobody used a moment ago."""
     sockets = [socket.socket() for _ in range(count)]
@@ -240,7 +253,8 @@ def kafka() -> Kafka:
 def main() -> None:
     """Serve in the foreground, for people who develop."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    server = kafka()
+    server = Kafka(9092)  # where the documentation looks for it, or another one if that is taken
+    server.start()
     print(f"Kafka at {server.servers}, process {server.process_id}, data in {server.folder}")
     print(f"  python run.py --set bus.kind=kafka --set kafka.servers={server.servers}")
     print(f"  or: export JUXTA_BUS__KIND=kafka JUXTA_KAFKA__SERVERS={server.servers}")

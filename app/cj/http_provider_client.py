@@ -126,7 +126,7 @@ class HttpProviderClient:
                 f"The provider at {url} did not answer: {type(error).__name__}."
             ) from error
         if status >= 300:  # noqa: PLR2004 - anything but success
-            raise _failure(status, content)
+            raise _failure(url, status, content)
         return status, content
 
 
@@ -137,15 +137,15 @@ def _read(model: type[M], status: int, content: bytes) -> M:
         raise ProviderUnavailable(f"The provider answered {status} with an unreadable body.") from None
 
 
-def _failure(status: int, content: bytes) -> JuxtaError:
+def _failure(url: str, status: int, content: bytes) -> JuxtaError:
     """The provider's problem as the error it was there; what is no problem document is treated as an outage."""
     try:
         problem = Problem.model_validate_json(content)
     except ValidationError:
-        return ProviderUnavailable(f"The provider answered {status} without saying why.")
+        return ProviderUnavailable(f"The provider at {url} answered {status} without saying why.")
     if status in _NOT_LET_IN:
         return ProviderUnavailable(
-            f"The provider does not let cj in ({status}): {problem.detail}",
+            f"The provider at {url} does not let cj in ({status}): {problem.detail}",
             hint="Check cj.provider_key and its scopes, and cj.provider_urls.",
         )
     return error_of(problem)

@@ -13,6 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from app.cli.options import Assignments, ConfigFile, DataFolder, settings_of, talk
+from app.errors import ConfigurationError
 from app.settings import Settings
 
 JUDGES = {
@@ -43,6 +44,7 @@ def serve(
     The examples are loaded only where everything runs in one process.
     """
     if context.invoked_subcommand is not None:
+        _refuse_misplaced(context)
         return
     named = {"http.host": host, "http.port": port, "role": role, "judges.default": judge}
     shorthand = [f"{key}={value}" for key, value in named.items() if value is not None]
@@ -63,6 +65,20 @@ def serve(
 
         serve_http(bootstrap(settings), ready=ready, demo=demo and settings.role == "all")
         talk.print("Stopped. Nothing is lost." if not ephemeral else "Stopped.")
+
+
+def _refuse_misplaced(context: typer.Context) -> None:
+    """What stands before a command is for serving; taken in silence, a key would be made in another folder."""
+    given = [
+        name
+        for name in context.params
+        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
+    ]
+    if given:
+        raise ConfigurationError(
+            f"Options before a command are for serving alone ({', '.join(given)}); "
+            f"write them behind it: run.py {context.invoked_subcommand} … --data FOLDER"
+        )
 
 
 def _panel(settings: Settings, url: str, *, ephemeral: bool) -> Panel:

@@ -99,6 +99,7 @@ def test_rank_names_each_faulty_file_before_anything_is_judged(tmp_path: Path) -
         (("trace", "7c9e6679-7425-40de-944b-e07fc1f90ae7", "--data", "/nonexistent"), 3, "provider.db"),
         (("queue", "ls", "--data", "/nonexistent"), 3, "provider.db"),
         (("--no-such-flag",), 2, "No such option"),
+        (("--data", "elsewhere", "key", "ls"), 2, "Options before a command are for serving alone (data)"),
     ],
 )
 def test_a_fault_is_told_without_a_traceback(arguments: tuple[str, ...], code: int, says: str) -> None:
