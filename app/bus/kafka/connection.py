@@ -90,5 +90,5 @@ class Membership:
     """
 
     session_timeout: float = 10.0
-    heartbeat: float = 3.0
+    heartbeat: float = 1.0
     poll_limit: float = 300.0
