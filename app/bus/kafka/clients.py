@@ -153,10 +153,11 @@ async def abandon(client: Any) -> None:
         waiting = network._md_update_fut  # noqa: SLF001
         if waiting is not None and not waiting.done():
             waiting.cancel()
-        tasks = {task for task in _tasks(client, network) if not task.done()}
-        for task in tasks:
+        left = {*_tasks(client, network)}
+        tasks = {task for task in left if not task.done()}
+        for task in left:
             task.cancel()
-            task.add_done_callback(_read)
+            task.add_done_callback(_read)  # also of those that ended by writing to a closed socket
         waited = {*tasks, *(future for future in closing if not future.done())}
         if not waited:
             break
