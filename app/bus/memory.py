@@ -10,6 +10,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from app.bus.delivery import Delivery
+from app.bus.leaving import end_tasks
 from app.bus.log import Log, Partition, Place
 from app.bus.protocol import BusHealth, DeliveryPolicy, Handler, Record
 from app.errors import BusClosed, BusUnavailable
@@ -79,7 +80,7 @@ class InMemoryBus:
             await self._drain()
         finally:
             self._tasks.cancel_scope.cancel()
-            await self._end_tasks(kind, error, trace)
+            await end_tasks(self._tasks, kind, error, trace)
 
     def offer(self, place: Place) -> None:
         """Remember a place with work for the next round."""
@@ -150,16 +151,6 @@ class InMemoryBus:
         with anyio.CancelScope(shield=True), anyio.move_on_after(self.policy.drain):
             if self._running:
                 await self._drained.wait()
-
-    async def _end_tasks(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            await self._tasks.__aexit__(kind, error, trace)
-        except BaseExceptionGroup as group:
-            if group.exceptions != (error,):
-                raise
-            # Only the caller's own error, which a task group wraps: let it travel on as it was.
 
     def _refuse_unless_open(self) -> None:
         if self._closing or not self._entered:

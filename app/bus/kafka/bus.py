@@ -14,6 +14,7 @@ from app.bus.kafka.connection import TOPIC_LIMIT, KafkaConnection, Membership, T
 from app.bus.kafka.member import Member
 from app.bus.kafka.publisher import Publisher
 from app.bus.kafka.topics import Topics
+from app.bus.leaving import end_tasks
 from app.bus.protocol import BusHealth, DeliveryPolicy, Handler, Record, dead_letter_topic
 from app.contracts.topics import is_legal_topic
 from app.errors import BusClosed, RecordRefused
@@ -113,7 +114,7 @@ class KafkaBus:
             await self._drain()
         finally:
             self._tasks.cancel_scope.cancel()
-            await self._end_tasks(kind, error, trace)
+            await end_tasks(self._tasks, kind, error, trace)
 
     def _declared(self) -> Iterable[str]:
         named = [*self._published, *(topic for handlers in self._handlers.values() for topic in handlers)]
@@ -135,16 +136,6 @@ class KafkaBus:
                 await member.finished()
             while not self._publisher.idle:  # noqa: ASYNC110  seldom, and not for long
                 await anyio.sleep(0.01)
-
-    async def _end_tasks(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            await self._tasks.__aexit__(kind, error, trace)
-        except BaseExceptionGroup as group:
-            if group.exceptions != (error,):
-                raise
-            # Only the caller's own error, which a task group wraps: let it travel on as it was.
 
     def _refuse_unless_open(self) -> None:
         if self._closing or not self._entered:
