@@ -1,107 +1,22 @@
-"""Real servers for tests and development, without Docker: free ports, data in a temporary folder, ended by process id.
-
-`python -m tests.engines` runs them in the foreground until Ctrl-C. What they need is fetched by `tests/install-engines`.
-"""
+"""Kafka: one node that is its own controller."""
 
 from __future__ import annotations
 
-import atexit
 import shutil
-import signal
 import socket
 import struct
 import subprocess
-import sys
-import tempfile
-import time
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-START_DEADLINE = 60.0
-PROBE_DEADLINE = 1.0
-
-
-class EngineMissing(RuntimeError):
-    """A test needs a server that cannot start here; it fails and says why, it is never skipped."""
-
-
-class Server(ABC):
-    """One process with a folder. Its ports and data outlive `kill`, so that `launch` brings the same server back."""
-
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="juxta-engine-"))
-        self._process: subprocess.Popen[bytes] | None = None
-        atexit.register(self.close)
-
-    @abstractmethod
-    def command(self) -> Sequence[str]:
-        """The command line that serves from `folder`."""
-
-    @abstractmethod
-    def serves(self) -> bool:
-        """Whether it answers a real request now."""
-
-    def start(self) -> None:
-        """Launch it and return when it serves."""
-        self.launch()
-        deadline = time.monotonic() + START_DEADLINE
-        while not self.serves():
-            if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                raise EngineMissing(f"{type(self).__name__} did not start:\n{self.last_words()}")
-            time.sleep(0.05)
-
-    def launch(self) -> None:
-        """Start the process and return at once. Call it from the main thread: its end is the end of the server."""
-        # A test run that is killed leaves no server behind: the kernel ends it with its parent.
-        guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*guard, *self.command()], stdout=log, stderr=log, cwd=self.folder
-            )
-
-    def kill(self) -> None:
-        """End it as kill -9 does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def pause(self) -> None:
-        """Let it hang, with its connections open."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Go on after `pause`."""
-        self._signal(signal.SIGCONT)
-
-    @property
-    def process_id(self) -> int | None:
-        """Its process, while it has one."""
-        return None if self._process is None else self._process.pid
-
-    def wait(self) -> None:
-        """Return when it ended by itself."""
-        if self._process is not None:
-            self._process.wait()
-
-    def close(self) -> None:
-        """End it for good and forget its data."""
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        atexit.unregister(self.close)
-
-    def last_words(self) -> str:
-        """The end of what it wrote."""
-        log = self.folder / "log"
-        return "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else ""
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(number)
+from tests.engines.server import (
+    PROBE_DEADLINE,
+    ROOT,
+    START_DEADLINE,
+    EngineMissing,
+    Server,
+    free_ports,
+    is_free,
+)
 
 
 class Kafka(Server):
@@ -217,55 +132,3 @@ controller.quorum.election.timeout.ms=300
 controller.quorum.fetch.timeout.ms=600
 initial.broker.registration.timeout.ms=20000
 """
-
-
-def is_free(port: int) -> bool:
-    """Whether nobody serves there."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody used a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
-@cache
-def kafka() -> Kafka:
-    """The Kafka that a test run shares, started when it is first asked for."""
-    server = Kafka()
-    server.start()
-    return server
-
-
-def main() -> None:
-    """Serve in the foreground, for people who develop."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    server = Kafka(9092)  # where the documentation looks for it, or another one if that is taken
-    server.start()
-    print(f"Kafka at {server.servers}, process {server.process_id}, data in {server.folder}")
-    print(f"  python run.py --set bus.kind=kafka --set kafka.servers={server.servers}")
-    print(f"  or: export JUXTA_BUS__KIND=kafka JUXTA_KAFKA__SERVERS={server.servers}")
-    print("Ctrl-C ends it and forgets its data.", flush=True)
-    try:
-        server.wait()
-    except KeyboardInterrupt:
-        print()
-    finally:
-        server.close()
-
-
-if __name__ == "__main__":
-    main()
