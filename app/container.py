@@ -30,7 +30,7 @@ from app.cj.submitter import Submitter
 from app.cj.views import Views
 from app.cj.workflow import Workflow
 from app.contracts import LLMComparisonRequest, LLMConfigOverrides, ProviderStatus
-from app.database import Database
+from app.database import Database, SqliteDatabase
 from app.lock import locked
 from app.provider.judges.protocol import Judges
 from app.provider.judges.rules import load_rules
@@ -104,9 +104,11 @@ def _single(container: punq.Container, service: object, factory: Callable[[], ob
 
 def _databases(settings: Settings) -> Databases:
     return Databases(
-        provider=Database(settings.data / "provider.db", migrations=ROOT / "app" / "provider" / "migrations"),
-        cj=Database(settings.data / "cj.db", migrations=ROOT / "app" / "cj" / "migrations"),
-        access=Database(settings.data / "access.db", migrations=ROOT / "app" / "access" / "migrations"),
+        provider=SqliteDatabase(
+            settings.data / "provider.db", migrations=ROOT / "app" / "provider" / "migrations"
+        ),
+        cj=SqliteDatabase(settings.data / "cj.db", migrations=ROOT / "app" / "cj" / "migrations"),
+        access=SqliteDatabase(settings.data / "access.db", migrations=ROOT / "app" / "access" / "migrations"),
     )
 
 

@@ -35,7 +35,7 @@ from app.contracts import (
     LLMConfigOverrides,
     Winner,
 )
-from app.database import Database
+from app.database import SqliteDatabase
 from app.edge import EXCEPTION_HANDLERS, DeadlineProtocol
 from app.provider.judges.protocol import Verdict
 from app.provider.lane import LaneLimits, Lanes
@@ -92,7 +92,7 @@ def bare() -> Starlette:
 def provider(folder: Path, *, direct: bool) -> Starlette:
     limits = LaneLimits(concurrency=128, direct_concurrency=128) if direct else LaneLimits(concurrency=0)
     queue = SqlQueue(
-        Database(folder / "provider.db", migrations=MIGRATIONS), boot=uuid4().hex, limit=10_000_000
+        SqliteDatabase(folder / "provider.db", migrations=MIGRATIONS), boot=uuid4().hex, limit=10_000_000
     )
     lanes = Lanes(lambda _: limits)
     judges = {"instant": InstantJudge()}

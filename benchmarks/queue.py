@@ -13,7 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from app.contracts import Outcome
-from app.database import Database
+from app.database import Database, SqliteDatabase
 from app.provider.queue.protocol import Lease, QueuedRequest, StoredOutcome
 from app.provider.queue.sql import SqlQueue
 from app.provider.queue.tables import MIGRATIONS
@@ -130,7 +130,7 @@ def _request() -> QueuedRequest:
 async def _ledger() -> AsyncIterator[tuple[SqlQueue, Database]]:
     """On the disk where the data would be: what is measured is the fsync."""
     with tempfile.TemporaryDirectory() as folder:
-        database = Database(Path(folder) / "provider.db", migrations=MIGRATIONS)
+        database = SqliteDatabase(Path(folder) / "provider.db", migrations=MIGRATIONS)
         async with SqlQueue(database, boot="benchmark", limit=2 * DEEP) as queue:
             yield queue, database
 

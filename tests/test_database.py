@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
-from app.database import Database, GroupCommit
+from app.database import Database, GroupCommit, SqliteDatabase
 from app.errors import ConfigurationError, StoreUnavailable
 from app.provider.queue import tables as ledger
 
@@ -30,14 +30,14 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["file", "memory"])
 async def database(request: pytest.FixtureRequest, path: Path) -> AsyncIterator[Database]:
-    async with Database(path if request.param == "file" else None, busy_timeout=0.05) as database:
+    async with SqliteDatabase(path if request.param == "file" else None, busy_timeout=0.05) as database:
         await database.write(make_things)
         yield database
 
 
 @pytest.fixture
 async def file(path: Path) -> AsyncIterator[Database]:
-    async with Database(path, busy_timeout=0.05) as database:
+    async with SqliteDatabase(path, busy_timeout=0.05) as database:
         await database.write(make_things)
         yield database
 
@@ -207,7 +207,7 @@ async def test_a_reader_may_not_write(file: Database) -> None:
 
 
 async def test_a_closed_database_says_so(path: Path) -> None:
-    async with Database(path) as database:
+    async with SqliteDatabase(path) as database:
         await database.write(make_things)
     adding = Adding(database)
     with pytest.raises(StoreUnavailable, match="closed"):
@@ -219,28 +219,28 @@ async def test_a_closed_database_says_so(path: Path) -> None:
 async def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
     write_essay(path)
     with pytest.raises(ConfigurationError, match=re.escape(str(path))):
-        await Database(path).open()
+        await SqliteDatabase(path).open()
 
 
 async def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file in the way")
     with pytest.raises(StoreUnavailable):
-        await Database(tmp_path / "data" / "things.db").open()
+        await SqliteDatabase(tmp_path / "data" / "things.db").open()
 
 
 async def test_a_newer_schema_is_refused_by_name(path: Path) -> None:
-    async with Database(path, migrations=ledger.MIGRATIONS) as database:
+    async with SqliteDatabase(path, migrations=ledger.MIGRATIONS) as database:
         await database.write(
             lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '0999'"))
         )
     with pytest.raises(ConfigurationError) as refusal:
-        await Database(path, migrations=ledger.MIGRATIONS).open()
+        await SqliteDatabase(path, migrations=ledger.MIGRATIONS).open()
     for part in (str(path), "0999", "0001"):
         assert part in refusal.value.detail
 
 
 async def test_two_that_open_a_new_file_at_once_migrate_it_once(path: Path) -> None:
-    both = [Database(path, migrations=ledger.MIGRATIONS) for _ in range(2)]
+    both = [SqliteDatabase(path, migrations=ledger.MIGRATIONS) for _ in range(2)]
     await asyncio.gather(*[database.open() for database in both])
     for database in both:
         await database.close()
@@ -252,8 +252,8 @@ async def test_the_ledger_s_tables_are_what_its_migrations_make(tmp_path: Path) 
         return {" ".join(statement.split()) for statement in connection.execute(text(sql)).scalars()}
 
     async with (
-        Database(tmp_path / "migrated.db", migrations=ledger.MIGRATIONS) as migrated,
-        Database(tmp_path / "described.db") as described,
+        SqliteDatabase(tmp_path / "migrated.db", migrations=ledger.MIGRATIONS) as migrated,
+        SqliteDatabase(tmp_path / "described.db") as described,
     ):
         await described.write(ledger.metadata.create_all)
         assert await migrated.read(schema) == await described.read(schema)

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from sqlalchemy import Connection
 
-from app.database.sqlite import Database
+from app.database.database import Database
 from app.errors import StoreUnavailable
 
 Item = TypeVar("Item")

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal
 
-import anyio
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool, StaticPool
 
+from app.database.database import Database
 from app.database.migrations import migrate
 from app.errors import ConfigurationError, StoreUnavailable
-
-T = TypeVar("T")
 
 Synchronous = Literal["FULL", "NORMAL", "OFF"]
 
@@ -41,15 +35,16 @@ _UNSOUND = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 _CHECKPOINT_PAGES = 4000
 
 
-class Database:
-    """One SQLite file: WAL, every commit synced, all writing in one thread.
+class SqliteDatabase(Database):
+    """One SQLite file: WAL, every commit synced, one writer.
 
     Write transactions are `BEGIN IMMEDIATE`: a deferred one that turns from reading to writing fails at once when
     another process wrote meanwhile, whatever the timeout. Connections of readers refuse to write.
 
-    `path` None is a private database in memory. `migrations` is the folder of its migration history, brought up to
-    date when it opens. `synchronous` below FULL gives up durability and is for tests.
+    `path` None is a private database in memory. `synchronous` below FULL gives up durability and is for tests.
     """
+
+    errors: ClassVar = (DBAPIError, sqlite3.Error)
 
     def __init__(
         self,
@@ -61,108 +56,29 @@ class Database:
         readers: int = 2,
     ) -> None:
         self.path = path
-        self._migrations = migrations
         self._synchronous = synchronous
-        self._inode = 0
-        self._open = False
         self._busy_timeout = busy_timeout
-        self._writing = self._engine(connections=1)
-        self._connection: Connection | None = None
-        self._reading = self._writing if path is None else self._engine(connections=readers, read_only=True)
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
-        self._readers = (
-            self._writer
-            if path is None
-            else ThreadPoolExecutor(readers, thread_name_prefix="database-reader")
+        self._inode = 0
+        writing = self._engine(connections=1)
+        super().__init__(
+            migrations=migrations,
+            writing=writing,
+            reading=writing if path is None else self._engine(connections=readers, read_only=True),
+            readers=None if path is None else readers,
         )
 
-    async def open(self) -> None:
-        """Open the file, making it if need be, and run the migrations that are missing.
+    @property
+    def name(self) -> str:
+        """The path of its file."""
+        return "The database in memory" if self.path is None else str(self.path)
 
-        :raises ConfigurationError: the file is no database, or its schema is newer than this program.
-        :raises StoreUnavailable: the file cannot be opened or is locked.
-        """
-        self._open = True
-        try:
-            await self._run(self._writer, self._start)
-        except BaseException:
-            await self.close()
-            raise
-
-    async def close(self) -> None:
-        """Finish the transactions that run, then close every connection."""
-        self._open = False
-        with anyio.CancelScope(shield=True):
-            await asyncio.to_thread(self._stop)
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def write(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` as one write transaction in the writer thread; an error rolls all of it back.
-
-        A caller that is cancelled meanwhile does not stop it: as with any commit, the outcome is unknown to it.
-
-        :raises StoreUnavailable: locked beyond the timeout, full, read-only or gone; nothing was stored.
-        """
-        return await self._run(self._writer, lambda: self._transact(work))
-
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` on one consistent snapshot in a reader thread.
-
-        :raises StoreUnavailable: the file cannot be read.
-        """
-        return await self._run(self._readers, lambda: self._look(work))
+    def now(self, connection: Connection) -> float:  # noqa: ARG002 - who shares a file shares a machine
+        """This machine's clock."""
+        return time.time()
 
     async def checkpoint(self) -> None:
         """Empty the write-ahead log into the file, so that what was deleted is in neither."""
         await self._run(self._writer, self._empty_log)
-
-    def submit_write(self, work: Callable[[Connection], T]) -> Future[T]:
-        """`write` without a coroutine around it.
-
-        :raises StoreUnavailable: the database is closed.
-        """
-        return self._submit(self._writer, lambda: self._transact(work))
-
-    async def _run(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-        return await asyncio.wrap_future(self._submit(threads, work))
-
-    def _submit(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> Future[T]:
-        if not self._open:
-            raise StoreUnavailable(f"{self._name} is closed.")
-        return threads.submit(work)
-
-    def _transact(self, work: Callable[[Connection], T]) -> T:
-        try:
-            connection = self._connection = self._connection or self._writing.connect()
-            try:
-                with connection.begin():
-                    result = work(connection)
-                    self._check_presence()
-            except (DBAPIError, sqlite3.Error) as error:
-                if _code(error) in _BROKEN and self.path is not None:
-                    connection.invalidate()  # the next transaction opens the file anew
-                    self._hang_up()
-                raise
-        except (DBAPIError, sqlite3.Error) as error:
-            self._translate(error)
-            raise
-        return result
-
-    def _look(self, work: Callable[[Connection], T]) -> T:
-        try:
-            with self._reading.connect() as connection, connection.begin():
-                return work(connection)
-        except (DBAPIError, sqlite3.Error) as error:
-            self._translate(error)
-            raise
 
     def _empty_log(self) -> None:
         self._hang_up()
@@ -172,13 +88,10 @@ class Database:
         finally:
             raw.close()
 
-    def _hang_up(self) -> None:
-        """Give the writer's connection back; it is kept from one transaction to the next only to save time."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+    def _breaks(self, error: Exception) -> bool:
+        return self.path is not None and _code(error) in _BROKEN
 
-    def _check_presence(self) -> None:
+    def _before_commit(self) -> None:
         """SQLite would go on writing into a file that was deleted under it, and lose it all at the end."""
         if self.path is None:
             return
@@ -187,17 +100,16 @@ class Database:
         except OSError:
             present = False
         if not present:
-            raise StoreUnavailable(f"{self._name} was moved or deleted while it was open.")
+            raise StoreUnavailable(f"{self.name} was moved or deleted while it was open.")
 
-    def _translate(self, error: DBAPIError | sqlite3.Error) -> None:
-        """Raise what the rest of the house calls it; errors of our own statements have no other name."""
+    def _translate(self, error: Exception) -> None:
         code = _code(error)
         if code in _AWAY:
             raise StoreUnavailable(
-                f"{self._name} did not take the transaction ({_cause(error)}).", retry_after=1.0
+                f"{self.name} did not take the transaction ({_cause(error)}).", retry_after=1.0
             ) from error
         if code in _UNSOUND:
-            raise ConfigurationError(f"{self._name} is not a sound database ({_cause(error)}).") from error
+            raise ConfigurationError(f"{self.name} is not a sound database ({_cause(error)}).") from error
 
     def _engine(self, *, connections: int, read_only: bool = False) -> Engine:
         options: dict[str, Any] = {"poolclass": StaticPool}
@@ -233,19 +145,12 @@ class Database:
                 self.path.touch(exist_ok=True)
                 self._inode = self.path.stat().st_ino
             except OSError as error:
-                raise StoreUnavailable(f"{self._name} cannot be opened ({error.strerror}).") from error
+                raise StoreUnavailable(f"{self.name} cannot be opened ({error.strerror}).") from error
         location = self._migrations
         if location is not None:
-            self._transact(lambda connection: migrate(connection, location, name=self._name))
+            self._transact(lambda connection: migrate(connection, location, name=self.name))
         else:
             self._look(lambda connection: connection.exec_driver_sql("SELECT 1"))
-
-    def _stop(self) -> None:
-        self._readers.shutdown(wait=True)
-        self._writer.shutdown(wait=True)
-        self._hang_up()
-        self._reading.dispose()
-        self._writing.dispose()
 
     def _prepare(self, connection: sqlite3.Connection, *, read_only: bool) -> None:
         if self.path is not None:
@@ -258,10 +163,6 @@ class Database:
             "PRAGMA temp_store=MEMORY"
         )  # a statement over many rows can be undone without a file
         connection.execute(f"PRAGMA query_only={int(read_only)}")
-
-    @property
-    def _name(self) -> str:
-        return "The database in memory" if self.path is None else str(self.path)
 
 
 def _turn_to_wal(connection: sqlite3.Connection, seconds: float) -> None:
@@ -278,12 +179,12 @@ def _turn_to_wal(connection: sqlite3.Connection, seconds: float) -> None:
             return
 
 
-def _cause(error: DBAPIError | sqlite3.Error) -> BaseException | None:
+def _cause(error: Exception) -> BaseException | None:
     """What the driver said, whether SQLAlchemy wrapped it or not."""
     return error.orig if isinstance(error, DBAPIError) else error
 
 
-def _code(error: DBAPIError | sqlite3.Error) -> int | None:
+def _code(error: Exception) -> int | None:
     """The primary result code; the extended ones keep it in their lowest byte."""
     code: int | None = getattr(_cause(error), "sqlite_errorcode", None)
     return None if code is None else code & 0xFF

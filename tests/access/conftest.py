@@ -22,7 +22,7 @@ from app.access.scopes import scopes_of
 from app.access.tables import MIGRATIONS
 from app.application import application, house_routes
 from app.container import bootstrap
-from app.database import Database
+from app.database import SqliteDatabase
 from app.provider.judges.simulated import PROVIDER
 from tests.flow.house import Bench, furnish, settings_in
 
@@ -80,7 +80,7 @@ def opened(
     container = bootstrap(settings)
     clock, judge = Clock(), Bench()
     access = Access(
-        Database(folder / "access.db", migrations=MIGRATIONS, busy_timeout=0.05),
+        SqliteDatabase(folder / "access.db", migrations=MIGRATIONS, busy_timeout=0.05),
         hosts=hosts or Hosts(settings.http.host, settings.auth.hosts, keyed=enabled),
         enabled=enabled,
         clock=clock,

@@ -18,7 +18,7 @@ from app.access.keyring import FRESH, Keyring
 from app.access.keys import SESSION, Holder, Keys
 from app.access.scopes import ALL, Scope, scopes_of
 from app.access.tables import MIGRATIONS
-from app.database import Database
+from app.database import Database, SqliteDatabase
 from app.errors import InvalidRequest, NotFound, StoreUnavailable, Unauthorized
 from tests.access.conftest import DAY, Clock
 
@@ -58,7 +58,7 @@ class Stock(NamedTuple):
 @pytest.fixture
 async def stock(tmp_path: Path) -> AsyncIterator[Stock]:
     clock = Clock()
-    async with Database(tmp_path / "access.db", migrations=MIGRATIONS, busy_timeout=0.05) as database:
+    async with SqliteDatabase(tmp_path / "access.db", migrations=MIGRATIONS, busy_timeout=0.05) as database:
         keys = Reads(database, clock=clock)
         keyring = Keyring(keys, clock=clock, ticks=clock)
         yield Stock(keys, keyring, Audit(database, clock=clock), clock, database)
@@ -75,7 +75,7 @@ async def test_a_key_revoked_by_another_process_opens_nothing_after_the_time_tha
 ) -> None:
     text = await stock.make()
     assert await stock.knows(text)
-    async with Database(tmp_path / "access.db", migrations=MIGRATIONS) as other:
+    async with SqliteDatabase(tmp_path / "access.db", migrations=MIGRATIONS) as other:
         await Keys(other, clock=stock.clock).revoke("alice", by="test")
     assert FRESH <= 2
     stock.clock.now += FRESH

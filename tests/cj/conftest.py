@@ -30,7 +30,7 @@ from app.contracts import (
     ProviderStatus,
     Winner,
 )
-from app.database import Database
+from app.database import SqliteDatabase
 
 MIGRATIONS = Path(__file__).parents[2] / "app" / "cj" / "migrations"
 RULES = LLMConfigOverrides(provider="rules", model="panel-v1/balanced")
@@ -132,7 +132,7 @@ async def cj_on(
     folder: Path, provider: ScriptedProvider, *, repair_after: float = 60.0, run: bool = True
 ) -> AsyncIterator[Cj]:
     """Open the store in `folder` and run a cj on it; leaving is as abrupt as a crash after the last commit."""
-    async with Database(folder / "cj.db", migrations=MIGRATIONS, synchronous="OFF") as database:
+    async with SqliteDatabase(folder / "cj.db", migrations=MIGRATIONS, synchronous="OFF") as database:
         changes = Changes()
         store = BatchStore(database, clock=time.time)
         planner = Planner(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from app.database import Database, Synchronous
+from app.database import Database, SqliteDatabase, Synchronous
 from app.provider.queue.protocol import RequestQueue
 from app.provider.queue.sql import SqlQueue
 from app.provider.queue.tables import MIGRATIONS
@@ -37,7 +37,7 @@ class SqliteWorld:
         shutil.copy(_migrated(), self.folder / "provider.db")
 
     def database(self) -> Database:
-        return Database(
+        return SqliteDatabase(
             self.folder / "provider.db", migrations=MIGRATIONS, synchronous=self.synchronous, readers=1
         )
 
@@ -76,7 +76,7 @@ def _migrated() -> Path:
     path = folder / "template.db"
 
     async def make() -> None:
-        async with Database(path, migrations=MIGRATIONS):
+        async with SqliteDatabase(path, migrations=MIGRATIONS):
             pass
 
     asyncio.run(make())

@@ -33,7 +33,7 @@ from app.contracts import (
     LLMOrchestratorResponse,
     Winner,
 )
-from app.database import Database
+from app.database import SqliteDatabase
 from app.errors import BusUnavailable, JuxtaError, StoreUnavailable
 from app.provider import outcomes
 from app.provider.judges.protocol import Verdict
@@ -169,7 +169,7 @@ class Story:
             if not ask.slow or correlation_id in self.promised:
                 self.judge.doors[correlation_id].set()
         queue = SqlQueue(
-            Database(self.path, migrations=MIGRATIONS, synchronous="OFF"), boot=uuid4().hex, max_tries=9
+            SqliteDatabase(self.path, migrations=MIGRATIONS, synchronous="OFF"), boot=uuid4().hex, max_tries=9
         )
         bus = InMemoryBus(self.log, DeliveryPolicy(drain=0.5))
         bus.subscribe(COMPARISON_RESULT_TOPIC, "cj", self._receive)
@@ -245,7 +245,7 @@ class Story:
         return not self._unserved() and not self.promised - set(self.copies)
 
     async def _check_ledger(self) -> None:
-        queue = SqlQueue(Database(self.path, migrations=MIGRATIONS), boot="check")
+        queue = SqlQueue(SqliteDatabase(self.path, migrations=MIGRATIONS), boot="check")
         async with queue:
             rows = await queue.browse()
         assert len(rows) == len(self.asks)
@@ -278,7 +278,7 @@ def _empty() -> None:
     """Migrating takes longer than a whole story."""
 
     async def make() -> None:
-        async with Database(Path(EMPTY.name), migrations=MIGRATIONS):
+        async with SqliteDatabase(Path(EMPTY.name), migrations=MIGRATIONS):
             pass
 
     anyio.run(make)

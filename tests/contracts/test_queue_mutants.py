@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from app.database import Database
+from app.database import Database, SqliteDatabase
 from app.database.statements import AnyRow, over
 from app.errors import JuxtaError, LeaseLost
 from app.provider.queue.ledger import Ledger
@@ -116,7 +116,7 @@ class AcceptsDuplicates(Ledger):
             places = [(row.place,) for row in known.values()]
             over(
                 turn.connection,
-                "DELETE FROM requests WHERE place IN (VALUES {given}) RETURNING place",
+                "DELETE FROM requests WHERE place {among bigint} RETURNING place",
                 places,
             )
         return {}
@@ -145,7 +145,7 @@ class ForgetsTriesOnRelease(Ledger):
     def set_tries(self, turn: Turn, given: Sequence[tuple[Lease, float, bool]], tries: str) -> None:
         over(
             turn.connection,
-            f"UPDATE requests SET tries = {tries} FROM (VALUES {{given}}) AS given WHERE {self.FENCE} RETURNING place",
+            f"UPDATE requests SET tries = {tries} FROM {{given bigint integer}} WHERE {self.FENCE} RETURNING place",
             [(lease.place, lease.attempt) for lease, *_ in given],
         )
 
@@ -180,7 +180,7 @@ class BearsWithoutATry(Ledger):
         answers = super().accept(turn, given)
         leases = [answer.lease for answer in answers if isinstance(answer, Accepted) and answer.lease]
         if leases:
-            sql = "UPDATE requests SET tries = 0 WHERE place IN (VALUES {given}) RETURNING place"
+            sql = "UPDATE requests SET tries = 0 WHERE place {among bigint} RETURNING place"
             over(turn.connection, sql, [(lease.place,) for lease in leases])
         return answers
 
@@ -211,7 +211,7 @@ class AnswersTheDead(Ledger):
             places = [(row.place,) for row in rows]
             over(
                 turn.connection,
-                "UPDATE requests SET held = FALSE WHERE place IN (VALUES {given}) RETURNING place",
+                "UPDATE requests SET held = FALSE WHERE place {among bigint} RETURNING place",
                 places,
             )
         return super()._take(turn, rows, seconds, tries=tries)
@@ -226,7 +226,7 @@ class ForgetsAtOnce(Ledger):
 
 class MemoryWorld(SqliteWorld):
     def database(self) -> Database:
-        return Database(None, migrations=super().database()._migrations)
+        return SqliteDatabase(None, migrations=super().database()._migrations)
 
 
 def mutant(ledger: type[Ledger]) -> Callable[[], World]:

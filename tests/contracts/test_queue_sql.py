@@ -15,7 +15,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from app.contracts import Outcome
-from app.database import Database
+from app.database import SqliteDatabase
 from app.errors import StoreUnavailable
 from app.provider.queue.protocol import Reply, State, StoredOutcome
 from app.provider.queue.sql import SqlQueue
@@ -31,7 +31,7 @@ CHILD = """
 import asyncio, sys
 from pathlib import Path
 from uuid import uuid4
-from app.database import Database
+from app.database import Database, SqliteDatabase
 from app.provider.queue.protocol import QueuedRequest
 from app.provider.queue.sql import SqlQueue
 from app.provider.queue.tables import MIGRATIONS
@@ -43,7 +43,7 @@ def anew():
     )
 
 async def main():
-    async with SqlQueue(Database(Path(sys.argv[1]), migrations=MIGRATIONS), boot="child") as queue:
+    async with SqlQueue(SqliteDatabase(Path(sys.argv[1]), migrations=MIGRATIONS), boot="child") as queue:
         async def ask():
             while True:
                 asked = anew()
@@ -71,7 +71,7 @@ async def test_what_was_accepted_survives_a_kill(tmp_path: Path) -> None:
     path = tmp_path / "provider.db"
     accepted = accept_until_killed(path)
     assert len(accepted) >= 100
-    async with SqlQueue(Database(path, migrations=MIGRATIONS), boot="parent") as queue:
+    async with SqlQueue(SqliteDatabase(path, migrations=MIGRATIONS), boot="parent") as queue:
         for queue_id in accepted:
             assert await queue.find(queue_id) is not None
         leases = await queue.lease(JUDGED, limit=1_000, seconds=60.0)
@@ -80,7 +80,9 @@ async def test_what_was_accepted_survives_a_kill(tmp_path: Path) -> None:
 
 
 async def test_waiting_ends_when_a_delay_or_a_lease_ends(tmp_path: Path) -> None:
-    async with SqlQueue(Database(tmp_path / "provider.db", migrations=MIGRATIONS), boot="boot") as queue:
+    async with SqlQueue(
+        SqliteDatabase(tmp_path / "provider.db", migrations=MIGRATIONS), boot="boot"
+    ) as queue:
         await queue.accept(request(0))
         (lease,) = await queue.lease(JUDGED, limit=1, seconds=60.0)
         await queue.release(lease, after=0.05)
@@ -94,7 +96,9 @@ async def test_waiting_ends_when_a_delay_or_a_lease_ends(tmp_path: Path) -> None
 async def test_no_statement_of_the_daily_work_scans_the_ledger(tmp_path: Path) -> None:
     scans: set[str] = set()
 
-    async with SqlQueue(Database(tmp_path / "provider.db", migrations=MIGRATIONS), boot="boot") as queue:
+    async with SqlQueue(
+        SqliteDatabase(tmp_path / "provider.db", migrations=MIGRATIONS), boot="boot"
+    ) as queue:
 
         def explain(_c: object, cursor: sqlite3.Cursor, sql: str, values: object, *_: object) -> None:
             if sql.startswith(("SELECT", "UPDATE", "DELETE", "INSERT")):
@@ -133,7 +137,7 @@ async def test_no_statement_of_the_daily_work_scans_the_ledger(tmp_path: Path) -
 
 async def test_a_database_that_is_locked_gives_no_false_accept(tmp_path: Path) -> None:
     path = tmp_path / "provider.db"
-    database = Database(path, migrations=MIGRATIONS, busy_timeout=0.01)
+    database = SqliteDatabase(path, migrations=MIGRATIONS, busy_timeout=0.01)
     async with SqlQueue(database, boot="boot") as queue:
         stranger = sqlite3.connect(path, isolation_level=None)
         stranger.execute("BEGIN IMMEDIATE")

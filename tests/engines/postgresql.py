@@ -73,15 +73,19 @@ class PostgreSQL(Server):
 
     def kill(self) -> None:
         """End all of its processes: left to themselves, those that serve connections end a moment after the first."""
-        children = []
-        if self.process_id is not None:
-            listed = Path(f"/proc/{self.process_id}/task/{self.process_id}/children")
-            with suppress(OSError):
-                children = [int(child) for child in listed.read_text().split()]
+        children = self._children()
         super().kill()
         for child in children:
-            with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
+            _tell(child, signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for child in self._children():
+            _tell(child, number)
+        super()._signal(number)
+
+    def _children(self) -> list[int]:
+        listed = Path(f"/proc/{self.process_id}/task/{self.process_id}/children")
+        return [int(child) for child in listed.read_text().split()] if listed.exists() else []
 
     def create(self, database: str) -> str:
         """Make an empty database; returns its URL."""
@@ -101,3 +105,8 @@ class PostgreSQL(Server):
         )
         if done.returncode:
             raise EngineMissing(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+
+
+def _tell(process: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(process, number)

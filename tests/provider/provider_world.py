@@ -31,7 +31,7 @@ from app.contracts import (
     LLMOrchestratorResponse,
     Winner,
 )
-from app.database import Database
+from app.database import SqliteDatabase
 from app.edge import DeadlineProtocol
 from app.errors import InvalidRequest
 from app.provider.judges.protocol import JudgeError, Verdict
@@ -57,7 +57,7 @@ def empty_ledger() -> Path:
     path = Path(tempfile.mkdtemp(prefix="juxta-")) / "empty.db"
 
     async def make() -> None:
-        async with Database(path, migrations=MIGRATIONS):
+        async with SqliteDatabase(path, migrations=MIGRATIONS):
             pass
 
     with ThreadPoolExecutor(1) as elsewhere:
@@ -182,7 +182,7 @@ class World:
         self.lanes = Lanes(lambda _: limits)
         if not path.exists():
             shutil.copy(empty_ledger(), path)
-        self.database = Database(path, migrations=MIGRATIONS, synchronous="OFF", busy_timeout=0.02)
+        self.database = SqliteDatabase(path, migrations=MIGRATIONS, synchronous="OFF", busy_timeout=0.02)
         self.queue = SqlQueue(self.database, boot=uuid4().hex, **queue)
         self.bus = InMemoryBus(self.log, DeliveryPolicy(publish_timeout=1.0, drain=1.0))
         self.bus.subscribe(COMPARISON_RESULT_TOPIC, "cj", self._receive)

@@ -15,13 +15,13 @@ from app.database.statements import fetch, insert, over
 
 _SHARE: Mapping[str, float] = {Winner.ESSAY_A: 1.0, Winner.ESSAY_B: 0.0, Winner.TIE: 0.5}
 _SCORE = """UPDATE essays SET score = given.column2, se = given.column3, verdicts = given.column4
-    FROM (VALUES {given}) AS given WHERE batch_id = :id AND position = given.column1"""
+    FROM {given integer float8 float8 integer} WHERE batch_id = :id AND position = given.column1"""
 _FIRST_OPEN = "SELECT min(number) FROM waves WHERE batch_id = :id AND open > 0"
 _FITTED = "UPDATE waves SET reliability = :reliability WHERE batch_id = :id AND number = :wave"
 _ENDED = """SELECT wave, first, second, judge, winner, again, retryable, cost_usd FROM comparisons
     WHERE batch_id = :id AND wave > :since AND wave <= :complete ORDER BY sequence"""
 _PLAN = """INSERT INTO comparisons (id, batch_id, sequence, wave, first, second, judge, again, body, state, due_at,
-    planned_at) VALUES {given}"""
+    planned_at) {rows text text integer integer integer integer integer integer bytea text float8 float8}"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

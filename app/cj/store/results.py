@@ -24,32 +24,32 @@ _FINAL = {
     Outcome.CANCELLED: ComparisonState.FAILED,
 }
 
-_KNOWN = "SELECT id, batch_id, wave, state FROM comparisons WHERE id IN (VALUES {given})"
-_TOMBSTONES = "SELECT batch_id FROM tombstones WHERE batch_id IN (VALUES {given})"
-_RESULT = (
-    "id",
-    "state",
-    "ended_order",
-    "road",
-    "winner",
-    "confidence",
-    "justification",
-    "provider",
-    "model",
-    "judge_kind",
-    "cost_usd",
-    "tokens",
-    "response_time_ms",
-    "attempts",
-    "prompt_sha256",
-    "error_code",
-    "error_detail",
-    "retryable",
-)
+_KNOWN = "SELECT id, batch_id, wave, state FROM comparisons WHERE id {among text}"
+_TOMBSTONES = "SELECT batch_id FROM tombstones WHERE batch_id {among text}"
+_RESULT = {
+    "id": "text",
+    "state": "text",
+    "ended_order": "integer",
+    "road": "text",
+    "winner": "text",
+    "confidence": "float8",
+    "justification": "text",
+    "provider": "text",
+    "model": "text",
+    "judge_kind": "text",
+    "cost_usd": "float8",
+    "tokens": "integer",
+    "response_time_ms": "integer",
+    "attempts": "integer",
+    "prompt_sha256": "text",
+    "error_code": "text",
+    "error_detail": "text",
+    "retryable": "boolean",
+}
 _END = (
     "UPDATE comparisons SET ended_at = :now, due_at = NULL, body = NULL"
-    + "".join(f", {name} = given.column{n}" for n, name in enumerate(_RESULT[1:], 2))
-    + " FROM (VALUES {given}) AS given WHERE id = given.column1"
+    + "".join(f", {name} = given.column{n}" for n, name in list(enumerate(_RESULT, 1))[1:])
+    + f" FROM {{given {' '.join(_RESULT.values())}}} WHERE id = given.column1"
 )
 _COUNT = """UPDATE batches SET decided = decided + :won, failed = failed + :lost, cost_usd = cost_usd + :cost,
     version = version + 1 WHERE id = :id RETURNING decided + failed"""

@@ -21,9 +21,9 @@ _DUE = """SELECT c.id, c.batch_id, c.state = 'cancelled' AS cancelled, c.body, b
     WHERE c.due_at <= :now AND (b.state = 'running' OR c.state = 'cancelled')
     ORDER BY c.due_at, c.sequence LIMIT :limit"""
 _CLAIM = """UPDATE comparisons SET state = CASE state WHEN 'planned' THEN 'submitted' ELSE state END, due_at = :due,
-    posts = posts + 1, submitted_at = coalesce(submitted_at, :now) WHERE id IN (VALUES {given})"""
+    posts = posts + 1, submitted_at = coalesce(submitted_at, :now) WHERE id {among text}"""
 _POSTPONE = """UPDATE comparisons SET due_at = given.column2, queued_at = coalesce(given.column3, queued_at)
-    FROM (VALUES {given}) AS given WHERE comparisons.id = given.column1
+    FROM {given text float8 float8} WHERE comparisons.id = given.column1
     AND due_at IS NOT NULL AND (state IN ('planned', 'submitted') OR given.column3 IS NULL)"""
 _NEXT = """SELECT c.due_at FROM comparisons c JOIN batches b ON b.id = c.batch_id
     WHERE c.due_at IS NOT NULL AND (b.state = 'running' OR c.state = 'cancelled')

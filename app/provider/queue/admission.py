@@ -10,7 +10,7 @@ from uuid import UUID
 from app.database.statements import AnyRow, insert, over
 from app.errors import JuxtaError, NotFound, QueueFull, RequestMismatch
 from app.provider.queue.protocol import Accepted, Entry, Lease, QueuedRequest, Reply, State, StoredOutcome
-from app.provider.queue.rows import ENTRY, INSERTED, read_entry, read_stored, write_request
+from app.provider.queue.rows import ENTRY, INSERTED, INSERTED_TYPES, read_entry, read_stored, write_request
 from app.provider.queue.turn import Rules, Turn
 
 
@@ -42,7 +42,7 @@ class Admission:
                 if row is not None:
                     past.append((row.place,))
         if past:
-            over(turn.connection, "DELETE FROM requests WHERE place IN (VALUES {given})", past)
+            over(turn.connection, "DELETE FROM requests WHERE place {among bigint}", past)
         if born:
             answers |= self._insert(turn, born)
         return [answers[request.queue_id] for request, _ in given]
@@ -54,14 +54,14 @@ class Admission:
         ids = [(queue_id.bytes,) for queue_id in given]
         over(
             turn.connection,
-            "UPDATE requests SET reply = 'callback' WHERE queue_id IN (VALUES {given})"
+            "UPDATE requests SET reply = 'callback' WHERE queue_id {among bytea}"
             " AND reply = 'response' AND state <> 'published'",
             ids,
         )
         rows = over(
             turn.connection,
             "SELECT r.queue_id, r.reply, r.outcome, p.event FROM requests r JOIN payloads p ON p.place = r.place"
-            " WHERE r.queue_id IN (VALUES {given})",
+            " WHERE r.queue_id {among bytea}",
             ids,
         )
         found = {row.queue_id: None if row.reply == Reply.CALLBACK else read_stored(row) for row in rows}
@@ -79,14 +79,12 @@ class Admission:
             f" ready_at = CASE WHEN {free} AND ready_at > :now THEN :now ELSE ready_at END,"
             f" due_at = CASE WHEN {free} THEN :now ELSE due_at END,"
             " line = NULL"
-            " WHERE queue_id IN (VALUES {given}) AND state IN ('queued', 'leased') AND NOT cancelled RETURNING place",
+            " WHERE queue_id {among bytea} AND state IN ('queued', 'leased') AND NOT cancelled RETURNING place",
             ids,
             now=turn.now,
         )
         turn.stirred = turn.stirred or bool(flagged)
-        rows = over(
-            turn.connection, f"SELECT {ENTRY} FROM requests WHERE queue_id IN (VALUES {{given}})", ids
-        )
+        rows = over(turn.connection, f"SELECT {ENTRY} FROM requests WHERE queue_id {{among bytea}}", ids)
         found = {row.queue_id: read_entry(row) for row in rows}
         return [
             found[queue_id.bytes] if queue_id.bytes in found else _unknown(queue_id) for queue_id in given
@@ -96,7 +94,7 @@ class Admission:
         rows = over(
             turn.connection,
             "SELECT r.place, r.queue_id, r.fingerprint, r.state, r.reply, r.published_at, r.outcome, p.event"
-            " FROM requests r JOIN payloads p ON p.place = r.place WHERE r.queue_id IN (VALUES {given})",
+            " FROM requests r JOIN payloads p ON p.place = r.place WHERE r.queue_id {among bytea}",
             [(request.queue_id.bytes,) for request in asked],
         )
         return {row.queue_id: row for row in rows}
@@ -107,7 +105,7 @@ class Admission:
     def _room(self, turn: Turn, lanes: set[str]) -> dict[str, int]:
         rows = over(
             turn.connection,
-            "SELECT lane, queued + leased + answered FROM lanes WHERE lane IN (VALUES {given})",
+            "SELECT lane, queued + leased + answered FROM lanes WHERE lane {among text}",
             [(lane,) for lane in lanes],
         )
         limit = self.rules.limit
@@ -116,13 +114,13 @@ class Admission:
     def _insert(self, turn: Turn, born: Sequence[tuple[QueuedRequest, float | None]]) -> dict[UUID, Accepted]:
         rows = insert(
             turn.connection,
-            f"INSERT INTO requests ({INSERTED}) VALUES {{given}} RETURNING queue_id, place",
+            f"INSERT INTO requests ({INSERTED}) {{rows {INSERTED_TYPES}}} RETURNING queue_id, place",
             [write_request(request, turn.now, lease_for, self.rules.boot) for request, lease_for in born],
         )
         places: dict[bytes, int] = {row.queue_id: row.place for row in rows}
         insert(
             turn.connection,
-            "INSERT INTO payloads (place, body) VALUES {given}",
+            "INSERT INTO payloads (place, body) {rows bigint bytea}",
             [(places[request.queue_id.bytes], request.body) for request, _ in born],
         )
         answers = {}

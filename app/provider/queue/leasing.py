@@ -41,7 +41,7 @@ class Leasing:
         """Count one call of the judge; a row that already has its outcome gets none."""
         rows = over(
             turn.connection,
-            "UPDATE requests SET tries = tries + 1 FROM (VALUES {given}) AS given"
+            "UPDATE requests SET tries = tries + 1 FROM {given bigint integer}"
             f" WHERE {self.FENCE} AND state = 'leased' RETURNING place, tries, line",
             [(lease.place, lease.attempt) for lease in given],
         )
@@ -55,7 +55,7 @@ class Leasing:
         rows = over(
             turn.connection,
             "UPDATE requests SET ready_at = given.column3, due_at = given.column3, line = NULL"
-            f" FROM (VALUES {{given}}) AS given WHERE {self.FENCE} RETURNING place",
+            f" FROM {{given bigint integer float8}} WHERE {self.FENCE} RETURNING place",
             [(lease.place, lease.attempt, turn.now + seconds) for lease, seconds in given],
         )
         held = {place for (place,) in rows}
@@ -72,7 +72,7 @@ class Leasing:
             " published_at = CASE reply WHEN 'response' THEN :now END,"
             " due_at = CASE reply WHEN 'response' THEN NULL ELSE ready_at END,"
             " held = (reply <> 'response')"
-            f" FROM (VALUES {{given}}) AS given WHERE {self.FENCE} AND state = 'leased'"
+            f" FROM {{given bigint integer text}} WHERE {self.FENCE} AND state = 'leased'"
             " RETURNING place, lane, state, reply",
             [(lease.place, lease.attempt, stored.outcome) for lease, stored in given],
             now=turn.now,
@@ -97,7 +97,7 @@ class Leasing:
         rows = over(
             turn.connection,
             "UPDATE requests SET state = 'published', published_at = :now, held = FALSE, line = NULL, due_at = NULL"
-            f" FROM (VALUES {{given}}) AS given WHERE {self.FENCE} AND state = 'answered' RETURNING place, lane",
+            f" FROM {{given bigint integer}} WHERE {self.FENCE} AND state = 'answered' RETURNING place, lane",
             [(lease.place, lease.attempt) for lease in given],
             now=turn.now,
         )
@@ -117,7 +117,7 @@ class Leasing:
             f"UPDATE requests SET ready_at = {ready_at}, due_at = {ready_at}, line = NULL, held = FALSE,"
             " tries = tries - CASE WHEN given.column4 AND state = 'leased' AND tries > 0 THEN 1 ELSE 0 END,"
             " state = CASE state WHEN 'leased' THEN 'queued' ELSE state END"
-            f" FROM (VALUES {{given}}) AS given WHERE {self.FENCE} RETURNING place, lane, state",
+            f" FROM {{given bigint integer float8 boolean}} WHERE {self.FENCE} RETURNING place, lane, state",
             [(lease.place, lease.attempt, turn.now + after, untried) for lease, after, untried in given],
             now=turn.now,
         )
@@ -154,7 +154,7 @@ class Leasing:
                 " ready_at = :until, due_at = :until, line = NULL,"
                 " state = CASE state WHEN 'queued' THEN 'leased' ELSE state END,"
                 " reply = CASE WHEN held AND callback_topic IS NOT NULL THEN 'callback' ELSE reply END"
-                " WHERE place IN (VALUES {given}) RETURNING place, reply",
+                " WHERE place {among bigint} RETURNING place, reply",
                 [(row.place,) for row in rows],
                 now=turn.now,
                 until=turn.now + seconds,
@@ -186,7 +186,7 @@ class Leasing:
         if events:
             over(
                 turn.connection,
-                "UPDATE payloads SET body = :nothing, event = given.column2 FROM (VALUES {given}) AS given"
+                "UPDATE payloads SET body = :nothing, event = given.column2 FROM {given bigint bytea}"
                 " WHERE place = given.column1",
                 events,
                 nothing=b"",
@@ -198,7 +198,7 @@ class Leasing:
             return {}
         rows = over(
             turn.connection,
-            "SELECT r.place, r.reply, r.outcome, p.event FROM (VALUES {given}) AS given"
+            "SELECT r.place, r.reply, r.outcome, p.event FROM {given bigint integer}"
             " JOIN requests r ON r.place = given.column1 AND r.attempt = given.column2 AND r.held"
             " JOIN payloads p ON p.place = r.place WHERE r.state = 'answered'",
             [(lease.place, lease.attempt) for lease in leases],
@@ -208,7 +208,7 @@ class Leasing:
         }
 
 
-_FILE_AGAIN = "UPDATE requests SET line = NULL, due_at = ready_at WHERE place IN (VALUES {given})"
+_FILE_AGAIN = "UPDATE requests SET line = NULL, due_at = ready_at WHERE place {among bigint}"
 
 
 def _lost(lease: Lease) -> LeaseLost:

@@ -112,7 +112,7 @@ class Ledger(Admission, Leasing):
         if not moves:
             return {}
         sql = (
-            "INSERT INTO lanes (lane, queued, leased, answered) VALUES {given} ON CONFLICT (lane) DO UPDATE"
+            "INSERT INTO lanes (lane, queued, leased, answered) {rows text integer integer integer} ON CONFLICT (lane) DO UPDATE"
             " SET queued = lanes.queued + excluded.queued, leased = lanes.leased + excluded.leased,"
             " answered = lanes.answered + excluded.answered RETURNING lane, queued, leased, answered"
         )

@@ -16,6 +16,11 @@ INSERTED = (
     " ready_at, leased_at"
 )
 
+INSERTED_TYPES = (
+    "bytea bytea text text bytea text text smallint text text text boolean boolean integer integer text smallint"
+    " float8 float8 float8 float8 float8 float8"
+)
+
 LEASED = (
     "r.place, r.attempt, r.tries, r.held, r.cancelled, r.state, r.reply, r.outcome, r.accepted_at, r.expires_at,"
     " r.queue_id, r.correlation_id, r.principal, r.lane, r.fingerprint, r.callback_topic, r.callback_key, r.priority,"

@@ -1,0 +1,203 @@
+"""A schema in a PostgreSQL database that other processes use too: connections, deadlines, and what its errors mean."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import psycopg
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
+
+from app.database.database import Database
+from app.database.migrations import migrate
+from app.errors import ConfigurationError, StoreUnavailable
+
+_AWAY = ("08", "40", "53", "55", "57", "58", "25006")
+"""SQLSTATEs, by their beginning: connection, deadlock, resources, locks, shutdown and cancel, system, read-only."""
+
+_REFUSED = ("28", "3D", "42501", "3F")
+"""Who we are or where we want to go is wrong: password, database, privilege, schema."""
+
+_WATCH_EVERY = 0.25
+
+
+class PostgresDatabase(Database):
+    """One schema. Row locks order what processes do at once; its clock is the one all of them go by.
+
+    Durations in seconds: `connect_timeout`, `lock_timeout` for any lock, `deadline` for a whole transaction. The server
+    ends what takes too long; when it says nothing at all, the socket is shut after the `deadline`: libpq would wait for
+    ever on a server that hangs, because its kernel still acknowledges.
+    """
+
+    errors: ClassVar = (DBAPIError, psycopg.Error)
+
+    def __init__(
+        self,
+        url: str,
+        schema: str,
+        *,
+        migrations: Path | None = None,
+        readers: int = 2,
+        connect_timeout: float = 3.0,
+        lock_timeout: float = 2.0,
+        deadline: float = 10.0,
+    ) -> None:
+        self._schema = schema
+        self._url = make_url(url).set(drivername="postgresql+psycopg")
+        self._settings = {
+            "search_path": schema,
+            "lock_timeout": f"{lock_timeout * 1000:.0f}",
+            "statement_timeout": f"{deadline * 1000:.0f}",
+            "idle_in_transaction_session_timeout": f"{deadline * 1000:.0f}",
+        }
+        self._connect_timeout = connect_timeout
+        self._watch = _Watch(deadline + 1.0)
+        super().__init__(
+            migrations=migrations,
+            writing=self._engine(connections=1),
+            reading=self._engine(connections=readers, read_only=True),
+            readers=readers,
+        )
+
+    @property
+    def name(self) -> str:
+        """Schema, host and database."""
+        return (
+            f"PostgreSQL {self._url.host or 'localhost'}:{self._url.port or 5432}/{self._url.database or ''}"
+        )
+
+    def now(self, connection: Connection) -> float:
+        """The server's clock, not the moment its transaction began."""
+        return float(
+            connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())::float8").scalar_one()
+        )
+
+    def _engine(self, *, connections: int, read_only: bool = False) -> Engine:
+        settings = self._settings | ({"default_transaction_read_only": "on"} if read_only else {})
+        return create_engine(
+            self._url,
+            paramstyle="format",
+            hide_parameters=True,  # they hold essays, and errors end in logs
+            isolation_level="REPEATABLE READ" if read_only else "READ COMMITTED",
+            poolclass=QueuePool,
+            pool_size=connections,
+            max_overflow=0,
+            pool_pre_ping=read_only,  # what the pool kept may be from before the server's last restart
+            connect_args={
+                "connect_timeout": max(1, round(self._connect_timeout)),
+                "application_name": f"juxta {self._schema}",
+                "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+                "keepalives_idle": 30,
+            },
+        )
+
+    def _start(self) -> None:
+        self._watch.start()
+        try:
+            self._transact(self._bring_up_to_date)
+        except StoreUnavailable as error:
+            raise StoreUnavailable(error.detail, hint="Start PostgreSQL, or correct database.url.") from error
+
+    def _bring_up_to_date(self, connection: Connection) -> None:
+        """Under a lock, so that of processes that start together one migrates and the others wait for it."""
+        if self._migrations is None:
+            return
+        for name in ("lock_timeout", "statement_timeout"):
+            connection.execute(text(f"SET LOCAL {name} = 0"))
+        key = f"juxta {self._schema}"
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": key})
+        found = connection.execute(text("SELECT to_regnamespace(:schema)"), {"schema": self._schema}).scalar()
+        if found is None:
+            connection.execute(text(f'CREATE SCHEMA "{self._schema}"'))
+        migrate(connection, self._migrations, name=self.name)
+
+    def _breaks(self, error: Exception) -> bool:
+        connection = self._connection
+        driver: Any = None
+        if connection is not None and not connection.invalidated:
+            driver = connection.connection.dbapi_connection
+        return driver is None or driver.closed or isinstance(_cause(error), psycopg.InterfaceError)
+
+    def _translate(self, error: Exception) -> None:
+        cause = _cause(error)
+        state = getattr(cause, "sqlstate", None) or ""
+        said = _words(cause)
+        if state.startswith(_REFUSED):
+            raise ConfigurationError(
+                f"{self.name} does not let Juxta in: {said}",
+                hint="Correct database.url, or grant what is missing.",
+            ) from error
+        lost = not state and isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError))
+        if lost or state.startswith(_AWAY):
+            raise StoreUnavailable(
+                f"{self.name} did not take the transaction ({said}).", retry_after=1.0
+            ) from error
+
+    @contextmanager
+    def _bounded(self, connection: Connection) -> Iterator[None]:
+        driver: Any = connection.connection.dbapi_connection
+        with self._watch.over(driver.fileno()):
+            yield
+
+    def _stop(self) -> None:
+        super()._stop()
+        self._watch.stop()
+
+
+class _Watch:
+    """Shuts the sockets of transactions that are past their deadline; whoever waits on one then sees it closed."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._began: dict[int, float] = {}
+        self._guard = threading.Lock()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="database-watch", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    @contextmanager
+    def over(self, handle: int) -> Iterator[None]:
+        with self._guard:
+            self._began[handle] = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._began.pop(handle, None)
+
+    def _run(self) -> None:
+        while not self._ended.wait(_WATCH_EVERY):
+            with self._guard:  # a handle that is watched is open, so that it is no other's
+                for handle, began_at in list(self._began.items()):
+                    if time.monotonic() - began_at > self._seconds:
+                        del self._began[handle]
+                        with socket.socket(fileno=os.dup(handle)) as shared:
+                            shared.shutdown(socket.SHUT_RDWR)
+
+
+def _cause(error: Exception) -> BaseException | None:
+    """What the driver said, whether SQLAlchemy wrapped it or not."""
+    return error.orig if isinstance(error, DBAPIError) else error
+
+
+def _words(cause: BaseException | None) -> str:
+    """The first line: what follows may quote values."""
+    diagnosis = getattr(cause, "diag", None)
+    said = (diagnosis.message_primary if diagnosis else None) or str(cause)
+    return said.strip().splitlines()[0] if said.strip() else type(cause).__name__
