@@ -200,7 +200,7 @@ def _data_folder(settings: Settings) -> str:
         return f"{settings.data.resolve()} will be made"
     with ExitStack() as stack:
         for part in settings.parts:
-            stack.enter_context(locked(settings.data, part, shared=settings.shares_data))
+            stack.enter_context(locked(settings.data, part, shared=settings.shares(part)))
         return f"{settings.data.resolve()} is free"
 
 

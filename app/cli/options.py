@@ -6,9 +6,11 @@ import logging
 import sys
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import structlog
 import typer
+from pydantic import SecretStr
 from rich.console import Console
 
 from app.settings import Settings, Sources, load
@@ -32,6 +34,12 @@ talk = Console(stderr=True)
 def say(words: str) -> None:
     """Tell people something, on stderr, without colours or breaks of ours."""
     talk.print(words, highlight=False, markup=False, soft_wrap=True)
+
+
+def place_of(url: SecretStr) -> str:
+    """Host, port and name of an engine, without user and password."""
+    parts = urlsplit(url.get_secret_value())
+    return parts.netloc.rpartition("@")[2] + parts.path
 
 
 def settings_of(

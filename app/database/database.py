@@ -97,6 +97,13 @@ class Database(ABC):
         """
         return await self._run(self._readers, lambda: self._look(work))
 
+    async def check(self) -> None:
+        """Return when it takes transactions now.
+
+        :raises StoreUnavailable: it does not, or only reads.
+        """
+        await self.write(self.now)
+
     async def checkpoint(self) -> None:  # noqa: B027 - most engines have nothing to do here
         """Let go of what was deleted as far as the engine can be told to."""
 

@@ -23,13 +23,14 @@ from app.cj.changes import Changes
 from app.cj.provider_client import ProviderClient
 from app.cj.views import Comparison, Views
 from app.cj.workflow import Workflow
-from app.container import Databases, bootstrap, running
+from app.container import bootstrap, running
 from app.contracts import (
     COMPARISON_RESULT_TOPIC,
     JudgeKind,
     LLMComparisonRequest,
     LLMConfigOverrides,
 )
+from app.engines import Databases
 from app.provider.judges.prompt import text_sha256
 from app.provider.judges.protocol import Verdict
 from app.provider.judges.simulated import MODEL, PROVIDER, SimulatedJudge

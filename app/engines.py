@@ -1,0 +1,94 @@
+"""From settings to the engines that a process stands on: bus, databases, queue. Those not chosen are not imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import uuid4
+
+from app.bus.log import Log
+from app.bus.memory import InMemoryBus
+from app.bus.protocol import Bus, DeliveryPolicy
+from app.database import Database, SqliteDatabase
+from app.provider.queue.protocol import RequestQueue
+from app.provider.queue.sql import SqlQueue
+from app.settings import ROOT, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """One for each part, with a history of its own, never joined: a file, or a schema."""
+
+    provider: Database
+    cj: Database
+    access: Database
+
+
+def databases(settings: Settings) -> Databases:
+    """The databases of all parts, not opened yet."""
+    return Databases(**{part: _database(settings, part) for part in ("provider", "cj", "access")})
+
+
+def _database(settings: Settings, part: str) -> Database:
+    migrations = ROOT / "app" / part / "migrations"
+    if settings.database.kind == "sqlite":
+        return SqliteDatabase(settings.data / f"{part}.db", migrations=migrations)
+    from app.database.postgresql import PostgresDatabase  # noqa: PLC0415 - needs a driver, and a while to import
+
+    return PostgresDatabase(
+        settings.database.url.get_secret_value(),
+        f"juxta_{part}",
+        migrations=migrations,
+        lock_timeout=settings.database.lock_timeout,
+        deadline=settings.database.deadline,
+    )
+
+
+def queue(settings: Settings, database: Database) -> RequestQueue:
+    """The provider's ledger, in `database` or in Redis."""
+    rules = settings.queue
+    boot = uuid4().hex
+    if rules.kind == "sql":
+        return SqlQueue(
+            database,
+            limit=rules.limit,
+            max_tries=rules.max_tries,
+            retention=rules.retention,
+            boot=boot,
+            exclusive=not settings.shares_queue,
+        )
+    raise NotImplementedError(boot)
+
+
+def bus(settings: Settings) -> Bus:
+    """The bus, not entered yet."""
+    policy = DeliveryPolicy(
+        strikes=settings.bus.strikes,
+        backoff=settings.bus.backoff,
+        backoff_cap=settings.bus.backoff_cap,
+        handler_timeout=settings.bus.handler_timeout,
+        publish_timeout=settings.bus.publish_timeout,
+        drain=settings.bus.drain,
+    )
+    if settings.bus.kind == "memory":
+        return InMemoryBus(Log(settings.bus.partitions, capacity=settings.bus.capacity), policy)
+    from app.bus.kafka import KafkaBus, KafkaConnection, Membership, TopicLayout  # noqa: PLC0415 - slow to import
+
+    kafka = settings.kafka
+    return KafkaBus(
+        KafkaConnection(
+            servers=kafka.servers,
+            security_protocol=kafka.security_protocol,
+            sasl_mechanism=kafka.sasl_mechanism,
+            username=kafka.username,
+            password=kafka.password.get_secret_value(),
+            ca_file=kafka.ca_file,
+            cert_file=kafka.cert_file,
+            key_file=kafka.key_file,
+        ),
+        policy,
+        topics=settings.provider.topics if settings.serves_provider else (),
+        layout=TopicLayout(
+            partitions=settings.bus.partitions, replication=kafka.replication, retention=kafka.retention
+        ),
+        membership=Membership(session_timeout=kafka.session_timeout, heartbeat=kafka.heartbeat),
+    )
