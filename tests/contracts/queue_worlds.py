@@ -7,16 +7,22 @@ import atexit
 import os
 import shutil
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+import psycopg
+
 from app.database import Database, SqliteDatabase, Synchronous
+from app.database.postgresql import PostgresDatabase
 from app.provider.queue.protocol import RequestQueue
 from app.provider.queue.sql import SqlQueue
 from app.provider.queue.tables import MIGRATIONS
+from tests import engines
 from tests.contracts.queue_world import World
 
+SCHEMA = "juxta_provider"
 SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -26,20 +32,15 @@ def new_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="juxta-queue-", dir=place))
 
 
-class SqliteWorld:
-    """A file each. Durability has its own test, with a kill; here the fsync is left out."""
-
-    synchronous: Synchronous = "OFF"
+class SqlWorld(ABC):
+    """A place for one ledger in one database."""
 
     def __init__(self, queue: type[SqlQueue] = SqlQueue) -> None:
         self.queue = queue
-        self.folder = new_folder()
-        shutil.copy(_migrated(), self.folder / "provider.db")
 
+    @abstractmethod
     def database(self) -> Database:
-        return SqliteDatabase(
-            self.folder / "provider.db", migrations=MIGRATIONS, synchronous=self.synchronous, readers=1
-        )
+        """A handle on the database."""
 
     def open(
         self,
@@ -61,11 +62,63 @@ class SqliteWorld:
             clock=clock,
         )
 
+    @abstractmethod
+    def close(self) -> None:
+        """Throw everything away."""
+
+
+class SqliteWorld(SqlWorld):
+    """A file each. Durability has its own test, with a kill; here the fsync is left out."""
+
+    synchronous: Synchronous = "OFF"
+
+    def __init__(self, queue: type[SqlQueue] = SqlQueue) -> None:
+        super().__init__(queue)
+        self.folder = new_folder()
+        shutil.copy(_migrated(), self.folder / "provider.db")
+
+    def database(self) -> Database:
+        return SqliteDatabase(
+            self.folder / "provider.db", migrations=MIGRATIONS, synchronous=self.synchronous, readers=1
+        )
+
     def close(self) -> None:
         shutil.rmtree(self.folder)
 
 
-WORLDS: dict[str, Callable[[], World]] = {"sqlite": SqliteWorld}
+class PostgresWorld(SqlWorld):
+    """One schema for all, emptied for each: a new one costs more than a whole example."""
+
+    def __init__(self, queue: type[SqlQueue] = SqlQueue) -> None:
+        super().__init__(queue)
+        self.url, connection = _schema()
+        connection.execute("DELETE FROM requests")
+        connection.execute("DELETE FROM lanes")
+        connection.execute("SELECT setval('requests_place_seq', 1, false)")
+
+    def database(self) -> Database:
+        return PostgresDatabase(self.url, SCHEMA, readers=1)
+
+    def close(self) -> None:
+        """The next one empties it."""
+
+
+WORLDS: dict[str, Callable[[], World]] = {"sqlite": SqliteWorld, "postgresql": PostgresWorld}
+
+
+@lru_cache(maxsize=1)
+def _schema() -> tuple[str, psycopg.Connection]:
+    """Where the shared schema is, and a connection to empty it by."""
+    url = engines.postgresql().create("queue_worlds")
+
+    async def make() -> None:
+        async with PostgresDatabase(url, SCHEMA, migrations=MIGRATIONS):
+            pass
+
+    asyncio.run(make())
+    connection = psycopg.connect(url, autocommit=True, options=f"-c search_path={SCHEMA}")
+    atexit.register(connection.close)
+    return url, connection
 
 
 @lru_cache(maxsize=1)

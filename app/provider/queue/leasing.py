@@ -28,10 +28,13 @@ class Leasing:
 
     def lease(self, turn: Turn, given: Sequence[tuple[str, int, float, bool]]) -> Sequence[Sequence[Lease]]:
         """Take the first rows of the lines of lanes, for a call at once or not."""
-        return [
-            self._take(turn, self._judge_line(turn, lane, limit), seconds, tries=int(begin))
-            for lane, limit, seconds, begin in given
-        ]
+        taken = []
+        for lane, limit, seconds, begin in given:
+            leases = self._take(turn, self._judge_line(turn, lane, limit), seconds, tries=int(begin))
+            if len(leases) < limit:
+                turn.unsure.add(lane)
+            taken.append(leases)
+        return taken
 
     def lease_closing(self, turn: Turn, given: Sequence[tuple[int, float]]) -> Sequence[Sequence[Lease]]:
         """Take the first rows of the one line of all that need no judge."""
@@ -130,15 +133,16 @@ class Leasing:
 
     def _judge_line(self, turn: Turn, lane: str, limit: int) -> Sequence[AnyRow]:
         sql = (
-            f"SELECT {LEASED} FROM requests r JOIN payloads p ON p.place = r.place"
+            f"SELECT {LEASED} FROM requests r JOIN payloads p ON {_ITS_PAYLOAD}"
             f" WHERE r.line = {JUDGE} AND r.lane = :lane ORDER BY {self.ORDER} LIMIT :limit"
+            " FOR UPDATE OF r SKIP LOCKED"
         )
         return fetch(turn.connection, sql, lane=lane, limit=limit)
 
     def _closer_line(self, turn: Turn, limit: int) -> Sequence[AnyRow]:
         sql = (
-            f"SELECT {LEASED} FROM requests r JOIN payloads p ON p.place = r.place"
-            f" WHERE r.line = {CLOSER} ORDER BY r.place LIMIT :limit"
+            f"SELECT {LEASED} FROM requests r JOIN payloads p ON {_ITS_PAYLOAD}"
+            f" WHERE r.line = {CLOSER} ORDER BY r.place LIMIT :limit FOR UPDATE OF r SKIP LOCKED"
         )
         return fetch(turn.connection, sql, limit=limit)
 
@@ -207,6 +211,10 @@ class Leasing:
             row.place: (stored, Reply(row.reply)) for row in rows if (stored := read_stored(row)) is not None
         }
 
+
+_ITS_PAYLOAD = "p.place = r.place AND (p.event IS NULL) = (r.outcome IS NULL)"
+"""PostgreSQL looks again at a row that changed before it was locked, but not at its payload: an answer without its event
+is then left for the next look."""
 
 _FILE_AGAIN = "UPDATE requests SET line = NULL, due_at = ready_at WHERE place {among bigint}"
 
