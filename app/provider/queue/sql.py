@@ -170,6 +170,9 @@ class SqlQueue:
             purged += some
         return purged
 
+    async def check(self) -> None:
+        await self._database.write(lambda _: None)
+
     async def __aenter__(self) -> Self:
         await self._database.open()
         try:
