@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 import structlog
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -17,16 +17,21 @@ from app.provider.queue.redis.examination import read_info, risks, unfit
 
 Command = Sequence[str | bytes | int]
 
+T = TypeVar("T")
+
 _log = structlog.get_logger(__name__)
 
 
 class Connection:
-    """One connection to the Redis at `url`, used by one caller at a time; its Redis is examined at each connect.
+    """One connection to the Redis at `url`; whoever asks is answered in order.
 
-    Connecting takes at most `connect_timeout` seconds and an answer `answer_timeout`; nothing is tried again here.
+    At each connect its Redis is examined and given `greeting`. Connecting takes at most `connect_timeout` seconds and
+    an answer `answer_timeout`; nothing is tried again here.
     """
 
-    def __init__(self, url: str, *, connect_timeout: float, answer_timeout: float) -> None:
+    def __init__(
+        self, url: str, *, connect_timeout: float, answer_timeout: float, greeting: Sequence[Command] = ()
+    ) -> None:
         pool = ConnectionPool.from_url(
             url,
             protocol=2,
@@ -38,6 +43,10 @@ class Connection:
         self._raw: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
         self._connect_timeout = connect_timeout
         self._answer_timeout = answer_timeout
+        self._greeting = greeting
+        self._sending = asyncio.Lock()
+        self._reading = asyncio.Lock()
+        self._lives = 0
         where = pool.connection_kwargs
         self.name = f"Redis at {where.get('path') or '{host}:{port}'.format_map({'host': 'localhost', 'port': 6379, **where})}"
 
@@ -49,7 +58,7 @@ class Connection:
         """
         info, appendfsync = await self._connect()
         if fault := unfit(info):
-            await self.close()
+            await self._end()
             raise ConfigurationError(f"{self.name} {fault}.")
         if risk := risks(info, appendfsync):
             _log.warning("accepted work may be lost", redis=self.name, reason=risk)
@@ -59,37 +68,30 @@ class Connection:
 
         :raises StoreUnavailable: the commands may or may not have been carried out.
         """
-        if self._raw.is_connected and await self._raw.can_read():
-            await self._raw.disconnect(nowait=True)  # Redis ended it meanwhile
-        if not self._raw.is_connected:
-            info, _ = await self._connect()
-            if fault := unfit(info):
-                await self.close()
-                raise StoreUnavailable(f"{self.name} {fault}.", retry_after=5.0)
-        try:
-            async with asyncio.timeout(self._answer_timeout):
-                return await self._exchange(commands)
-        except TimeoutError as error:
-            raise await self._away(f"did not answer within {self._answer_timeout:g} s") from error
-        except (OSError, RedisError) as error:
-            raise await self._away("is away") from error
-        except BaseException:
-            await self._raw.disconnect(nowait=True)
-            raise
+        async with self._sending:
+            if self._raw.is_connected and not self._reading.locked() and await self._raw.can_read():
+                await self._end()  # Redis ended it meanwhile
+            if not self._raw.is_connected:
+                info, _ = await self._connect()
+                if fault := unfit(info):
+                    raise await self._away(fault, retry_after=5.0)
+            life = self._lives
+            await self._guard(self._send(commands), life, self._answer_timeout)
+        async with self._reading:
+            return await self._guard(self._receive(len(commands), life), life, self._answer_timeout)
 
     async def tell(self, command: Command) -> None:
         """Send a command whose answer will come as a push.
 
         :raises StoreUnavailable: the connection is lost.
         """
-        try:
-            async with asyncio.timeout(self._answer_timeout):
-                await self._raw.send_packed_command(self._raw.pack_commands([command]), check_health=False)
-        except (TimeoutError, OSError, RedisError) as error:
-            raise await self._away("is away") from error
+        await self._guard(self._send([command]), self._lives, self._answer_timeout)
 
     async def next_push(self, seconds: float) -> Any | None:
-        """What a connection that has subscribed is sent next; None when that is nothing for so many `seconds`."""
+        """What a connection that has subscribed is sent next; None when that is nothing for so many `seconds`.
+
+        :raises StoreUnavailable: the connection is lost.
+        """
         try:
             async with asyncio.timeout(seconds):
                 return await self._raw.read_response(disconnect_on_error=False)
@@ -100,21 +102,12 @@ class Connection:
 
     async def close(self) -> None:
         """Give the connection up; the next question makes a new one."""
-        await self._raw.disconnect(nowait=True)
+        await self._end()
         await asyncio.sleep(0)  # the transport closes in the next turn of the loop
 
     async def _connect(self) -> tuple[dict[str, str], str | None]:
-        try:
-            async with asyncio.timeout(self._connect_timeout):
-                await self._raw.connect()  # type: ignore[no-untyped-call]
-                info, setting = await self._exchange([("INFO",), ("CONFIG", "GET", "appendfsync")])
-        except TimeoutError as error:
-            raise await self._away(f"did not answer within {self._connect_timeout:g} s") from error
-        except (OSError, RedisError) as error:
-            raise await self._away("is away") from error
-        except BaseException:
-            await self._raw.disconnect(nowait=True)
-            raise
+        self._lives += 1
+        info, setting, *_ = await self._guard(self._greet(), self._lives, self._connect_timeout)
         if isinstance(info, ResponseError):
             raise await self._away(f"refuses INFO ({info})")
         appendfsync = (
@@ -122,21 +115,47 @@ class Connection:
         )  # may be forbidden
         return read_info(info), appendfsync
 
-    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+    async def _greet(self) -> list[Any]:
+        await self._raw.connect()  # type: ignore[no-untyped-call]
+        commands = (("INFO",), ("CONFIG", "GET", "appendfsync"), *self._greeting)
+        await self._send(commands)
+        return await self._receive(len(commands), self._lives)
+
+    async def _send(self, commands: Sequence[Command]) -> None:
         await self._raw.send_packed_command(self._raw.pack_commands(commands), check_health=False)
+
+    async def _receive(self, count: int, life: int) -> list[Any]:
+        if life != self._lives:
+            raise ConnectionError
         answers: list[Any] = []
-        for _ in commands:
+        for _ in range(count):
             try:
                 answers.append(await self._raw.read_response())
             except ResponseError as error:
                 answers.append(error)
         return answers
 
-    async def _away(self, what: str) -> StoreUnavailable:
-        await self._raw.disconnect(nowait=True)
-        return StoreUnavailable(f"{self.name} {what}.", retry_after=1.0)
+    async def _guard(self, work: Coroutine[Any, Any, T], life: int, seconds: float) -> T:
+        """Do `work` within so many seconds; a connection of which that cannot be said is given up."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await work
+        except TimeoutError as error:
+            raise await self._away(f"did not answer within {seconds:g} s", life=life) from error
+        except (OSError, RedisError) as error:
+            raise await self._away("is away", life=life) from error
+        except BaseException:
+            await self._end(life)
+            raise
 
+    async def _away(
+        self, what: str, *, life: int | None = None, retry_after: float = 1.0
+    ) -> StoreUnavailable:
+        await self._end(life)
+        return StoreUnavailable(f"{self.name} {what}.", retry_after=retry_after)
 
-def as_text(value: Any) -> str:
-    """A word of an answer."""
-    return cast(bytes, value).decode()
+    async def _end(self, life: int | None = None) -> None:
+        """End the connection; whoever still waits for its answers is not to read those of the next."""
+        if life in {None, self._lives}:
+            self._lives += 1
+            await self._raw.disconnect(nowait=True)

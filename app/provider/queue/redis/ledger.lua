@@ -5,7 +5,7 @@ Data model. Every key begins with KEYS[1], which holds a hash tag, so that a clu
   row:<queue_id>  hash  one request. What was asked: request (JSON, opaque here), body (until the outcome is stored),
                         lane, priority, fingerprint, topic ('1': it can be called back), accepted_at, expires_at.
                         Where it stands: place, state, reply, outcome, event, held, cancelled, attempt, tries, boot,
-                        line, ready_at, leased_at, answered_at, published_at ('' where not reached)
+                        line, ready_at, leased_at, answered_at, published_at (absent or '' where not reached)
   rows            zset  place         -> every row, for people
   open:<lane>     zset  place         -> rows of the lane that are not published
   line:<lane>     zset  priority, place -> rows that a judge may have now
@@ -88,6 +88,7 @@ end
 local FIELDS = {'place', 'lane', 'priority', 'topic', 'state', 'reply', 'outcome', 'held', 'cancelled', 'attempt',
   'tries', 'line', 'expires_at', 'ready_at', 'published_at'}
 local NUMBERS = {'priority', 'attempt', 'tries', 'expires_at', 'ready_at', 'published_at'}
+local WHOLE = {'request', 'body', 'event', 'accepted_at', unpack(FIELDS)}
 local ENTRY = {'request', 'lane', 'priority', 'state', 'reply', 'place', 'attempt', 'tries', 'cancelled', 'outcome', 'accepted_at',
   'ready_at', 'expires_at', 'leased_at', 'answered_at', 'published_at'}
 
@@ -95,17 +96,18 @@ local function key_of(id)
   return PREFIX .. 'row:' .. id
 end
 
-local function load(id)
-  local values = call('HMGET', key_of(id), unpack(FIELDS))
+local function load(id, fields)
+  fields = fields or FIELDS
+  local values = call('HMGET', key_of(id), unpack(fields))
   if not values[1] then
     return nil
   end
   local row = {id = id}
-  for at, field in ipairs(FIELDS) do
-    row[field] = values[at]
+  for at = 1, #fields do
+    row[fields[at]] = values[at] or ''
   end
-  for _, field in ipairs(NUMBERS) do
-    row[field] = tonumber(row[field])
+  for at = 1, #NUMBERS do
+    row[NUMBERS[at]] = tonumber(row[NUMBERS[at]])
   end
   return row
 end
@@ -249,16 +251,15 @@ local function take(row, seconds, begin)
     values.reply = 'callback'
   end
   settle(row, values)
-  local more = call('HMGET', key_of(row.id), 'request', 'body', 'event', 'accepted_at')
-  return {row.id, row.lane, text(row.priority), row.place, text(row.attempt), text(row.tries), row.reply, more[4],
-    row.outcome, more[3], ending, more[1], more[2]}
+  return {row.id, row.lane, row.priority, row.place, row.attempt, row.tries, row.reply, row.accepted_at,
+    row.outcome, row.event, ending, row.request, row.body}
 end
 
 local function take_first(key, limit, seconds, begin)
   file_due()
   local leases = {}
   for _, id in ipairs(limit > 0 and call('ZRANGE', key, 0, limit - 1) or {}) do
-    local row = load(id)
+    local row = load(id, WHOLE)
     if not row then
       call('ZREM', key, id)
     elseif key ~= CLOSER and needs_no_judge(row) then
@@ -303,8 +304,7 @@ function changes.accept(id, lane, priority, fingerprint, topic, request, body, e
   local values = {
     place = place, lane = lane, priority = tonumber(priority), fingerprint = fingerprint, topic = topic,
     request = request, body = body, accepted_at = now, expires_at = now + expires_in,
-    state = 'queued', reply = 'callback', outcome = '', event = '', held = '', cancelled = '', attempt = 0, tries = 0,
-    boot = '', ready_at = now, leased_at = '', answered_at = '', published_at = '',
+    state = 'queued', reply = 'callback', attempt = 0, tries = 0, ready_at = now,
   }
   if lease_for ~= '' then
     values.state, values.reply, values.held, values.boot = 'leased', 'response', '1', BOOT
@@ -312,8 +312,7 @@ function changes.accept(id, lane, priority, fingerprint, topic, request, body, e
   end
   call('ZADD', ROWS, place, id)
   call('ZADD', PREFIX .. 'open:' .. lane, place, id)
-  values.line = ''
-  settle({id = id, lane = lane, line = ''}, values)
+  settle({id = id, line = '', outcome = '', cancelled = ''}, values)
   return {'new', place, text(now)}
 end
 
@@ -461,7 +460,7 @@ function changes.starts(lane, horizon, skipped)
   local found = {tostring(#ids)}
   for _, id in ipairs(ids) do
     local row = call('HMGET', key_of(id), 'place', 'lane', 'tries', 'leased_at', 'answered_at')
-    if row[3] ~= '0' then
+    if row[3] ~= '0' and row[4] then
       found[#found + 1] = row
     end
   end

@@ -79,7 +79,12 @@ class RedisQueue:
         self._prefix = prefix
         sender = uuid4().hex
         self._rules: Sequence[Argument] = (sender, boot, limit, max_tries, repr(retention))
-        self._connection = Connection(url, connect_timeout=connect_timeout, answer_timeout=answer_timeout)
+        self._connection = Connection(
+            url,
+            connect_timeout=connect_timeout,
+            answer_timeout=answer_timeout,
+            greeting=self._script.loading,
+        )
         self._pipeline: Pipeline[Change, Any] = Pipeline(self._apply)
         self._news = News(self._now)
         self._subscription = Subscription(

@@ -34,6 +34,11 @@ class Script:
             for growing, whole in self._texts.items()
         }
 
+    @property
+    def loading(self) -> Sequence[Command]:
+        """The commands that give it to Redis."""
+        return [("SCRIPT", "LOAD", text) for text in self._texts.values()]
+
     async def run(
         self, connection: Connection, header: Sequence[Argument], changes: Sequence[Change]
     ) -> tuple[list[Any], list[Any] | None]:
@@ -70,11 +75,11 @@ class Script:
         return answers, told
 
     async def _ask(self, connection: Connection, commands: Sequence[Command]) -> list[Any]:
-        """A Redis that has just started, or forgot its scripts, is given them; only what it did not know comes again."""
+        """Where Redis forgot its scripts it is given them; only what it did not know comes again."""
         replies = await connection.ask(commands)
         again = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if again:
-            await connection.ask([("SCRIPT", "LOAD", text) for text in self._texts.values()])
+            await connection.ask(self.loading)
             second = await connection.ask([commands[place] for place in again])
             for place, reply in zip(again, second, strict=True):
                 replies[place] = reply
