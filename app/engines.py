@@ -56,7 +56,17 @@ def queue(settings: Settings, database: Database) -> RequestQueue:
             boot=boot,
             exclusive=not settings.shares_queue,
         )
-    raise NotImplementedError(boot)
+    from app.provider.queue.redis import RedisQueue  # noqa: PLC0415 - as above
+
+    return RedisQueue(
+        settings.redis.url.get_secret_value(),
+        prefix=f"{{{settings.redis.prefix}}}:",
+        limit=rules.limit,
+        max_tries=rules.max_tries,
+        retention=rules.retention,
+        boot=boot,
+        answer_timeout=settings.redis.timeout,
+    )
 
 
 def bus(settings: Settings) -> Bus:

@@ -11,12 +11,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
+from redis import Redis
 
 from app.database import Database, SqliteDatabase, Synchronous
 from app.database.postgresql import PostgresDatabase
 from app.provider.queue.protocol import RequestQueue
+from app.provider.queue.redis import RedisQueue
+from app.provider.queue.redis.script import LEDGER
 from app.provider.queue.sql import SqlQueue
 from app.provider.queue.tables import MIGRATIONS
 from tests import engines
@@ -103,7 +107,47 @@ class PostgresWorld(SqlWorld):
         """The next one empties it."""
 
 
-WORLDS: dict[str, Callable[[], World]] = {"sqlite": SqliteWorld, "postgresql": PostgresWorld}
+class RedisWorld:
+    """A prefix each, in the Redis that all tests share."""
+
+    def __init__(self, *, script: str = LEDGER, queue: type[RedisQueue] = RedisQueue) -> None:
+        self.script = script
+        self.queue = queue
+        self.prefix = f"{{{uuid4().hex}}}:"
+
+    def open(
+        self,
+        *,
+        boot: str,
+        exclusive: bool,
+        limit: int,
+        max_tries: int,
+        retention: float,
+        clock: Callable[[], float],
+    ) -> RequestQueue:
+        return self.queue(
+            engines.redis().url,
+            boot=boot,
+            prefix=self.prefix,
+            limit=limit,
+            max_tries=max_tries,
+            retention=retention,
+            exclusive=exclusive,
+            clock=clock,
+            script=self.script,
+        )
+
+    def close(self) -> None:
+        with Redis.from_url(engines.redis().url) as redis:
+            if keys := redis.keys(f"{self.prefix}*"):
+                redis.delete(*keys)
+
+
+WORLDS: dict[str, Callable[[], World]] = {
+    "sqlite": SqliteWorld,
+    "postgresql": PostgresWorld,
+    "redis": RedisWorld,
+}
 
 
 @lru_cache(maxsize=1)

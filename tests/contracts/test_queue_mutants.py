@@ -17,6 +17,7 @@ from app.provider.queue.rows import read_lease
 from app.provider.queue.sql import SqlQueue
 from app.provider.queue.turn import Change, Turn
 from tests.contracts.queue_machine import keep_the_contract
+from tests.contracts.queue_promises import PROMISES
 from tests.contracts.queue_world import World
 from tests.contracts.queue_worlds import SqliteWorld
 
@@ -259,6 +260,10 @@ MUTANTS: dict[str, Callable[[], World]] = {
     "answers on the connection of a dead process": mutant(AnswersTheDead),
     "published rows forgotten before the retention": mutant(ForgetsAtOnce),
 }
+
+
+def test_every_promise_is_broken_here() -> None:
+    assert MUTANTS.keys() == PROMISES
 
 
 @pytest.mark.parametrize("world", MUTANTS.values(), ids=MUTANTS.keys())

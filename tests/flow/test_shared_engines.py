@@ -123,7 +123,7 @@ def test_postgresql_killed_in_mid_batch_loses_nothing(tmp_path: Path, own_postgr
             until(lambda: decided(cj, batch_id) > before + 5)  # noqa: B023 - called at once
             own_postgresql.kill()
             until(lambda: wrong(provider) >= {"queue"} and wrong(cj) >= {"store"})
-            refused = provider.client.post("/api/v1/comparison", json=comparison())
+            refused = provider.client.post("/api/v1/comparison", json=comparison(deployment))
             assert (refused.status_code, int(refused.headers["retry-after"]) > 0) == (503, True)
             assert cj.client.get("/healthz").status_code == 200
             own_postgresql.start()
@@ -143,7 +143,7 @@ def test_redis_killed_in_mid_batch_loses_nothing(tmp_path: Path, own_redis: Redi
             until(lambda: decided(cj, batch_id) > before + 5)  # noqa: B023 - called at once
             own_redis.kill()
             until(lambda: wrong(provider) == {"queue"})
-            refused = provider.client.post("/api/v1/comparison", json=comparison())
+            refused = provider.client.post("/api/v1/comparison", json=comparison(deployment))
             assert (refused.status_code, int(refused.headers["retry-after"]) > 0) == (503, True)
             stalled = decided(cj, batch_id)
             own_redis.start()
@@ -178,7 +178,7 @@ def test_a_locked_postgresql_is_answered_503_and_never_a_false_202(
         cj = stack.enter_context(deployment.cj(provider))
         batch_id = create(cj)
         until(lambda: decided(cj, batch_id) > 5)
-        refused = comparison()
+        refused = comparison(deployment)
         with psycopg.connect(deployment.settings["database.url"]) as stranger:
             stranger.execute("LOCK TABLE juxta_provider.requests IN ACCESS EXCLUSIVE MODE")
             for _ in range(3):
@@ -205,12 +205,12 @@ def goes_on(cj: Process, batch_id: str) -> bool:
     return bool(before["state"] == BatchState.FINISHED or decided(cj, batch_id) > before["decided"])
 
 
-def comparison() -> dict[str, object]:
+def comparison(deployment: Deployment) -> dict[str, object]:
     return {
         "user_prompt": QUESTION,
         "essay_a": essay(0),
         "essay_b": essay(1),
         "correlation_id": str(uuid4()),
-        "callback_topic": None,
+        "callback_topic": deployment.settings["cj.callback_topic"],
         "llm_config_overrides": {"provider": PROVIDER, "model": MODEL},
     }

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from app.database.statements import AnyRow, insert, over
-from app.errors import JuxtaError, NotFound, QueueFull, RequestMismatch, StoreUnavailable
+from app.errors import JuxtaError, NotFound, RequestMismatch, StoreUnavailable
 from app.provider.queue.protocol import Accepted, Entry, Lease, QueuedRequest, Reply, State, StoredOutcome
+from app.provider.queue.refusals import full, mismatch, unknown
 from app.provider.queue.rows import ENTRY, INSERTED, INSERTED_TYPES, read_entry, read_stored, write_request
 from app.provider.queue.turn import Rules, Turn
 
@@ -33,9 +34,7 @@ class Admission:
             if row is not None and not self._is_past(turn, row):
                 answers[request.queue_id] = _found(request, row)
             elif room[request.lane] <= 0:
-                answers[request.queue_id] = QueueFull(
-                    f"The judge already has {self.rules.limit} open requests waiting.", retry_after=5.0
-                )
+                answers[request.queue_id] = full(self.rules.limit)
             else:
                 room[request.lane] -= 1
                 born.append((request, lease_for))
@@ -65,9 +64,7 @@ class Admission:
             ids,
         )
         found = {row.queue_id: None if row.reply == Reply.CALLBACK else read_stored(row) for row in rows}
-        return [
-            found[queue_id.bytes] if queue_id.bytes in found else _unknown(queue_id) for queue_id in given
-        ]
+        return [found[queue_id.bytes] if queue_id.bytes in found else unknown(queue_id) for queue_id in given]
 
     def cancel(self, turn: Turn, given: Sequence[UUID]) -> Sequence[Entry | NotFound]:
         """Flag what has no outcome; what nobody works on goes to the closer at once, whatever its delay."""
@@ -86,9 +83,7 @@ class Admission:
         turn.stirred = turn.stirred or bool(flagged)
         rows = over(turn.connection, f"SELECT {ENTRY} FROM requests WHERE queue_id {{among bytea}}", ids)
         found = {row.queue_id: read_entry(row) for row in rows}
-        return [
-            found[queue_id.bytes] if queue_id.bytes in found else _unknown(queue_id) for queue_id in given
-        ]
+        return [found[queue_id.bytes] if queue_id.bytes in found else unknown(queue_id) for queue_id in given]
 
     def _known(self, turn: Turn, asked: Sequence[QueuedRequest]) -> dict[bytes, AnyRow]:
         rows = over(
@@ -175,9 +170,7 @@ def _by_id(born: tuple[QueuedRequest, float | None]) -> UUID:
 
 def _found(request: QueuedRequest, row: AnyRow) -> Accepted | RequestMismatch:
     if row.fingerprint != request.fingerprint:
-        return RequestMismatch(
-            f"correlation_id {request.correlation_id} is already bound to another request body."
-        )
+        return mismatch(request)
     return Accepted(
         queue_id=request.queue_id,
         known=True,
@@ -185,7 +178,3 @@ def _found(request: QueuedRequest, row: AnyRow) -> Accepted | RequestMismatch:
         reply=Reply(row.reply),
         stored=read_stored(row),
     )
-
-
-def _unknown(queue_id: UUID) -> NotFound:
-    return NotFound(f"No request {queue_id} is stored.")
