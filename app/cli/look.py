@@ -174,7 +174,21 @@ def doctor(*, config: ConfigFile = None, assignments: Assignments = None, data: 
         except JuxtaError as error:
             failed += 1
             print(f"fault  {name}: {error.detail}")
+    failed += anyio.run(_engines, settings)
     sys.exit(1 if failed else 0)
+
+
+async def _engines(settings: Settings) -> int:
+    from app.engines import reach  # noqa: PLC0415 - slow to import
+
+    failed = 0
+    async for name, said in reach(settings):
+        if isinstance(said, JuxtaError):
+            failed += 1
+            print(f"fault  {name}: {said.detail} {said.hint}")
+        else:
+            print(f"ok     {name}: {said}")
+    return failed
 
 
 def _sqlite(_settings: Settings) -> str:
