@@ -17,7 +17,8 @@ from app.provider.judges.llm.wire import BUDGETS, Answer, Ask, Call, Reply, Stop
 from app.provider.judges.protocol import JudgeError
 
 BASE_URL = "https://api.anthropic.com"
-VERSION = "2023-06-01"
+VERSION = "2026-10-21"
+"""Its requests have no temperature: what is sampled how is the provider's affair."""
 TOOL = "give_verdict"
 CACHED: Mapping[str, str] = {"type": "ephemeral"}
 
@@ -55,8 +56,8 @@ class _Message(Tolerant):
 class AnthropicFormat:
     """Reads and writes messages. The assignment and all before it are marked for Anthropic's prompt cache."""
 
-    structured: frozenset[Structured] = frozenset({"json_schema", "tool", "none"})
-    most_temperature: ClassVar[float] = 1.0
+    structured: ClassVar[frozenset[Structured]] = frozenset({"json_schema", "tool", "none"})
+    most_temperature: ClassVar[float | None] = None
 
     def __init__(self, *, base_url: str = BASE_URL, key: str = "") -> None:
         self._url = f"{base_url.rstrip('/')}/v1/messages"
@@ -81,8 +82,6 @@ class AnthropicFormat:
             "system": [{"type": "text", "text": prompt.system, "cache_control": CACHED}],
             "messages": messages,
         }
-        if ask.temperature is not None:
-            body["temperature"] = ask.temperature
         output = _reason(ask, body)
         if ask.model.structured == "json_schema":
             output["format"] = {"type": "json_schema", "schema": schema()}

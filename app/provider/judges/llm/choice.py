@@ -27,7 +27,7 @@ def choose(
     provider: str,
     models: Mapping[str, Model],
     default: Model,
-    most_temperature: float,
+    most_temperature: float | None,
 ) -> Choice:
     """What these overrides ask for.
 
@@ -53,14 +53,14 @@ def choose(
     )
 
 
-def _faults(overrides: LLMConfigOverrides, model: Model, highest: float) -> list[tuple[str, str]]:
+def _faults(overrides: LLMConfigOverrides, model: Model, highest: float | None) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     effort, temperature, tokens = overrides.reasoning_effort, overrides.temperature, overrides.max_tokens
     if effort is not None and effort not in model.efforts:
         known = f"it takes {', '.join(model.efforts)}" if model.efforts else "it has no such setting"
         found.append(("reasoning_effort", f"{model.name!r} cannot be asked for {effort!r}; {known}"))
     if temperature is not None:
-        if model.most_temperature is None:
+        if model.most_temperature is None or highest is None:
             found.append(("temperature", f"{model.name!r} has no such setting"))
         elif temperature > (most := min(model.most_temperature, highest)):
             found.append(("temperature", f"{model.name!r} takes at most {most:g}"))

@@ -71,14 +71,15 @@ class _Generated(_Read):
 class GoogleFormat:
     """Reads and writes generateContent. The key goes in a header, never in the URL, which others may log.
 
-    Google's cache works by itself on what prompts have in common at their beginning.
+    Google's cache works by itself on what prompts have in common at their beginning. `version` of the API: some names
+    of models ("-latest") are known to "v1beta" only.
     """
 
-    structured: frozenset[Structured] = frozenset({"json_schema", "json_object", "none"})
-    most_temperature: ClassVar[float] = 2.0
+    structured: ClassVar[frozenset[Structured]] = frozenset({"json_schema", "json_object", "none"})
+    most_temperature: ClassVar[float | None] = 2.0
 
-    def __init__(self, *, base_url: str = BASE_URL, key: str = "") -> None:
-        self._url = f"{base_url.rstrip('/')}/v1beta/models/"
+    def __init__(self, *, base_url: str = BASE_URL, key: str = "", version: str = "v1") -> None:
+        self._url = f"{base_url.rstrip('/')}/{version}/models/"
         self._headers = {"x-goog-api-key": key} if key else {}
 
     def build(self, ask: Ask) -> Call:

@@ -59,7 +59,8 @@ class Price:
 class Model:
     """One model of a provider.
 
-    `answer_tokens` is the room for an answer unless the request names another, up to `most_answer_tokens`.
+    `answer_tokens` is the room for an answer unless the request names another, up to `most_answer_tokens`. A verdict
+    takes some hundred, but many models reason unasked, and that counts.
     `bytes_per_token` guesses the size of a prompt before it is sent: English takes more bytes a token, few languages
     less. `structured` is how the server can be held to a schema. `most_temperature` None: it takes no temperature.
     `efforts` are the reasoning efforts that can be asked of it; `reasoning` says whether the provider is told a level
@@ -69,8 +70,8 @@ class Model:
 
     name: str
     context_tokens: int = 128_000
-    answer_tokens: int = 2_048
-    most_answer_tokens: int = 8_192
+    answer_tokens: int = 8_192
+    most_answer_tokens: int = 16_384
     bytes_per_token: float = 3.0
     structured: Structured = "json_schema"
     most_temperature: float | None = 2.0

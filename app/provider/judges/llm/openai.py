@@ -78,8 +78,8 @@ class OpenAIFormat:
     all the others know, elsewhere. The constant part of a prompt comes first, and that is all their caches need.
     """
 
-    structured: frozenset[Structured] = frozenset({"json_schema", "json_object", "none"})
-    most_temperature: ClassVar[float] = 2.0
+    structured: ClassVar[frozenset[Structured]] = frozenset({"json_schema", "json_object", "none"})
+    most_temperature: ClassVar[float | None] = 2.0
 
     def __init__(
         self, *, base_url: str = BASE_URL, key: str = "", limit_field: LimitField | None = None

@@ -41,7 +41,8 @@ _VERDICT = re.compile(
 )
 _MACHINERY = re.compile(
     r"""
-    \bessay\s+[ab]\s+(?:begins|ends|starts)\b
+    \b(?:begin|end(?:\s+of)?|start(?:\s+of)?)\s+(?:of\s+)?essay\s+[ab]\b
+    | \bessay\s+[ab]\s+(?:begins|ends|starts)\b
     | <\s*/?\s*(?:essay|system|instructions?|user|assistant)\b[^<>\n]{0,40}>
     | <\|[^|<>\n]{1,40}\|>
     | \[/?(?:inst|system|user|assistant)\]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from app.provider.judges.llm.model import Effort, Model, Structured, Usage
 from app.provider.judges.llm.prompt import Prompt
@@ -90,9 +90,10 @@ class Reply:
 class Format(Protocol):
     """One wire format, without I/O; it knows its server's address and key."""
 
-    structured: frozenset[Structured]
+    structured: ClassVar[frozenset[Structured]]
     """The ways in which it can hold a server to a schema."""
-    most_temperature: float
+    most_temperature: ClassVar[float | None]
+    """The highest temperature it can carry; None: it carries none."""
 
     def build(self, ask: Ask) -> Call:
         """The request that asks this."""
