@@ -61,7 +61,7 @@ class AnthropicFormat:
 
     def __init__(self, *, base_url: str = BASE_URL, key: str = "") -> None:
         self._url = f"{base_url.rstrip('/')}/v1/messages"
-        self._headers = {"anthropic-version": VERSION} | ({"x-api-key": key} if key else {})
+        self._headers = {"anthropic-version": VERSION} | ({"x-api-key": key.strip()} if key.strip() else {})
 
     def build(self, ask: Ask) -> Call:
         """See `Format`."""

@@ -54,6 +54,8 @@ _BY_PHRASE: Mapping[str, str] = {
     "context window": "too_long",
     "input token count": "too_long",
     "exceeds the maximum number of tokens": "too_long",
+    "requires moderation": "refused",
+    "content management policy": "refused",
 }
 _BY_STATUS: Mapping[int, str] = {
     401: "auth",
@@ -104,7 +106,7 @@ def envelope(answer: Answer, *, now: float) -> dict[str, Any]:
         body = strict_json(answer.body)
     except ValueError:
         body = None
-    error = body.get("error") if isinstance(body, dict) else None
+    error = _error_in(body, answer.status)
     if answer.status != OK or error:
         raise classified(answer.status, answer.headers, error, now=now)
     if body is None:
@@ -117,16 +119,26 @@ def envelope(answer: Answer, *, now: float) -> dict[str, Any]:
 def classified(status: int, headers: Mapping[str, str], error: object, *, now: float) -> JudgeError:
     """The failure that a status and the `error` member of a body tell of.
 
-    The member's own words come first: a 429 may mean an empty purse, and a 200 may hold an error.
+    Its own words come first: a 429 may mean an empty purse, and a 200 may hold an error.
     """
     where = f"HTTP status {status}"
     wait = bounded(_delay(error)) or retry_after(headers, now=now)
     if status in REDIRECT:
         return failure("rejected", f"{where}: redirects are not followed")
-    code = _told(error) or _BY_STATUS.get(status) or _BY_STATUS.get(_inner_status(error))
+    meant = _inner_status(error) if status == OK else status
+    code = _told(error) or _BY_STATUS.get(meant)
     if code is None:
-        code = "rejected" if OK < status < SERVER else "unavailable"
+        code = "rejected" if OK < meant < SERVER else "unavailable"
     return failure(code, where, wait=wait)
+
+
+def _error_in(body: object, status: int) -> object:
+    """What a body says of an error: its member of that name, in a list of one too; some servers lay it out flat."""
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]
+    if not isinstance(body, dict):
+        return None
+    return body.get("error") or (None if status == OK else body)
 
 
 def _told(error: object) -> str | None:

@@ -80,7 +80,7 @@ class GoogleFormat:
 
     def __init__(self, *, base_url: str = BASE_URL, key: str = "", version: str = "v1") -> None:
         self._url = f"{base_url.rstrip('/')}/{version}/models/"
-        self._headers = {"x-goog-api-key": key} if key else {}
+        self._headers = {"x-goog-api-key": key.strip()} if key.strip() else {}
 
     def build(self, ask: Ask) -> Call:
         """See `Format`."""

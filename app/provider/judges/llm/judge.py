@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import anyio
+import anyio.to_thread
 
 from app.contracts import JudgeKind, LLMComparisonRequest, LLMConfigOverrides, TokenUsage
 from app.errors import ConfigurationError, InvalidRequest
@@ -23,6 +24,8 @@ from app.provider.judges.protocol import JudgeError, Verdict
 
 REPAIRED = 4_000
 """Characters of an unreadable answer that are shown to its model again."""
+LONG_TEXTS = 20_000
+"""Characters: looking for suspicions takes a few milliseconds there; longer texts are looked at in a thread."""
 
 
 class LLMJudge:
@@ -120,7 +123,7 @@ class LLMJudge:
             cost_usd=choice.model.cost(talk.usage),
             prompt_sha256=prompt.sha256,
             prompt_version=prompt.version,
-            flags=flags_of(request.essay_a, request.essay_b),
+            flags=await self._flags(request),
         )
 
     async def _decide(self, talk: _Talk) -> WrittenVerdict:
@@ -164,6 +167,12 @@ class LLMJudge:
                 raise failure("unavailable", "it says that it failed")
             case Stop.UNKNOWN:
                 raise JudgeError("malformed", "The model stopped for a reason that is not known.")
+
+    async def _flags(self, request: LLMComparisonRequest) -> tuple[str, ...]:
+        a, b = request.essay_a, request.essay_b
+        if len(a) + len(b) > LONG_TEXTS:
+            return await anyio.to_thread.run_sync(flags_of, a, b)
+        return flags_of(a, b)
 
     def _choice(self, overrides: LLMConfigOverrides) -> Choice:
         return choose(

@@ -85,7 +85,7 @@ class OpenAIFormat:
         self, *, base_url: str = BASE_URL, key: str = "", limit_field: LimitField | None = None
     ) -> None:
         self._url = f"{base_url.rstrip('/')}/chat/completions"
-        self._headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._headers = {"authorization": f"Bearer {key.strip()}"} if key.strip() else {}
         self._limit_field = limit_field or (
             "max_completion_tokens" if base_url.startswith(BASE_URL) else "max_tokens"
         )

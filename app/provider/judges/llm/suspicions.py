@@ -46,7 +46,7 @@ _MACHINERY = re.compile(
     | <\s*/?\s*(?:essay|system|instructions?|user|assistant)\b[^<>\n]{0,40}>
     | <\|[^|<>\n]{1,40}\|>
     | \[/?(?:inst|system|user|assistant)\]
-    | ^\s{0,10}(?:\#{1,6}\s{0,3})?(?:system|assistant|user|human)\s{0,3}:
+    | ^[ \t]{0,10}(?:\#{1,6}[ \t]{0,3})?(?:system|assistant|user|human)[ \t]{0,3}:
     """,
     re.IGNORECASE | re.VERBOSE | re.MULTILINE,
 )

@@ -105,7 +105,9 @@ def test_google_gets_what_its_own_client_would_send() -> None:
     assert headers["x-goog-api-key"] == KEY
     theirs["systemInstruction"].pop("role", None)
     schema = theirs["generationConfig"]["responseSchema"]
-    schema["propertyOrdering"] = schema.pop("property_ordering")  # JSON of protocol buffers takes both spellings
+    schema["propertyOrdering"] = schema.pop(
+        "property_ordering"
+    )  # JSON of protocol buffers takes both spellings
     assert theirs == ours
 
 
