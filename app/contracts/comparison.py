@@ -119,7 +119,10 @@ class LLMComparisonRequest(Wire):
 
 
 class LLMComparisonResponse(Tolerant):
-    """200: the verdict. `confidence` is a probability-like figure in 0..1; `cost_usd` what this verdict cost."""
+    """200: the verdict. `confidence` is a probability-like figure in 0..1; `cost_usd` what this verdict cost.
+
+    `flags` name what a person should look at, such as an essay that speaks to its judge: `essay_a:addresses-judge`.
+    """
 
     winner: Winner
     justification: Annotated[Text, Field(max_length=1000)]
@@ -133,6 +136,8 @@ class LLMComparisonResponse(Tolerant):
     correlation_id: UUID
     metadata: dict[str, JsonValue] = {}
     prompt_sha256: Text | None = None
+    prompt_version: Text | None = None
+    flags: tuple[Text, ...] = ()
     trace_id: Text | None = None
 
 

@@ -46,6 +46,8 @@ class LLMOrchestratorResponse(Tolerant):
     response_time_ms: Tally = 0
     metadata: dict[str, JsonValue] = {}
     prompt_sha256: Text | None = None
+    prompt_version: Text | None = None
+    flags: tuple[Text, ...] = ()
     trace_id: Text | None = None
     error: Problem | None = None
     attempts: Tally = 0

@@ -158,6 +158,17 @@ class Lane:
         self._direct += 1
         return Slot(self, self.breaker.begin(now), tokens, direct=True)
 
+    def start_again(self) -> float:
+        """Start one more call within a running one, such as a repair: 0 when it counts as started, else how long to wait.
+
+        Its tokens are settled with those of the call it belongs to.
+        """
+        now = self.clock()
+        wait = self.limiter.reserve(now)
+        if not wait:
+            self.limiter.start(now)
+        return wait
+
     def end(self, start: Start | None, tokens: int | None, *, direct: bool) -> None:
         """A slot ended; called by the slot."""
         self.running -= 1

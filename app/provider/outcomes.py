@@ -81,6 +81,8 @@ def succeeded(
         response_time_ms=round(seconds * 1000),
         metadata=request.metadata,
         prompt_sha256=verdict.prompt_sha256,
+        prompt_version=verdict.prompt_version,
+        flags=verdict.flags,
         trace_id=_trace_id(lease.request.traceparent),
         attempts=attempts,
         requested_at=_moment(lease.accepted_at),

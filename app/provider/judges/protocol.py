@@ -11,7 +11,10 @@ from app.contracts import JudgeKind, LLMComparisonRequest, LLMConfigOverrides, T
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a judge decided. `confidence` is in 0..1; `justification` has at most 1,000 characters."""
+    """What a judge decided. `confidence` is in 0..1; `justification` has at most 1,000 characters.
+
+    `prompt_version` names the template of a prompt; `flags` what in the essays a person should look at.
+    """
 
     winner: Winner
     confidence: float
@@ -22,6 +25,8 @@ class Verdict:
     token_usage: TokenUsage = TokenUsage()
     cost_usd: float = 0.0
     prompt_sha256: str | None = None
+    prompt_version: str | None = None
+    flags: tuple[str, ...] = ()
 
 
 class JudgeError(Exception):

@@ -1,0 +1,202 @@
+"""The judge that is a language model: one question, at most one repair, a strict verdict or a failure with its class."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+import anyio
+import anyio.to_thread
+
+from app.contracts import JudgeKind, LLMComparisonRequest, LLMConfigOverrides, TokenUsage
+from app.errors import ConfigurationError, InvalidRequest
+from app.provider.judges.llm.choice import Choice, choose
+from app.provider.judges.llm.failures import failure
+from app.provider.judges.llm.http import ModelClient
+from app.provider.judges.llm.model import Model, Usage
+from app.provider.judges.llm.naming import is_same_model
+from app.provider.judges.llm.prompt import Prompt, PromptTemplate
+from app.provider.judges.llm.suspicions import flags_of
+from app.provider.judges.llm.verdict import Unreadable, WrittenVerdict, read_verdict
+from app.provider.judges.llm.wire import Ask, Format, Repair, Reply, Stop
+from app.provider.judges.protocol import JudgeError, Verdict
+
+REPAIRED = 4_000
+"""Characters of an unreadable answer that are shown to its model again."""
+LONG_TEXTS = 20_000
+"""Characters: looking for suspicions takes a few milliseconds there; longer texts are looked at in a thread."""
+
+
+class LLMJudge:
+    """Asks the models of one provider; the first of `models` unless the request names another.
+
+    `timeout` is for a whole comparison, its repair included; it must be shorter than the lane's, which knows no cost.
+    `start_again` is asked before a repair, which is one more call in the provider's eyes: 0 when it may start and
+    counts as started, else the seconds to wait before asking again. It gets the name of the lane.
+    """
+
+    kind = JudgeKind.LLM
+
+    def __init__(
+        self,
+        *,
+        provider: str,
+        wire: Format,
+        client: ModelClient,
+        models: Sequence[Model],
+        template: PromptTemplate,
+        timeout: float = 60.0,
+        start_again: Callable[[str], float] = lambda _: 0.0,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        if not models:
+            raise ConfigurationError(f"judges.{provider}: no model is named")
+        for model in models:
+            if model.structured not in wire.structured:
+                known = ", ".join(sorted(wire.structured))
+                raise ConfigurationError(
+                    f"judges.{provider}: {model.name}: {model.structured!r} output is not known here; {known} are"
+                )
+        self._provider = provider
+        self._wire = wire
+        self._client = client
+        self._default = models[0]
+        self._models = {model.name: model for model in models}
+        self._template = template
+        self._timeout = timeout
+        self._start_again = start_again
+        self._clock = clock
+        self._monotonic = monotonic
+        self._sleep = sleep
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names that `llm_config_overrides.model` may hold."""
+        return tuple(self._models)
+
+    def lane(self, overrides: LLMConfigOverrides) -> str:
+        """One lane for each model, as providers limit them; how it is asked makes no difference."""
+        return self._lane(self._choice(overrides).model)
+
+    def check(self, request: LLMComparisonRequest) -> None:
+        """Refuse texts that do not fit into the model's context, before anything is spent."""
+        choice = self._choice(request.llm_config_overrides)
+        model = choice.model
+        room = round((model.context_tokens - choice.answer_tokens) * model.bytes_per_token)
+        size = self._template.write(request).size
+        if size > room:
+            longest = max(("user_prompt", "essay_a", "essay_b"), key=lambda name: len(getattr(request, name)))
+            fault = f"too long: the prompt would have {size} bytes, and {model.name!r} reads about {room}"
+            raise InvalidRequest(f"{longest}: {fault}", errors=((longest, fault),))
+
+    async def compare(self, request: LLMComparisonRequest) -> Verdict:
+        """Decide; `JudgeError` codes stand in `failures.py`, and each error has the cost of what was answered."""
+        choice = self._choice(request.llm_config_overrides)
+        prompt = self._template.write(request)
+        talk = _Talk(choice, prompt)
+        trouble: JudgeError | None = None
+        written: WrittenVerdict | None = None
+        with anyio.move_on_after(self._timeout):
+            try:
+                written = await self._decide(talk)
+            except JudgeError as error:
+                trouble = error
+        if written is None:
+            trouble = trouble or failure("timeout", f"{self._timeout:g} s")
+            trouble.cost_usd = choice.model.cost(talk.usage)
+            raise trouble
+        return Verdict(
+            winner=written.decision,
+            confidence=written.certainty,
+            justification=written.reasons,
+            provider=self._provider,
+            model=talk.model or choice.model.name,
+            judge_kind=self.kind,
+            token_usage=TokenUsage(
+                prompt_tokens=talk.usage.prompt,
+                completion_tokens=talk.usage.completion,
+                total_tokens=talk.usage.prompt + talk.usage.completion,
+            ),
+            cost_usd=choice.model.cost(talk.usage),
+            prompt_sha256=prompt.sha256,
+            prompt_version=prompt.version,
+            flags=await self._flags(request),
+        )
+
+    async def _decide(self, talk: _Talk) -> WrittenVerdict:
+        """Ask, and when the answer cannot be read, say so once."""
+        began = self._monotonic()
+        first = await self._turn(talk, talk.ask, self._timeout)
+        try:
+            return read_verdict(first.text)
+        except Unreadable as error:
+            fault = error.fault
+        lane = self._lane(talk.ask.model)
+        while wait := self._start_again(lane):
+            await self._sleep(wait)
+        repair = Repair(
+            answer=first.text.strip()[:REPAIRED] or "(nothing)", complaint=self._template.repair(fault)
+        )
+        left = self._timeout - (self._monotonic() - began)
+        second = await self._turn(talk, replace(talk.ask, repair=repair), max(left, 0.001))
+        try:
+            return read_verdict(second.text)
+        except Unreadable as error:
+            fault = error.fault
+        raise JudgeError("malformed", f"The answer is no verdict, also when asked again: {fault}.")
+
+    async def _turn(self, talk: _Talk, ask: Ask, seconds: float) -> Reply:
+        answer = await self._client.post(self._wire.build(ask), total=seconds)
+        reply = self._wire.read(answer, now=self._clock())
+        talk.usage += reply.usage
+        talk.model = reply.model
+        if not is_same_model(ask.model, reply.model):
+            detail = "Another model answered than was asked; its verdict is not used."
+            raise JudgeError("wrong_model", detail, trips=True)
+        match reply.stop:
+            case Stop.DONE:
+                return reply
+            case Stop.CUT:
+                raise failure("too_long", f"no room was left after {reply.usage.completion} tokens of answer")
+            case Stop.REFUSED:
+                raise failure("refused", "the model declined, or a filter cut in")
+            case Stop.BROKEN:
+                raise failure("unavailable", "it says that it failed")
+            case Stop.UNKNOWN:
+                raise JudgeError("malformed", "The model stopped for a reason that is not known.")
+
+    async def _flags(self, request: LLMComparisonRequest) -> tuple[str, ...]:
+        a, b = request.essay_a, request.essay_b
+        if len(a) + len(b) > LONG_TEXTS:
+            return await anyio.to_thread.run_sync(flags_of, a, b)
+        return flags_of(a, b)
+
+    def _choice(self, overrides: LLMConfigOverrides) -> Choice:
+        return choose(
+            overrides,
+            provider=self._provider,
+            models=self._models,
+            default=self._default,
+            most_temperature=self._wire.most_temperature,
+        )
+
+    def _lane(self, model: Model) -> str:
+        return f"{self._provider}/{model.name}"
+
+
+class _Talk:
+    """What was asked of a model in one comparison, and what is known of its answers so far."""
+
+    def __init__(self, choice: Choice, prompt: Prompt) -> None:
+        self.ask = Ask(
+            model=choice.model,
+            prompt=prompt,
+            answer_tokens=choice.answer_tokens,
+            temperature=choice.temperature,
+            effort=choice.effort,
+        )
+        self.usage = Usage()
+        self.model = ""
