@@ -21,6 +21,7 @@ from sqlalchemy.pool import QueuePool
 
 from app.database.database import Database
 from app.database.migrations import migrate
+from app.database.statements import fetch
 from app.errors import ConfigurationError, StoreUnavailable
 
 _AWAY = ("08", "40", "53", "55", "57", "58", "25006")
@@ -29,6 +30,7 @@ _AWAY = ("08", "40", "53", "55", "57", "58", "25006")
 _REFUSED = ("28", "3D", "42501", "3F")
 """Who we are or where we want to go is wrong: password, database, privilege, schema."""
 
+_CLOCK = "SELECT CAST(extract(epoch FROM clock_timestamp()) AS float8)"
 _WATCH_EVERY = 0.25
 _LISTEN_AGAIN = (0.1, 5.0)
 """The first pause before a lost listener connects again, and the longest, in seconds."""
@@ -83,9 +85,8 @@ class PostgresDatabase(Database):
 
     def now(self, connection: Connection) -> float:
         """The server's clock, not the moment its transaction began."""
-        return float(
-            connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())::float8").scalar_one()
-        )
+        ((moment,),) = fetch(connection, _CLOCK)
+        return float(moment)
 
     def tell(self, connection: Connection, channel: str, word: str) -> None:
         """By NOTIFY. It takes a lock at commit that all who notify share: not for every row."""
