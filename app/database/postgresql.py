@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import select
 import socket
 import threading
@@ -15,12 +16,13 @@ from typing import Any, ClassVar
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import QueuePool
 
 from app.database.database import Database
 from app.database.migrations import migrate
+from app.database.statements import fetch
 from app.errors import ConfigurationError, StoreUnavailable
 
 _AWAY = ("08", "40", "53", "55", "57", "58", "25006")
@@ -29,6 +31,13 @@ _AWAY = ("08", "40", "53", "55", "57", "58", "25006")
 _REFUSED = ("28", "3D", "42501", "3F")
 """Who we are or where we want to go is wrong: password, database, privilege, schema."""
 
+_REFUSED_IN_WORDS = re.compile(
+    "authentication failed|no password supplied|does not exist|permission denied|no pg_hba.conf entry"
+    "|not permitted to log in"
+)
+"""The same as the server says it while we connect, when libpq keeps the SQLSTATE to itself."""
+
+_CLOCK = "SELECT CAST(extract(epoch FROM clock_timestamp()) AS float8)"
 _WATCH_EVERY = 0.25
 _LISTEN_AGAIN = (0.1, 5.0)
 """The first pause before a lost listener connects again, and the longest, in seconds."""
@@ -83,9 +92,8 @@ class PostgresDatabase(Database):
 
     def now(self, connection: Connection) -> float:
         """The server's clock, not the moment its transaction began."""
-        return float(
-            connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())::float8").scalar_one()
-        )
+        ((moment,),) = fetch(connection, _CLOCK)
+        return float(moment)
 
     def tell(self, connection: Connection, channel: str, word: str) -> None:
         """By NOTIFY. It takes a lock at commit that all who notify share: not for every row."""
@@ -115,7 +123,7 @@ class PostgresDatabase(Database):
 
     def _engine(self, *, connections: int, read_only: bool = False) -> Engine:
         settings = self._settings | ({"default_transaction_read_only": "on"} if read_only else {})
-        return create_engine(
+        engine = create_engine(
             self._url,
             paramstyle="format",
             hide_parameters=True,  # they hold essays, and errors end in logs
@@ -123,7 +131,7 @@ class PostgresDatabase(Database):
             poolclass=QueuePool,
             pool_size=connections,
             max_overflow=0,
-            pool_pre_ping=read_only,  # what the pool kept may be from before the server's last restart
+            use_native_hstore=False,  # asks for its type at every connect, and nobody has one
             connect_args={
                 "connect_timeout": max(1, round(self._connect_timeout)),
                 "application_name": f"juxta {self._schema}",
@@ -131,12 +139,20 @@ class PostgresDatabase(Database):
                 "keepalives_idle": 30,
             },
         )
+        event.listen(engine, "checkout", _refuse_the_dead)
+        return engine
 
     def _start(self) -> None:
         self._watch.start()
         try:
             self._transact(self._bring_up_to_date)
         except StoreUnavailable as error:
+            said = _refusal(error.__cause__)
+            if said is not None:
+                raise ConfigurationError(
+                    f"{self.name} does not let Juxta in: {said}",
+                    hint="Correct database.url, or grant what is missing.",
+                ) from error
             raise StoreUnavailable(error.detail, hint="Start PostgreSQL, or correct database.url.") from error
 
     def _bring_up_to_date(self, connection: Connection) -> None:
@@ -154,10 +170,7 @@ class PostgresDatabase(Database):
 
     def _is_alive(self, connection: Connection) -> bool:
         """A server that ended has closed the socket or said why; nothing else comes to an idle connection."""
-        driver: Any = connection.connection.dbapi_connection
-        poll = select.poll()
-        poll.register(driver.fileno(), select.POLLIN)
-        return not poll.poll(0)
+        return _is_quiet(connection.connection.dbapi_connection)
 
     def _breaks(self, error: Exception) -> bool:
         connection = self._connection
@@ -170,13 +183,11 @@ class PostgresDatabase(Database):
         cause = _cause(error)
         state = getattr(cause, "sqlstate", None) or ""
         said = _words(cause)
-        if state.startswith(_REFUSED):
-            raise ConfigurationError(
-                f"{self.name} does not let Juxta in: {said}",
-                hint="Correct database.url, or grant what is missing.",
-            ) from error
+        error.args = (said,)  # what follows it quotes values, and errors end in logs
+        if cause is not None:
+            cause.args = (said,)
         lost = not state and isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError))
-        if lost or state.startswith(_AWAY):
+        if lost or state.startswith(_AWAY + _REFUSED):
             raise StoreUnavailable(
                 f"{self.name} did not take the transaction ({said}).", retry_after=1.0
             ) from error
@@ -290,9 +301,30 @@ def _shut(handle: int) -> None:
         shared.shutdown(socket.SHUT_RDWR)
 
 
+def _is_quiet(driver: Any) -> bool:
+    poll = select.poll()
+    poll.register(driver.fileno(), select.POLLIN)
+    return not poll.poll(0)
+
+
+def _refuse_the_dead(driver: object, _record: object, _proxy: object) -> None:
+    """What the pool kept may be from before the server's last restart: it then connects anew."""
+    if not _is_quiet(driver):
+        raise DisconnectionError
+
+
 def _cause(error: Exception) -> BaseException | None:
     """What the driver said, whether SQLAlchemy wrapped it or not."""
     return error.orig if isinstance(error, DBAPIError) else error
+
+
+def _refusal(error: BaseException | None) -> str | None:
+    """What the server said when it did not let us in for good."""
+    cause = _cause(error) if isinstance(error, Exception) else None
+    said = _words(cause)
+    state = getattr(cause, "sqlstate", None)
+    refused = _REFUSED_IN_WORDS.search(said) if state is None else state.startswith(_REFUSED)
+    return said.split("FATAL:")[-1].strip() if refused else None
 
 
 def _words(cause: BaseException | None) -> str:

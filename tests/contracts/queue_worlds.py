@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 from uuid import uuid4
 
 import psycopg
@@ -90,6 +91,23 @@ class SqliteWorld(SqlWorld):
         shutil.rmtree(self.folder)
 
 
+class KeptDatabase(PostgresDatabase):
+    """One that stays open for the next handle: three connections cost as much as ten steps."""
+
+    idle: ClassVar[list[KeptDatabase]] = []
+
+    async def open(self) -> None:
+        if not self._open:
+            await super().open()
+            atexit.register(self._stop)
+
+    async def close(self) -> None:
+        for listener in self._listeners:
+            listener.stop()
+        self._listeners.clear()
+        self.idle.append(self)
+
+
 class PostgresWorld(SqlWorld):
     """One schema for all, emptied for each: a new one costs more than a whole example."""
 
@@ -101,7 +119,7 @@ class PostgresWorld(SqlWorld):
         connection.execute("SELECT setval('requests_place_seq', 1, false)")
 
     def database(self) -> Database:
-        return PostgresDatabase(self.url, SCHEMA, readers=1)
+        return KeptDatabase.idle.pop() if KeptDatabase.idle else KeptDatabase(self.url, SCHEMA, readers=1)
 
     def close(self) -> None:
         """The next one empties it."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import inf
 from typing import Any, ClassVar, cast
 
 from sqlalchemy import Connection, text
@@ -22,6 +23,7 @@ from app.provider.queue.tables import CLOSER, JUDGE
 from app.provider.queue.turn import Change, Counts, Rules, Turn
 
 _PURGE_ROWS = 500
+_NEXT_DUE = "SELECT min(due_at) FROM requests WHERE due_at IS NOT NULL"
 _BY_PLACE = frozenset({"begin_try", "extend", "store", "mark_published", "release"})
 _BY_ID = frozenset({"promise_callback", "cancel"})
 
@@ -98,11 +100,10 @@ class Ledger(Admission, Leasing):
                 given = [changes[position].given for position in positions]
                 for position, result in zip(positions, getattr(self, kind)(turn, given), strict=True):
                     results[position] = result
-        self.counts = self._count(turn)
+        self.counts, self.next_due_at = self._count(turn)
         self.filled = any(
             0 < moves[0] == self.counts[lane].queued for lane, moves in turn.moves.items() if any(moves)
         )
-        self.next_due_at = self._next_due(connection)
         self.stirred = turn.stirred
         return results
 
@@ -137,6 +138,8 @@ class Ledger(Admission, Leasing):
 
     def _file_due(self, turn: Turn) -> None:
         """Put rows whose delay, lease or life has run out into the line where they belong now."""
+        if self._shared and (self._next_due(turn.connection) or inf) > turn.now:
+            return  # PostgreSQL plans the statement below in 1 ms, and this one in no time
         sql = (
             f"UPDATE requests SET line = {self._line},"
             f" due_at = CASE WHEN {self.NEEDS_NO_JUDGE} THEN NULL ELSE expires_at END"
@@ -146,20 +149,22 @@ class Ledger(Admission, Leasing):
         if fetch(turn.connection, sql, **values):
             turn.stirred = True
 
-    def _count(self, turn: Turn) -> dict[str, Counts]:
+    def _count(self, turn: Turn) -> tuple[dict[str, Counts], float | None]:
+        """Move the counters; tells how they stand where they may have changed, and what falls due next."""
         moves = sorted((lane, *moves) for lane, moves in turn.moves.items() if any(moves))
         counts: dict[str, Counts] = {}
         if self._shared and (unsure := turn.unsure.difference(lane for lane, *_ in moves)):
             counts = self._recount(turn.connection, unsure)
         if not moves:
-            return counts
+            return counts, self._next_due(turn.connection)
         sql = (
             "INSERT INTO lanes (lane, queued, leased, answered) {rows text integer integer integer} ON CONFLICT (lane) DO UPDATE"
             " SET queued = lanes.queued + excluded.queued, leased = lanes.leased + excluded.leased,"
-            " answered = lanes.answered + excluded.answered RETURNING lane, queued, leased, answered"
+            f" answered = lanes.answered + excluded.answered RETURNING lane, queued, leased, answered, ({_NEXT_DUE}) AS due_at"
         )
         rows = insert(turn.connection, sql, moves)
-        return counts | {row.lane: Counts(row.queued, row.leased, row.answered) for row in rows}
+        counts |= {row.lane: Counts(row.queued, row.leased, row.answered) for row in rows}
+        return counts, rows[0].due_at
 
     def _recount(self, connection: Connection, lanes: Iterable[str]) -> dict[str, Counts]:
         """The counters of lanes where other processes took what this one knew of."""
@@ -168,7 +173,7 @@ class Ledger(Admission, Leasing):
         return {row.lane: Counts(row.queued, row.leased, row.answered) for row in rows}
 
     def _next_due(self, connection: Connection) -> float | None:
-        ((due_at,),) = fetch(connection, "SELECT min(due_at) FROM requests WHERE due_at IS NOT NULL")
+        ((due_at,),) = fetch(connection, _NEXT_DUE)
         return cast(float | None, due_at)
 
 
