@@ -47,6 +47,7 @@ class Connection:
         self._sending = asyncio.Lock()
         self._reading = asyncio.Lock()
         self._lives = 0
+        self._unanswered = 0
         where = pool.connection_kwargs
         self.name = f"Redis at {where.get('path') or '{host}:{port}'.format_map({'host': 'localhost', 'port': 6379, **where})}"
 
@@ -69,7 +70,7 @@ class Connection:
         :raises StoreUnavailable: the commands may or may not have been carried out.
         """
         async with self._sending:
-            if self._raw.is_connected and not self._reading.locked() and await self._raw.can_read():
+            if self._raw.is_connected and not self._unanswered and await self._raw.can_read():
                 await self._end()  # Redis ended it meanwhile
             if not self._raw.is_connected:
                 info, _ = await self._connect()
@@ -77,8 +78,12 @@ class Connection:
                     raise await self._away(fault, retry_after=5.0)
             life = self._lives
             await self._guard(self._send(commands), life, self._answer_timeout)
-        async with self._reading:
-            return await self._guard(self._receive(len(commands), life), life, self._answer_timeout)
+            self._unanswered += 1
+        try:
+            async with self._reading:
+                return await self._guard(self._receive(len(commands), life), life, self._answer_timeout)
+        finally:
+            self._unanswered -= 1
 
     async def tell(self, command: Command) -> None:
         """Send a command whose answer will come as a push.
