@@ -67,7 +67,7 @@ AnyBlock = Annotated[TextBlock | ToolUse | ToolResult, Field(discriminator="type
 
 
 class Message(Strict):
-    role: Literal["user", "assistant"]
+    role: Literal["user", "assistant", "system"]
     content: Annotated[str, Field(min_length=1)] | Annotated[list[AnyBlock], Field(min_length=1)]
 
     def blocks(self) -> Sequence[TextBlock | ToolUse | ToolResult]:

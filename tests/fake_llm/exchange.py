@@ -40,7 +40,8 @@ class Connection:
 
     def reset(self) -> None:
         """Break off with RST: what was sent may arrive, the end never does."""
-        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
+        if not self.writer.is_closing():
+            self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
         self.writer.transport.abort()
 
     def close(self) -> None:

@@ -72,8 +72,8 @@ async def read_request(reader: asyncio.StreamReader) -> Request | None:
             name.lower(): value.strip() for name, value in (line.split(":", 1) for line in lines if line)
         }
         body = await _read_body(reader, headers)
-    except ValueError as error:
-        raise BadHttp("the head cannot be read") from error
+    except (ValueError, asyncio.LimitOverrunError) as error:
+        raise BadHttp("the request cannot be read") from error
     except asyncio.IncompleteReadError:
         return None
     url = urlsplit(target)

@@ -24,10 +24,10 @@ class FakeModel:
         self._marked: set[tuple[str, str]] = set()
         self._recent: defaultdict[str, deque[str]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
 
-    def complete(self, ask: Ask) -> Completion:
+    def complete(self, vendor: str, ask: Ask) -> Completion:
         """The good answer, within the tokens allowed."""
         text = json.dumps(fill(ask.schema or DEFAULT, self._opinion(ask.prompt)), ensure_ascii=False)
-        cached, written = self._cache(ask)
+        cached, written = self._cache(f"{vendor}/{ask.model}", ask)
         usage = Usage(input=tokens(ask.prompt), output=tokens(text), cached=cached, written=written)
         return Completion(ask.model, text, usage).within(ask.max_tokens)
 
@@ -41,16 +41,16 @@ class FakeModel:
             self._counts.scores_missing += 1
         return opinion
 
-    def _cache(self, ask: Ask) -> tuple[int, int]:
+    def _cache(self, model: str, ask: Ask) -> tuple[int, int]:
         """Tokens read from the cache and written to it: the part marked, or else what recent prompts began with."""
         if ask.constant is not None:
             size = tokens(ask.constant)
             if size < self._cache_minimum:
                 return 0, 0
-            known = (ask.model, ask.constant) in self._marked
-            self._marked.add((ask.model, ask.constant))
+            known = (model, ask.constant) in self._marked
+            self._marked.add((model, ask.constant))
             return (size, 0) if known else (0, size)
-        recent = self._recent[ask.model]
+        recent = self._recent[model]
         shared = max((tokens(shared_prefix(ask.prompt, other)) for other in recent), default=0)
         recent.append(ask.prompt)
         return (shared // CACHE_STEP * CACHE_STEP if shared >= self._cache_minimum else 0), 0

@@ -186,7 +186,13 @@ class FakeLLM:
         await asyncio.sleep(self._latency)
         quota = self._limiter.quota(self._clock())
         exchange = Exchange(
-            connection, dialect, ask, self._model.complete(ask), request_id, quota, pace=self._pace
+            connection,
+            dialect,
+            ask,
+            self._model.complete(dialect.name, ask),
+            request_id,
+            quota,
+            pace=self._pace,
         )
         try:
             await self._act(exchange)
@@ -194,7 +200,7 @@ class FakeLLM:
             self.counts.statuses[exchange.status] += 1
             if exchange.billed is not None:
                 usage = exchange.billed.usage
-                self.counts.bill(ask.model, usage, self._prices, whole=exchange.whole)
+                self.counts.bill(f"{dialect.name}/{ask.model}", usage, self._prices, whole=exchange.whole)
         return None
 
     def _admit(self, dialect: Dialect, request: Request) -> Ask:
