@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from functools import cache, partial
@@ -13,8 +14,9 @@ from typing import NamedTuple
 import anyio
 import psycopg
 import pytest
+from sqlalchemy import Connection
 
-from app.access.audit import Audit, Outcome
+from app.access.audit import Audit, Outcome, note
 from app.access.credential import draw
 from app.access.keyring import FRESH, Keyring
 from app.access.keys import SESSION, Holder, Keys
@@ -72,8 +74,8 @@ def emptied(url: str) -> None:
             connection.execute("TRUNCATE access.keys, access.audit RESTART IDENTITY")
 
 
-def on_sqlite(folder: Path) -> Database:
-    return SqliteDatabase(folder / "access.db", migrations=MIGRATIONS, busy_timeout=0.05)
+def on_sqlite(folder: Path, busy_timeout: float = 5.0) -> Database:
+    return SqliteDatabase(folder / "access.db", migrations=MIGRATIONS, busy_timeout=busy_timeout)
 
 
 def on_postgresql() -> Database:
@@ -100,7 +102,7 @@ async def stock(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 @pytest.fixture
 async def filed(tmp_path: Path) -> AsyncIterator[Stock]:
     """Keys in a file that the test may look into."""
-    async with stocked(partial(on_sqlite, tmp_path)) as stock:
+    async with stocked(partial(on_sqlite, tmp_path, 0.05)) as stock:
         yield stock
 
 
@@ -322,21 +324,19 @@ async def test_who_signs_in_from_two_processes_at_once_never_waits_for_the_other
 
 
 async def test_a_cursor_in_the_log_passes_over_no_row_that_another_process_writes(stock: Stock) -> None:
+    begun, seen = threading.Event(), threading.Event()
+
+    def slowly(connection: Connection) -> None:
+        note(connection, stock.clock.now, "bob", "look", target="", outcome=Outcome.DONE)
+        begun.set()
+        seen.wait(0.3)  # were the log not held, the other would be seen by then
+
     async with stock.another() as other:
-        elsewhere = Audit(other, clock=stock.clock)
-        seen: list[int] = []
-
-        async def write(audit: Audit) -> None:
-            for _ in range(30):
-                await audit.write("alice", "look", target="", outcome=Outcome.DONE)
-
-        async def follow() -> None:
-            while len(seen) < 60:
-                seen.extend(
-                    entry.number for entry in await stock.audit.after(seen[-1] if seen else 0, limit=100)
-                )
-
-        with anyio.fail_after(20):
-            await asyncio.gather(write(stock.audit), write(elsewhere), follow())
-    assert seen == sorted(seen)
-    assert await stock.audit.after(10**18, limit=1) == []
+        slow = other.submit_write(slowly)
+        await asyncio.to_thread(begun.wait, 10)
+        number = await stock.audit.write("alice", "look", target="", outcome=Outcome.DONE)
+        found = [entry.principal for entry in await stock.audit.after(0, limit=10)]
+        seen.set()
+        await asyncio.wrap_future(slow)
+    assert found == ["bob", "alice"]
+    assert await stock.audit.after(number, limit=1) == await stock.audit.after(10**18, limit=1) == []
