@@ -7,7 +7,7 @@ are in flight, and the scores do not depend on the road, the engines or the orde
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, KeysView, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -97,6 +97,11 @@ class Planner:
         """Plan this batch soon; many wake-ups make one visit."""
         self._due[batch_id] = None
         self._woken.set()
+
+    @property
+    def remembered(self) -> KeysView[UUID]:
+        """The batches whose texts are in this process's memory."""
+        return self._memories.keys()
 
     def excuse(self, batch_id: UUID) -> None:
         """Somebody resumed the batch: what was sent before does not pause it again."""
