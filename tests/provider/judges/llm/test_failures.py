@@ -30,6 +30,8 @@ def google(code: int, status: str, message: str = SECRET, *details: Mapping[str,
 
 
 BAD_KEY = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
+DAY = {"violations": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]}
+MINUTE = {"violations": [{"quotaId": "GenerateRequestsPerMinutePerProjectPerModel-FreeTier"}]}
 RETRY = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34s"}
 SPENT = {"error_code": "contract_spend_limit_reached"}
 
@@ -64,6 +66,12 @@ CASES: list[tuple[str, int, Any, str]] = [
     ("anthropic", 400, anthropic("invalid_request_error", "Your credit balance is too low"), "quota"),
     ("anthropic", 400, anthropic("invalid_request_error", SECRET, SPENT), "quota"),
     ("anthropic", 400, anthropic("invalid_request_error", "prompt is too long: 9 tokens > 8"), "too_long"),
+    (
+        "anthropic",
+        400,
+        anthropic("invalid_request_error", "Output blocked by content filtering policy"),
+        "refused",
+    ),
     ("anthropic", 413, anthropic("request_too_large"), "too_long"),
     ("anthropic", 404, anthropic("not_found_error"), "rejected"),
     ("anthropic", 429, anthropic("rate_limit_error"), "slow"),
@@ -82,6 +90,8 @@ CASES: list[tuple[str, int, Any, str]] = [
     ),
     ("google", 400, google(400, "INVALID_ARGUMENT"), "rejected"),
     ("google", 429, google(429, "RESOURCE_EXHAUSTED"), "slow"),
+    ("google", 429, google(429, "RESOURCE_EXHAUSTED", SECRET, MINUTE), "slow"),
+    ("google", 429, google(429, "RESOURCE_EXHAUSTED", SECRET, MINUTE, DAY), "quota"),
     ("google", 500, google(500, "INTERNAL"), "unavailable"),
     ("google", 503, google(503, "UNAVAILABLE"), "unavailable"),
     ("google", 504, google(504, "DEADLINE_EXCEEDED"), "timeout"),
@@ -140,6 +150,21 @@ def test_the_wait_that_a_server_asks_for_is_kept(provider: str) -> None:
 def test_googles_wait_stands_in_the_body() -> None:
     body = json.dumps(google(429, "RESOURCE_EXHAUSTED", SECRET, RETRY)).encode()
     assert failed("google", 429, body).retry_after == 34
+
+
+@pytest.mark.parametrize(
+    ("message", "seconds"),
+    [
+        ("Rate limit reached. Please try again in 7.5s. Visit", 7.5),
+        ("Please try again in 1m12s.", 72.0),
+        ("Please try again in 250ms.", 0.25),
+        ("* Quota exceeded\nPlease retry in 20.04466179s.", 20.04466179),
+        ("Please try again in a while.", UNSAID),
+    ],
+)
+def test_a_wait_that_stands_in_the_message_alone_is_found(message: str, seconds: float) -> None:
+    body = json.dumps(openai("rate_limit_exceeded", "requests", message)).encode()
+    assert failed("openai", 429, body).retry_after == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("provider", FORMATS)
