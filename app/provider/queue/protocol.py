@@ -141,7 +141,8 @@ class LaneStats:
 class RequestQueue(Protocol):
     """The ledger. Every write is durable before it returns; every write by lease is fenced.
 
-    All methods raise `StoreUnavailable` when the engine does not take the change; then nothing of it was stored.
+    All methods raise `StoreUnavailable` when the engine does not take the change; then nothing of it was stored, or, where
+    an answer was lost on its way from another machine, all of it. To ask again is safe.
     """
 
     async def accept(self, request: QueuedRequest, *, lease_for: float | None = None) -> Accepted:

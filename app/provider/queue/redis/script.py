@@ -13,7 +13,11 @@ from app.errors import StoreUnavailable
 from app.provider.queue.redis.connection import Command, Connection
 from app.provider.queue.redis.values import Argument
 
-LEDGER = Path(__file__).with_name("ledger.lua").read_text(encoding="utf-8")
+LEDGER = "\n".join(
+    Path(__file__).with_name(f"{part}.lua").read_text(encoding="utf-8")
+    for part in ("ledger", "admission", "leasing", "people", "group")
+)
+"""One script: the data model and what keeps it stand in the first part."""
 
 
 class Change(NamedTuple):
