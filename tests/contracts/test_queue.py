@@ -359,7 +359,9 @@ async def test_waiting_does_not_spin_on_a_row_that_nobody_has_room_for(
         while returns < 10:
             await queue.wait(60.0)
             returns += 1
-    assert 2 <= returns <= 3  # for what it accepted, for the row that is due, and once it hears of other processes
+    assert (
+        2 <= returns <= 3
+    )  # for what it accepted, for the row that is due, and once it hears of other processes
 
 
 # -- Q8, Q9
