@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import anyio
@@ -74,6 +74,10 @@ async def database(url: str) -> AsyncIterator[PostgresDatabase]:
 
 def add(connection: Connection, name: str) -> None:
     connection.execute(text("INSERT INTO things (name) VALUES (:name)"), {"name": name})
+
+
+def add_by_driver(connection: Connection, name: str) -> None:
+    over(connection, "INSERT INTO things (name) {rows text}", [(name,)])
 
 
 def names(connection: Connection) -> list[str]:
@@ -152,18 +156,18 @@ async def test_a_lock_that_lasts_is_unavailable_and_then_over(url: str, database
     assert await database.read(names) == ["in"]
 
 
-async def test_errors_quote_no_values(database: PostgresDatabase) -> None:
-    sql = "INSERT INTO things (name) {rows text}"
-    for insert in (add, lambda connection, name: over(connection, sql, [(name,)])):
+@pytest.mark.parametrize("insert", [add, add_by_driver])
+async def test_errors_quote_no_values(
+    database: PostgresDatabase, insert: Callable[[Connection, str], None]
+) -> None:
+    def twice(connection: Connection) -> None:
+        insert(connection, ESSAY)
+        insert(connection, ESSAY)
 
-        def twice(connection: Connection, insert=insert) -> None:  # type: ignore[no-untyped-def]
-            insert(connection, ESSAY)
-            insert(connection, ESSAY)
-
-        with pytest.raises((IntegrityError, psycopg.IntegrityError)) as refusal:
-            await database.write(twice)
-        assert "unique" in str(refusal.value)
-        assert ESSAY not in f"{refusal.value} {refusal.value.__cause__}"
+    with pytest.raises((IntegrityError, psycopg.IntegrityError)) as refusal:
+        await database.write(twice)
+    assert "unique" in str(refusal.value)
+    assert ESSAY not in f"{refusal.value} {refusal.value.__cause__}"
 
 
 async def test_the_clock_is_the_server_s(database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
