@@ -134,8 +134,6 @@ async def test_after_a_kill_of_the_server_the_batch_goes_on_within_five_seconds(
             go.set()
             with pytest.raises(StoreUnavailable):
                 await cj.views.batch(batch_id)
-            with anyio.move_on_after(2.0):  # all of them have met it by then
-                await anyio.sleep_forever()
             server.start()
             with anyio.fail_after(5):
                 batch = await cj.finish(batch_id)
