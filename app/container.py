@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -174,7 +173,7 @@ def _limits(settings: Settings, lane: str) -> LaneLimits:
 def _cj(container: punq.Container, settings: Settings) -> None:
     single = partial(_single, container)
     single(ProviderClient, lambda: _provider_client(container, settings))
-    single(BatchStore, lambda: BatchStore(container.resolve(Databases).cj, clock=time.time))
+    single(BatchStore, lambda: BatchStore(container.resolve(Databases).cj))
     single(Views, lambda: Views(container.resolve(Databases).cj))
     single(
         Planner,
