@@ -1,4 +1,4 @@
-"""The one place that picks implementations: from settings to the parts of a process, and the order they live in."""
+"""From settings to the parts of a process, and the order they live in; with `engines` the one place that picks implementations."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import anyio
 import punq
 
+from app import engines
 from app.access.access import Access
 from app.access.hosts import Hosts
-from app.bus.log import Log
-from app.bus.memory import InMemoryBus
-from app.bus.protocol import Bus, DeliveryPolicy
+from app.bus.protocol import Bus
 from app.cj.batch import BatchSettings
 from app.cj.changes import Changes
 from app.cj.event_processor import EventProcessor
@@ -30,7 +28,8 @@ from app.cj.submitter import Submitter
 from app.cj.views import Views
 from app.cj.workflow import Workflow
 from app.contracts import LLMComparisonRequest, LLMConfigOverrides, ProviderStatus
-from app.database import Database, SqliteDatabase
+from app.database import Database
+from app.engines import Databases
 from app.lock import locked
 from app.provider.judges.protocol import Judges
 from app.provider.judges.rules import load_rules
@@ -39,7 +38,6 @@ from app.provider.judging import RetryPolicy
 from app.provider.lane import LaneLimits, Lanes
 from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.protocol import RequestQueue
-from app.provider.queue.sql import SqlQueue
 from app.provider.queue_processor import QueueProcessor
 from app.provider.status import Status
 from app.settings import ROOT, JudgeLimits, Settings
@@ -73,24 +71,15 @@ LOOKS = 4
 """Connections to the provider beyond those that carry comparisons."""
 
 
-@dataclass(frozen=True, slots=True)
-class Databases:
-    """A file with a history of its own for each part, never joined."""
-
-    provider: Database
-    cj: Database
-    access: Database
-
-
 def bootstrap(settings: Settings) -> punq.Container:
     """Register every part of a process of this role; nothing is opened yet."""
     container = punq.Container()
     single = partial(_single, container)
     container.register(Settings, instance=settings)
     container.register(Changes, instance=Changes())
-    single(Databases, lambda: _databases(settings))
+    single(Databases, lambda: engines.databases(settings))
     single(Access, lambda: _access(settings, container.resolve(Databases).access))
-    single(Bus, lambda: _bus(settings))
+    single(Bus, lambda: engines.bus(settings))
     if settings.serves_provider:
         _provider(container, settings)
     if settings.serves_cj:
@@ -102,50 +91,6 @@ def _single(container: punq.Container, service: object, factory: Callable[[], ob
     container.register(service, factory=factory, scope=punq.Scope.singleton)
 
 
-def _databases(settings: Settings) -> Databases:
-    return Databases(
-        provider=SqliteDatabase(
-            settings.data / "provider.db", migrations=ROOT / "app" / "provider" / "migrations"
-        ),
-        cj=SqliteDatabase(settings.data / "cj.db", migrations=ROOT / "app" / "cj" / "migrations"),
-        access=SqliteDatabase(settings.data / "access.db", migrations=ROOT / "app" / "access" / "migrations"),
-    )
-
-
-def _bus(settings: Settings) -> Bus:
-    policy = DeliveryPolicy(
-        strikes=settings.bus.strikes,
-        backoff=settings.bus.backoff,
-        backoff_cap=settings.bus.backoff_cap,
-        handler_timeout=settings.bus.handler_timeout,
-        publish_timeout=settings.bus.publish_timeout,
-        drain=settings.bus.drain,
-    )
-    if settings.bus.kind == "memory":
-        return InMemoryBus(Log(settings.bus.partitions, capacity=settings.bus.capacity), policy)
-    from app.bus.kafka import KafkaBus, KafkaConnection, Membership, TopicLayout  # noqa: PLC0415 - slow to import
-
-    kafka = settings.kafka
-    return KafkaBus(
-        KafkaConnection(
-            servers=kafka.servers,
-            security_protocol=kafka.security_protocol,
-            sasl_mechanism=kafka.sasl_mechanism,
-            username=kafka.username,
-            password=kafka.password.get_secret_value(),
-            ca_file=kafka.ca_file,
-            cert_file=kafka.cert_file,
-            key_file=kafka.key_file,
-        ),
-        policy,
-        topics=settings.provider.topics if settings.serves_provider else (),
-        layout=TopicLayout(
-            partitions=settings.bus.partitions, replication=kafka.replication, retention=kafka.retention
-        ),
-        membership=Membership(session_timeout=kafka.session_timeout, heartbeat=kafka.heartbeat),
-    )
-
-
 def _access(settings: Settings, database: Database) -> Access:
     hosts = Hosts(settings.http.host, settings.auth.hosts, keyed=settings.auth.enabled)
     return Access(database, hosts=hosts, enabled=settings.auth.enabled)
@@ -155,16 +100,7 @@ def _provider(container: punq.Container, settings: Settings) -> None:
     single = partial(_single, container)
     single("judges", lambda: judges(settings))
     single(Lanes, lambda: Lanes(lambda name: _limits(settings, name)))
-    single(
-        RequestQueue,
-        lambda: SqlQueue(
-            container.resolve(Databases).provider,
-            limit=settings.queue.limit,
-            max_tries=settings.queue.max_tries,
-            retention=settings.queue.retention,
-            boot=uuid4().hex,
-        ),
-    )
+    single(RequestQueue, lambda: engines.queue(settings, container.resolve(Databases).provider))
     single(
         Status,
         lambda: Status(
@@ -288,6 +224,7 @@ def _provider_client(container: punq.Container, settings: Settings) -> ProviderC
         return ProviderPort(container.resolve(LLMOrchestrator), container.resolve(Status))
     return HttpProviderClient(
         *settings.cj.provider_urls,
+        shared=settings.shares_queue,
         timeout=settings.cj.provider_timeout,
         key=settings.cj.provider_key.get_secret_value(),
         connections=settings.cj.concurrency + LOOKS,
@@ -327,7 +264,7 @@ async def running(container: punq.Container) -> AsyncIterator[Sequence[Path]]:
     settings: Settings = container.resolve(Settings)
     async with AsyncExitStack() as house:
         locks = [
-            house.enter_context(locked(settings.data, part, shared=settings.shares_data))
+            house.enter_context(locked(settings.data, part, shared=settings.shares(part)))
             for part in settings.parts
         ]
         await _open(container, settings, house)

@@ -12,15 +12,15 @@ from starlette.responses import Response
 from app.bus.protocol import Bus
 from app.cj.event_processor import EventProcessor
 from app.cj.provider_client import ProviderClient
-from app.container import Databases
-from app.database import Database
 from app.edge import written
+from app.engines import Databases
 from app.errors import StoreUnavailable, Unavailable
+from app.provider.queue.protocol import RequestQueue
 from app.settings import Settings
 from app.spec.platform import ALIVE, READINESS, Alive, Readiness
 
 PROBE_DEADLINE = 2.0
-"""Seconds that a database may take to be called ready."""
+"""Seconds that a store may take to be called ready."""
 
 
 async def healthy(_request: Request) -> Response:
@@ -36,8 +36,11 @@ def readiness(container: punq.Container) -> Callable[[Request], Awaitable[Respon
         health = container.resolve(Bus).health()
         parts = {"bus": "ok" if health.healthy else health.reason}
         databases: Databases = container.resolve(Databases)
-        for part in (*settings.parts, "access"):
-            parts[f"{part}.db"] = await _takes_transactions(getattr(databases, part))
+        if settings.serves_provider:
+            parts["queue"] = await _takes(container.resolve(RequestQueue).check)
+        if settings.serves_cj:
+            parts["store"] = await _takes(databases.cj.check)
+        parts["keys"] = await _takes(databases.access.check)
         ready = all(state == "ok" for state in parts.values())
         content = Readiness(
             status="ready" if ready else "not ready",
@@ -65,13 +68,13 @@ async def _answers(provider: ProviderClient) -> str:
     return "; ".join(away) or "ok"
 
 
-async def _takes_transactions(database: Database) -> str:
-    """An empty write transaction: reading alone goes on in a file that is locked, or was moved away."""
+async def _takes(check: Callable[[], Awaitable[None]]) -> str:
+    """Whether it takes changes: reading alone goes on in a file that is locked, or was moved away."""
     try:
         with anyio.fail_after(PROBE_DEADLINE):
-            await database.write(lambda _: None)
+            await check()
     except StoreUnavailable as error:
         return error.detail
     except TimeoutError:
-        return f"takes no transaction within {PROBE_DEADLINE:g} s"
+        return f"takes no change within {PROBE_DEADLINE:g} s"
     return "ok"

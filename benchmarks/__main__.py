@@ -29,6 +29,9 @@ REPEATS = {
     "flow": 3,
     "memory": 1,
     "apart": 1,
+    "redis": 1,
+    "postgresql": 1,
+    "production": 1,
     "polling": 1,
 }
 """How often each is run; those that are run once repeat inside, or measure what hardly varies."""

@@ -10,12 +10,15 @@ from __future__ import annotations
 import csv
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from statistics import quantiles
 from typing import NamedTuple
+
+import psycopg
 
 from app.provider.judges.prompt import text_sha256
 from app.provider.judges.simulated import MODEL, PROVIDER
@@ -31,33 +34,33 @@ WORDS = "The sea is deep because rivers never stop bringing water to it. " * 28
 
 
 class House(NamedTuple):
-    """A provider and a cj, and where their databases are."""
+    """A provider and a cj, and how to look into cj's store."""
 
     folder: Path
     provider: Process
     cj: Process
+    store: Callable[[str], list[tuple[float, float]]]
 
 
 def run() -> list[Result]:
     """Whole flow on both roads, then the way of a verdict."""
     return [
-        whole_flow("answered at once", direct=IN_FLIGHT),
-        whole_flow("by callback", direct=0),
+        whole_flow("roles apart, answered at once", LEAST, direct=IN_FLIGHT),
+        whole_flow("roles apart, by callback", LEAST, direct=0),
         way_of_a_verdict(),
     ]
 
 
-def whole_flow(road: str, *, direct: int) -> Result:
-    """Comparisons a second of batches that run together."""
-    with house(f"judges.simulated.direct_concurrency={direct}") as apart:
+def whole_flow(name: str, least: float, *engines: str, direct: int, store: str | None = None) -> Result:
+    """Comparisons a second of batches that run together; `store` is the URL of cj's PostgreSQL."""
+    with house(f"judges.simulated.direct_concurrency={direct}", *engines, store=store) as apart:
         rank(apart, 1)
         rank(apart, BATCHES)
-        (seconds,) = _rows(
-            apart.folder / "cj.db",
-            "SELECT max(finished_at) - min(created_at) FROM batches WHERE title = 'measured'",
+        (seconds,) = apart.store(
+            "SELECT max(finished_at) - min(created_at) FROM batches WHERE title = 'measured'"
         )
     rate = BATCHES * ESSAYS * EACH / 2 / seconds[0]
-    return Result(f"whole flow, roles apart, {road}", rate, LEAST, "comparisons/s", 1.0)
+    return Result(f"whole flow, {name}", rate, least, "comparisons/s", 1.0)
 
 
 def way_of_a_verdict() -> Result:
@@ -70,14 +73,14 @@ def way_of_a_verdict() -> Result:
                 apart.folder / "provider.db", "SELECT lower(hex(correlation_id)), answered_at FROM requests"
             )
         )
-        ended = _rows(apart.folder / "cj.db", "SELECT replace(id, '-', ''), ended_at FROM comparisons")
+        ended = apart.store("SELECT replace(id, '-', ''), ended_at FROM comparisons")
     ways = quantiles((at - answered[name] for name, at in ended), n=100)
     name = f"verdict to committed comparison at {RATE}/s, p50 {ways[49] * 1000:.1f} ms of {LONGEST * 1000:.0f}, p99 {ways[98] * 1000:.1f}"
     return Result(name, 1 / ways[49], 1 / LONGEST, "1/s", 1.0)
 
 
 @contextmanager
-def house(*assignments: str) -> Iterator[House]:
+def house(*assignments: str, store: str | None = None) -> Iterator[House]:
     """Two processes on one folder and a Kafka."""
     with tempfile.TemporaryDirectory(prefix="juxta-") as name:
         folder = Path(name)
@@ -98,7 +101,10 @@ def house(*assignments: str) -> Iterator[House]:
         with process_on(folder, "--role", "provider", *options) as provider:
             urls = f'cj.provider_urls=["{provider.url}"]'
             with process_on(folder, "--role", "cj", *options, "--set", urls) as cj:
-                yield House(folder, provider, cj)
+                look = (
+                    partial(_rows, folder / "cj.db") if store is None else partial(_rows_of_postgresql, store)
+                )
+                yield House(folder, provider, cj, look)
 
 
 def rank(apart: House, batches: int) -> None:
@@ -119,7 +125,7 @@ def rank(apart: House, batches: int) -> None:
         answer = apart.cj.client.post("/api/v1/batches", json=content)
         assert answer.status_code == 201, answer.text
     open_batches = "SELECT count(*) FROM batches WHERE state <> 'finished'"
-    until(lambda: _rows(apart.folder / "cj.db", open_batches) == [(0,)], every=0.2, patience=180.0)
+    until(lambda: apart.store(open_batches) == [(0,)], every=0.2, patience=180.0)
 
 
 def essay(number: int) -> str:
@@ -130,6 +136,11 @@ def essay(number: int) -> str:
 def _rows(file: Path, sql: str) -> list[tuple[float, float]]:
     with closing(sqlite3.connect(file)) as connection:
         return list(connection.execute(sql))
+
+
+def _rows_of_postgresql(url: str, sql: str) -> list[tuple[float, float]]:
+    with psycopg.connect(url, options="-c search_path=juxta_cj") as connection:
+        return list(connection.execute(sql.encode()))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import uvloop
 from sqlalchemy import text
 
 from app.cj.planner import Planner
-from app.container import Databases
+from app.engines import Databases
 from benchmarks.flow import IN_FLIGHT, Dice, batch, finish, house
 from benchmarks.result import Result
 

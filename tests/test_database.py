@@ -10,13 +10,16 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import anyio
+import psycopg
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
 from app.database import Database, GroupCommit, SqliteDatabase
+from app.database.postgresql import PostgresDatabase
 from app.errors import ConfigurationError, StoreUnavailable
 from app.provider.queue import tables as ledger
+from tests import engines
 
 pytestmark = pytest.mark.anyio
 
@@ -28,9 +31,30 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "data" / "things.db"
 
 
-@pytest.fixture(params=["file", "memory"])
+def kind_of(kind: str, path: Path) -> Database:
+    if kind == "postgresql":
+        return PostgresDatabase(new_schema(), "things", lock_timeout=0.1)
+    return SqliteDatabase(path if kind == "file" else None, busy_timeout=0.05)
+
+
+def new_schema() -> str:
+    url = engines.postgresql().url
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS things CASCADE")
+        connection.execute("CREATE SCHEMA things")
+    return url
+
+
+@pytest.fixture(params=["file", "memory", "postgresql"])
 async def database(request: pytest.FixtureRequest, path: Path) -> AsyncIterator[Database]:
-    async with SqliteDatabase(path if request.param == "file" else None, busy_timeout=0.05) as database:
+    async with kind_of(request.param, path) as database:
+        await database.write(make_things)
+        yield database
+
+
+@pytest.fixture(params=["file", "postgresql"])
+async def durable(request: pytest.FixtureRequest, path: Path) -> AsyncIterator[Database]:
+    async with kind_of(request.param, path) as database:
         await database.write(make_things)
         yield database
 
@@ -100,7 +124,7 @@ async def test_all_writing_happens_in_one_thread(database: Database) -> None:
     assert threads[0] != threading.get_ident()
 
 
-async def test_readers_do_not_wait_for_the_writer(file: Database) -> None:
+async def test_readers_do_not_wait_for_the_writer(durable: Database) -> None:
     read = threading.Event()
 
     def write(connection: Connection) -> bool:
@@ -108,10 +132,10 @@ async def test_readers_do_not_wait_for_the_writer(file: Database) -> None:
         return read.wait(10)
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(file.write, write)
-        assert await file.read(names) == []
+        tasks.start_soon(durable.write, write)
+        assert await durable.read(names) == []
         read.set()
-    assert await file.read(names) == ["one"]
+    assert await durable.read(names) == ["one"]
 
 
 async def test_a_file_is_synced_at_every_commit(file: Database) -> None:
@@ -201,19 +225,18 @@ async def test_a_file_that_was_deleted_takes_no_more(file: Database, path: Path)
     assert await file.read(names) == ["kept"]
 
 
-async def test_a_reader_may_not_write(file: Database) -> None:
+async def test_a_reader_may_not_write(durable: Database) -> None:
     with pytest.raises(StoreUnavailable):
-        await file.read(lambda connection: add(connection, "no"))
+        await durable.read(lambda connection: add(connection, "no"))
 
 
-async def test_a_closed_database_says_so(path: Path) -> None:
-    async with SqliteDatabase(path) as database:
-        await database.write(make_things)
-    adding = Adding(database)
+async def test_a_closed_database_says_so(durable: Database) -> None:
+    await durable.close()
+    adding = Adding(durable)
     with pytest.raises(StoreUnavailable, match="closed"):
         await adding.commit.submit("late")
     with pytest.raises(StoreUnavailable, match="closed"):
-        await database.read(names)
+        await durable.read(names)
 
 
 async def test_a_file_that_is_no_database_is_refused(path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -22,7 +22,7 @@ _Envelope = EventEnvelope[LLMOrchestratorResponse]
 class EventProcessor:
     """Applies results; never posts, publishes or fits.
 
-    `complete` is called with each batch that has a wave complete now: the planner's wake-up.
+    `complete` is called with each batch that may have a wave complete now: the planner's wake-up.
     """
 
     def __init__(self, store: BatchStore, changes: Changes, *, complete: Callable[[UUID], None]) -> None:
@@ -48,18 +48,32 @@ class EventProcessor:
             raise Reject(f"unknown correlation_id {unknown}: no comparison of this cj asked for it")
 
     async def record(self, arrivals: Sequence[Arrival]) -> Sequence[Fate]:
-        """Apply results in one transaction and wake the planner when a wave is complete."""
-        recorded = await self._store.record(arrivals)
+        """Apply results in one transaction and wake the planner when a wave is complete.
+
+        It is woken too when nobody knows whether they were stored, and when they had been: whoever stored them may have
+        died, or never have heard of it.
+        """
+        touched = {arrival.batch_id for arrival in arrivals}
+        try:
+            recorded = await self._store.record(arrivals)
+        except Unavailable:
+            self._wake(touched)
+            raise
+        known = zip(arrivals, recorded.fates, strict=True)
+        self._wake(recorded.completed | {a.batch_id for a, fate in known if fate is Fate.DUPLICATE})
         self.recorded.update(
             arrival.road
             for arrival, fate in zip(arrivals, recorded.fates, strict=True)
             if fate is Fate.APPLIED
         )
-        for batch_id in recorded.completed:
-            self._complete(batch_id)
-        for touched in {a.batch_id for a in arrivals}:
-            self._changes.announce(touched)
+        for batch_id in touched:
+            self._changes.announce(batch_id)
         return recorded.fates
+
+    def _wake(self, batch_ids: Iterable[UUID | None]) -> None:
+        for batch_id in batch_ids:
+            if batch_id is not None:
+                self._complete(batch_id)
 
     def _read(self, record: Record) -> Arrival:
         try:

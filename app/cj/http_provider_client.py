@@ -26,6 +26,8 @@ from app.errors import InvalidRequest, JuxtaError, NoVerdict, ProviderUnavailabl
 
 LOOK_TIMEOUT = 2.0
 """Seconds a look at the provider may take: a page waits for it."""
+AVOIDED_FOR = 5.0
+"""Seconds for which a provider that did not answer is asked only after the others."""
 _NOT_LET_IN = frozenset({401, 403, 421})
 """Our key or address is wrong: no fault of the comparison, which waits until somebody mends the configuration."""
 
@@ -33,14 +35,19 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class HttpProviderClient:
-    """Providers behind URLs. Each wait has a deadline; nothing is retried here, the sweeper does that.
+    """Providers behind URLs. Each wait has a deadline; no answer is asked for twice here, the sweeper does that.
 
-    A comparison always goes to the same provider, chosen by its id: providers that share no queue know nothing of each
-    other's requests, and the repair of a comparison must reach the one that has it. `key` is sent as bearer.
+    A comparison goes to the provider that its id chooses: providers that share no queue know nothing of each other's
+    requests, and the repair of a comparison must reach the one that has it. With a `shared` queue any of them can answer,
+    so that one that cannot be reached is passed over. `key` is sent as bearer.
     """
 
-    def __init__(self, *urls: str, timeout: float, key: str = "", connections: int = 100) -> None:
+    def __init__(
+        self, *urls: str, timeout: float, shared: bool = False, key: str = "", connections: int = 100
+    ) -> None:
         self._urls = [url.rstrip("/") for url in urls]
+        self._shared = shared
+        self._missed_at: dict[str, float] = {}
         self._timeout = aiohttp.ClientTimeout(total=timeout, connect=min(5.0, timeout))
         self._connections = connections
         self._headers = {"content-type": "application/json"}
@@ -62,15 +69,14 @@ class HttpProviderClient:
     async def generate_comparison(self, request: LLMComparisonRequest) -> Answer:
         """POST the comparison; see `ProviderClient`."""
         body = request.model_dump_json(exclude_defaults=True).encode()
-        home = self._home(request.correlation_id)
-        status, content = await self._send("POST", home, "/api/v1/comparison", body)
+        status, content = await self._send_home(request.correlation_id, "/api/v1/comparison", body)
         if status == 202:  # noqa: PLR2004 - 202 Accepted
             return _read(ComparisonQueued, status, content)
         return _read(LLMComparisonResponse, status, content)
 
     async def cancel_comparison(self, correlation_id: UUID) -> None:
         """POST the cancellation; see `ProviderClient`."""
-        await self._send("POST", self._home(correlation_id), f"/api/v1/comparison/{correlation_id}/cancel")
+        await self._send_home(correlation_id, f"/api/v1/comparison/{correlation_id}/cancel")
 
     async def check_judge(self, asked: LLMConfigOverrides) -> None:
         """Ask the first provider that answers; they share one configuration. See `ProviderClient`."""
@@ -105,8 +111,31 @@ class HttpProviderClient:
             raise ProviderUnavailable("; ".join(away))
         return ProviderStatus(lanes=tuple(lanes), away=tuple(away))
 
-    def _home(self, correlation_id: UUID) -> str:
-        return self._urls[correlation_id.int % len(self._urls)]
+    async def _send_home(
+        self, correlation_id: UUID, path: str, body: bytes | None = None
+    ) -> tuple[int, bytes]:
+        """POST to the provider of this comparison, or to the first after it that is there."""
+        at = correlation_id.int % len(self._urls)
+        home, *others = self._urls[at:] + self._urls[:at]
+        if not self._shared:
+            return await self._send("POST", home, path, body)
+        away: ProviderUnavailable | None = None
+        for url in sorted((home, *others), key=self._is_missed):
+            try:
+                return await self._send("POST", url, path, body)
+            except ProviderUnavailable as error:
+                self._missed_at[url] = anyio.current_time()
+                if not _is_at_once(
+                    error.__cause__
+                ):  # no time is left; the repair of this comparison goes elsewhere
+                    raise
+                away = error
+        assert away is not None
+        raise away
+
+    def _is_missed(self, url: str) -> bool:
+        missed_at = self._missed_at.get(url)
+        return missed_at is not None and anyio.current_time() - missed_at < AVOIDED_FOR
 
     async def _look(self, method: str, url: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         try:
@@ -128,6 +157,11 @@ class HttpProviderClient:
         if status >= 300:  # noqa: PLR2004 - anything but success
             raise _failure(url, status, content)
         return status, content
+
+
+def _is_at_once(cause: BaseException | None) -> bool:
+    """Whether the connection was refused or broke, so that there is time to ask another provider."""
+    return isinstance(cause, aiohttp.ClientConnectionError) and not isinstance(cause, TimeoutError)
 
 
 def _read(model: type[M], status: int, content: bytes) -> M:

@@ -7,7 +7,7 @@ are in flight, and the scores do not depend on the road, the engines or the orde
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, KeysView, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -98,17 +98,28 @@ class Planner:
         self._due[batch_id] = None
         self._woken.set()
 
+    @property
+    def remembered(self) -> KeysView[UUID]:
+        """The batches whose texts are in this process's memory."""
+        return self._memories.keys()
+
     def excuse(self, batch_id: UUID) -> None:
         """Somebody resumed the batch: what was sent before does not pause it again."""
         self._excused.add(batch_id)
 
     async def visit_all(self) -> None:
-        """Look at every running batch: after a start, and now and then for what another process left."""
-        for batch_id in await self._store.running():
+        """Look at every running batch: after a start, and now and then for what another process left.
+
+        And at every batch in memory: another process may have ended or deleted it, with its texts.
+        """
+        for batch_id in {*await self._store.running(), *self._memories}:
             self.wake(batch_id)
 
     async def run(self) -> None:
-        """Plan whatever is woken, one batch at a time."""
+        """Plan whatever is woken, one batch at a time.
+
+        :raises StoreUnavailable: the batch that met it is visited again when `run` is called again.
+        """
         while True:
             await self._woken.wait()
             self._woken = anyio.Event()
@@ -116,18 +127,21 @@ class Planner:
                 batch_id = next(iter(self._due))
                 del self._due[batch_id]
                 try:
-                    await self.plan(batch_id)
-                except (
-                    ValidationError,
-                    ValueError,
-                    ArithmeticError,
-                ) as error:  # one batch's fault ends only that batch
-                    self._memories.pop(batch_id, None)
-                    log.exception("cannot plan", batch=str(batch_id))
-                    await self._store.pause(
-                        batch_id, f"Paused: it cannot be planned ({type(error).__name__})."
-                    )
-                    self._changes.announce(batch_id)
+                    await self._plan_or_pause(batch_id)
+                except Unavailable:
+                    self.wake(batch_id)
+                    self._planned()  # perhaps: the commit may have arrived
+                    raise
+
+    async def _plan_or_pause(self, batch_id: UUID) -> None:
+        """One batch's fault ends only that batch."""
+        try:
+            await self.plan(batch_id)
+        except (ValidationError, ValueError, ArithmeticError) as error:
+            self._memories.pop(batch_id, None)
+            log.exception("cannot plan", batch=str(batch_id))
+            await self._store.pause(batch_id, f"Paused: it cannot be planned ({type(error).__name__}).")
+            self._changes.announce(batch_id)
 
     async def plan(self, batch_id: UUID) -> None:
         """Take as many steps as the complete waves allow."""
@@ -137,7 +151,7 @@ class Planner:
                 self._changes.announce(batch_id)
         except NotFound:  # deleted since it was woken
             self._memories.pop(batch_id, None)
-        except Unavailable:  # half a step was taken: read again what is stored
+        except Unavailable:  # perhaps half a step was taken: read again what is stored
             self._memories.pop(batch_id, None)
             raise
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from typing import TypeVar
 from uuid import UUID
 
 import anyio
@@ -28,10 +29,17 @@ from app.errors import (
 
 _OUTCOMES = {RequestExpired.code: Outcome.EXPIRED, RequestCancelled.code: Outcome.CANCELLED}
 _IDLE = 60.0
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
+"""Doubled at most by jitter: whatever was away, everything is sent again within five seconds of its return."""
+
+_STORE_PAUSE = 1.0
+_TAKEN = 0.02
+"""What is due is just being claimed elsewhere; by the next look it is gone."""
+
 BUG = 500
 """The provider's own fault: what became of the request is unknown, and a repeat is safe."""
 log = structlog.get_logger()
+T = TypeVar("T")
 
 
 class Submitter:
@@ -87,9 +95,11 @@ class Submitter:
                         sending.start_soon(self._send, task)
                     if len(tasks) < limit:
                         pause = await self._store.next_due()
+                        if not tasks and pause == 0.0:
+                            pause = _TAKEN
                 except Unavailable as error:
                     log.warning("store away", reason=str(error))
-                    pause = 1.0
+                    pause = _STORE_PAUSE
                 if len(tasks) < limit:
                     with anyio.move_on_after(_IDLE if pause is None else min(pause, _IDLE)):
                         await self._woken.wait()
@@ -120,20 +130,20 @@ class Submitter:
         except JuxtaError as error:
             if not isinstance(error, NoVerdict) and (error.retryable or error.status == BUG):
                 raise
-            await self._processor.record([_without_verdict(task, error)])
+            await self._record(_without_verdict(task, error))
             return
         if isinstance(answer, ComparisonQueued):
-            await self._store.postpone(task.id, seconds=self._repair_after, queued=True)
+            await self._postpone(task.id, seconds=self._repair_after, queued=True)
             self._changes.announce(task.batch_id)
         else:
-            await self._processor.record([Arrival.of_response(answer, task.batch_id)])
+            await self._record(Arrival.of_response(answer, task.batch_id))
 
     async def _cancel(self, task: Task) -> None:
         if self._under_way[task.id] > 1:  # a cancellation must not overtake the POST it cancels
             raise Unavailable("The comparison is still being sent.", retry_after=0.1)
         with suppress(NotFound, Conflict):  # never accepted, or answered before: nobody is left to be told
             await self._provider.cancel_comparison(task.id)
-        await self._store.cancellation_sent(task.id)
+        await self._stored(lambda: self._store.cancellation_sent(task.id))
 
     async def _put_off(self, task: Task, error: JuxtaError) -> None:
         """The provider or the store is away or full: wait as long as it has been away already, within bounds."""
@@ -144,8 +154,31 @@ class Submitter:
         pause = max(error.retry_after or 0.0, pause) * (1 + self._jitter())
         log.info("put off", comparison=str(task.id), seconds=round(pause, 2), reason=error.code)
         with suppress(Unavailable):  # the claim runs out by itself
-            await self._store.postpone(task.id, seconds=pause, queued=False)
+            await self._postpone(task.id, seconds=pause, queued=False)
         self.wake()
+
+    async def _record(self, arrival: Arrival) -> None:
+        await self._stored(lambda: self._processor.record([arrival]))
+
+    async def _postpone(self, comparison: UUID, *, seconds: float, queued: bool) -> None:
+        if await self._stored(lambda: self._store.postpone(comparison, seconds=seconds, queued=queued)):
+            self.wake()  # it was cancelled meanwhile
+
+    async def _stored(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Write what a POST brought, again and again while the store is away, for as long as a claim holds.
+
+        Given up at once, the row would wait for the end of its claim. What was stored without our knowing is found by the next
+        attempt.
+        """
+        give_up_at = anyio.current_time() + self._hold
+        while True:
+            try:
+                return await write()
+            except Unavailable as error:
+                if anyio.current_time() >= give_up_at:
+                    raise
+                log.warning("store away", reason=str(error))
+            await anyio.sleep(_STORE_PAUSE)
 
 
 def _without_verdict(task: Task, error: JuxtaError) -> Arrival:

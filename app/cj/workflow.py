@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import anyio
 import structlog
@@ -13,9 +13,12 @@ from app.cj.changes import Changes
 from app.cj.planner import Planner
 from app.cj.store import BatchStore
 from app.cj.submitter import Submitter
-from app.errors import Unavailable
+from app.errors import StoreUnavailable, Unavailable
 
 _ALIVE = (BatchState.READY, BatchState.RUNNING, BatchState.PAUSED)
+_RETRY = 1.0
+_PATIENCE = 3.0
+_LOOK_FIRST = "Look at the list of batches before you send it again: it may be there."
 log = structlog.get_logger()
 
 
@@ -44,10 +47,26 @@ class Workflow:
         self._sweep_every = sweep_every
 
     async def create(self, new: NewBatch, *, start: bool) -> UUID:
-        """Store a batch; with `start` its first two waves are planned at once."""
-        batch_id = await self._store.create(new, start=start)
-        self._visit(batch_id)
-        return batch_id
+        """Store a batch; with `start` its first two waves are planned at once.
+
+        While the store is away, the same batch is offered again for `_PATIENCE` seconds.
+
+        :raises StoreUnavailable: it is away for longer; perhaps it took the batch all the same.
+        """
+        batch_id = uuid4()
+        give_up_at = anyio.current_time() + _PATIENCE
+        while True:
+            try:
+                await self._store.create(batch_id, new, start=start)
+            except StoreUnavailable as error:
+                if anyio.current_time() >= give_up_at:
+                    raise StoreUnavailable(
+                        error.detail, hint=_LOOK_FIRST, retry_after=error.retry_after
+                    ) from error
+            else:
+                self._visit(batch_id)
+                return batch_id
+            await anyio.sleep(_RETRY)
 
     async def start(self, batch_id: UUID) -> Batch:
         """Begin. To go on after a pause is another action: who may submit need not be who may operate.
@@ -76,7 +95,11 @@ class Workflow:
         await self._store.bury()
 
     async def _to(self, batch_id: UUID, state: BatchState, out_of: tuple[BatchState, ...]) -> Batch:
-        batch = await self._store.change(batch_id, state, out_of=out_of)
+        try:
+            batch = await self._store.change(batch_id, state, out_of=out_of)
+        except Unavailable:  # perhaps it was stored
+            self._visit(batch_id)
+            raise
         self._visit(batch_id)
         return batch
 
@@ -88,11 +111,21 @@ class Workflow:
     async def run(self) -> None:
         """Run until cancelled: first repair what a former process left, then plan, send and sweep."""
         if self._volatile_bus:
-            await self._store.repair_all()
+            await self._repair()
         async with anyio.create_task_group() as loops:
             loops.start_soon(_steadily, self._planner.run, "planner")
             loops.start_soon(_steadily, self._submitter.run, "submitter")
             loops.start_soon(_steadily, self._sweep, "sweeper")
+
+    async def _repair(self) -> None:
+        while True:
+            try:
+                await self._store.repair_all()
+            except Unavailable as error:
+                log.warning("store away", loop="repair", reason=str(error))
+            else:
+                return
+            await anyio.sleep(_RETRY)
 
     async def _sweep(self) -> None:
         while True:
@@ -103,10 +136,10 @@ class Workflow:
 
 
 async def _steadily(loop: Callable[[], Awaitable[None]], name: str) -> None:
-    """Run a loop again when the store was away: what it missed is visited by the sweeper."""
+    """Run a loop again when the store was away; nothing that it was woken for is forgotten."""
     while True:
         try:
             await loop()
         except* Unavailable as errors:
             log.warning("store away", loop=name, reason=str(errors.exceptions[0]))
-        await anyio.sleep(1.0)
+        await anyio.sleep(_RETRY)

@@ -174,7 +174,21 @@ def doctor(*, config: ConfigFile = None, assignments: Assignments = None, data: 
         except JuxtaError as error:
             failed += 1
             print(f"fault  {name}: {error.detail}")
+    failed += anyio.run(_engines, settings)
     sys.exit(1 if failed else 0)
+
+
+async def _engines(settings: Settings) -> int:
+    from app.engines import reach  # noqa: PLC0415 - slow to import
+
+    failed = 0
+    async for name, said in reach(settings):
+        if isinstance(said, JuxtaError):
+            failed += 1
+            print(f"fault  {name}: {said.detail} {said.hint}")
+        else:
+            print(f"ok     {name}: {said}")
+    return failed
 
 
 def _sqlite(_settings: Settings) -> str:
@@ -200,7 +214,7 @@ def _data_folder(settings: Settings) -> str:
         return f"{settings.data.resolve()} will be made"
     with ExitStack() as stack:
         for part in settings.parts:
-            stack.enter_context(locked(settings.data, part, shared=settings.shares_data))
+            stack.enter_context(locked(settings.data, part, shared=settings.shares(part)))
         return f"{settings.data.resolve()} is free"
 
 

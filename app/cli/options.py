@@ -6,9 +6,11 @@ import logging
 import sys
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import structlog
 import typer
+from pydantic import SecretStr
 from rich.console import Console
 
 from app.settings import Settings, Sources, load
@@ -34,12 +36,18 @@ def say(words: str) -> None:
     talk.print(words, highlight=False, markup=False, soft_wrap=True)
 
 
+def place_of(url: SecretStr) -> str:
+    """Host, port and name of an engine, without user and password."""
+    parts = urlsplit(url.get_secret_value())
+    return parts.netloc.rpartition("@")[2] + parts.path
+
+
 def settings_of(
-    config: Path | None, assignments: list[str] | None, data: Path | None = None
+    config: Path | None, assignments: list[str] | None, data: Path | None = None, *, serving: bool = False
 ) -> tuple[Settings, Sources]:
     """Load the settings these options ask for, and set up logging by them."""
     extra = [f"data={data}"] if data is not None else []
-    settings, sources = load(config, [*(assignments or []), *extra])
+    settings, sources = load(config, [*(assignments or []), *extra], serving=serving)
     configure_logging(settings)
     return settings, sources
 

@@ -12,7 +12,7 @@ import typer
 from rich.panel import Panel
 from rich.table import Table
 
-from app.cli.options import Assignments, ConfigFile, DataFolder, settings_of, talk
+from app.cli.options import Assignments, ConfigFile, DataFolder, place_of, settings_of, talk
 from app.errors import ConfigurationError
 from app.settings import Settings
 
@@ -51,7 +51,7 @@ def serve(
     with ExitStack() as stack:
         if ephemeral:
             data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="juxta-")))
-        settings, _ = settings_of(config, [*(assignments or []), *shorthand], data)
+        settings, _ = settings_of(config, [*(assignments or []), *shorthand], data, serving=True)
         if check:
             talk.print("The settings are sound.")
             return
@@ -94,11 +94,23 @@ def _panel(settings: Settings, url: str, *, ephemeral: bool) -> Panel:
         ("Judge", JUDGES[settings.judges.default]),
         ("Pace", f"{pace:g} s a comparison, so that you can watch (judges.rules.pace)" if pace else ""),
         ("Provider", "" if settings.serves_provider else ", ".join(settings.cj.provider_urls)),
-        ("Database", f"SQLite in {'a temporary folder' if ephemeral else settings.data.resolve()}"),
+        ("Database", _database(settings, ephemeral=ephemeral)),
         ("Bus", f"Kafka at {settings.kafka.servers}" if on_kafka else "in this process (memory)"),
-        ("Queue", "in provider.db (sql)" if settings.serves_provider else ""),
+        ("Queue", _queue(settings) if settings.serves_provider else ""),
         ("", "Ctrl-C: nothing is lost" if not ephemeral else "Ctrl-C: everything is forgotten (--ephemeral)"),
     ):
         if value:
             table.add_row(name, value)
     return Panel(table, title="Juxta is ready", expand=False)
+
+
+def _database(settings: Settings, *, ephemeral: bool) -> str:
+    if settings.database.kind == "postgresql":
+        return f"PostgreSQL at {place_of(settings.database.url)}"
+    return f"SQLite in {'a temporary folder' if ephemeral else settings.data.resolve()}"
+
+
+def _queue(settings: Settings) -> str:
+    if settings.queue.kind == "redis":
+        return f"Redis at {place_of(settings.redis.url)}, shared by providers"
+    return "in the database, shared by providers" if settings.shares_queue else "in provider.db"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 from uuid import UUID, uuid5
 
@@ -12,7 +12,8 @@ import punq
 from app.access.access import Access
 from app.access.keys import LOCAL
 from app.cj.views import Comparison, Views
-from app.container import Databases, bootstrap
+from app.container import bootstrap
+from app.engines import Databases
 from app.errors import NotFound
 from app.provider.queue.protocol import Entry, RequestQueue, State
 from app.settings import Settings
@@ -29,7 +30,7 @@ async def both_halves(settings: Settings, correlation_id: UUID) -> tuple[Compari
     """
     entry: Entry | None = None
     async with _reading(settings) as (container, parts):
-        if "provider" in parts:
+        if "queue" in parts:
             queue: RequestQueue = container.resolve(RequestQueue)
             names = await _principals(container, settings)
             found = [await queue.find(uuid5(correlation_id, name)) for name in names]
@@ -41,13 +42,13 @@ async def both_halves(settings: Settings, correlation_id: UUID) -> tuple[Compari
                 if entry is None:
                     raise
     if entry is None:
-        raise NotFound(f"The provider in {settings.data} knows no comparison {correlation_id}.")
+        raise NotFound(f"The provider's queue knows no comparison {correlation_id}.")
     return None, entry
 
 
 async def _principals(container: punq.Container, settings: Settings) -> list[str]:
     """Who may have asked: this process itself, and every name a key was made for."""
-    if not (settings.data / "access.db").exists():
+    if not _is_here(settings, "access"):
         return [LOCAL]
     async with container.resolve(Access) as access:
         return list(dict.fromkeys((LOCAL, *(key.name for key in await access.keys.all()))))
@@ -57,7 +58,7 @@ async def entries(settings: Settings, lane: str | None, state: State | None, lim
     """Rows of the queue: of one state, or of all that is not finished."""
     wanted = [state] if state else [State.LEASED, State.QUEUED, State.ANSWERED]
     async with _reading(settings) as (container, parts):
-        if "provider" not in parts:
+        if "queue" not in parts:
             raise NotFound(
                 f"There is no provider.db in {settings.data}; name the provider's folder with --data."
             )
@@ -74,8 +75,10 @@ async def with_access(settings: Settings, work: Callable[[Access], Awaitable[T]]
 
 @asynccontextmanager
 async def _reading(settings: Settings) -> AsyncIterator[tuple[punq.Container, set[str]]]:
-    """Open the databases that are here, to look at them; yields their names too."""
-    parts = {part for part in ("provider", "cj") if (settings.data / f"{part}.db").exists()}
+    """Open what is here of cj's store and the provider's queue, to look at it; yields which of the two are."""
+    on_redis = settings.queue.kind == "redis"
+    wanted = {"queue": on_redis or _is_here(settings, "provider"), "cj": _is_here(settings, "cj")}
+    parts = {part for part, here in wanted.items() if here}
     if not parts:
         raise NotFound(
             f"There is neither provider.db nor cj.db in {settings.data}; name the folder with --data."
@@ -83,6 +86,15 @@ async def _reading(settings: Settings) -> AsyncIterator[tuple[punq.Container, se
     container = bootstrap(settings.model_copy(update={"role": "all"}))
     databases: Databases = container.resolve(Databases)
     async with AsyncExitStack() as opened:
-        for part in parts:
-            await opened.enter_async_context(getattr(databases, part))
+        if "queue" in parts:
+            queue: AbstractAsyncContextManager[object] = container.resolve(RequestQueue)
+            # Entering a queue in a database would end leases that a server holds on it; its rows are all we want.
+            await opened.enter_async_context(queue if on_redis else databases.provider)
+        if "cj" in parts:
+            await opened.enter_async_context(databases.cj)
         yield container, parts
+
+
+def _is_here(settings: Settings, part: str) -> bool:
+    """A file, or a schema that is made when it is missing."""
+    return settings.database.kind == "postgresql" or (settings.data / f"{part}.db").exists()

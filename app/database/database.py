@@ -28,6 +28,9 @@ class Database(ABC):
     errors: ClassVar[tuple[type[Exception], ...]]
     """What the driver raises, by itself or through SQLAlchemy."""
 
+    shared: ClassVar[bool] = False
+    """Whether other processes write at the same time, so that rows need locks and news needs carrying."""
+
     def __init__(
         self, *, migrations: Path | None, writing: Engine, reading: Engine, readers: int | None
     ) -> None:
@@ -51,6 +54,15 @@ class Database(ABC):
     @abstractmethod
     def now(self, connection: Connection) -> float:
         """POSIX seconds by the clock that all who share this database go by."""
+
+    def tell(self, connection: Connection, channel: str, word: str) -> None:  # noqa: B027 - nobody else is there
+        """Say `word` on `channel`, when this transaction commits, to all who listen on a shared database."""
+
+    def listen(self, channel: str, heard: Callable[[str], None]) -> None:  # noqa: B027 - as above
+        """From now until it closes call `heard` with each word, in the event loop.
+
+        With an empty word after words may have been missed: when listening begins, or begins again.
+        """
 
     async def open(self) -> None:
         """Open it, making it if need be, and run the migrations that are missing.
@@ -97,6 +109,13 @@ class Database(ABC):
         """
         return await self._run(self._readers, lambda: self._look(work))
 
+    async def check(self) -> None:
+        """Return when it takes transactions now.
+
+        :raises StoreUnavailable: it does not, or only reads.
+        """
+        await self.write(self.now)
+
     async def checkpoint(self) -> None:  # noqa: B027 - most engines have nothing to do here
         """Let go of what was deleted as far as the engine can be told to."""
 
@@ -119,6 +138,10 @@ class Database(ABC):
     def _breaks(self, error: Exception) -> bool:
         """Whether the connection is of no use after this."""
 
+    def _is_alive(self, _connection: Connection) -> bool:
+        """Whether a connection that was idle is still of use, as far as can be told without asking the server."""
+        return True
+
     def _before_commit(self) -> None:  # noqa: B027 - as above
         """Look a last time whether the transaction may be committed."""
 
@@ -136,7 +159,7 @@ class Database(ABC):
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
         try:
-            connection = self._connection = self._connection or self._writing.connect()
+            connection = self._connected()
             try:
                 with self._bounded(connection), connection.begin():
                     result = work(connection)
@@ -150,6 +173,15 @@ class Database(ABC):
             self._translate(error)
             raise
         return result
+
+    def _connected(self) -> Connection:
+        """The writer's connection; nothing was sent yet, so that one that died meanwhile may be replaced."""
+        if self._connection is not None and not self._is_alive(self._connection):
+            self._connection.invalidate()
+            self._hang_up()
+        if self._connection is None:
+            self._connection = self._writing.connect()
+        return self._connection
 
     def _look(self, work: Callable[[Connection], T]) -> T:
         try:

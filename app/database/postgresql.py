@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
+import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
-from sqlalchemy.exc import DBAPIError
+from psycopg import sql
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import QueuePool
 
 from app.database.database import Database
 from app.database.migrations import migrate
+from app.database.statements import fetch
 from app.errors import ConfigurationError, StoreUnavailable
 
 _AWAY = ("08", "40", "53", "55", "57", "58", "25006")
@@ -26,7 +31,16 @@ _AWAY = ("08", "40", "53", "55", "57", "58", "25006")
 _REFUSED = ("28", "3D", "42501", "3F")
 """Who we are or where we want to go is wrong: password, database, privilege, schema."""
 
+_REFUSED_IN_WORDS = re.compile(
+    "authentication failed|no password supplied|does not exist|permission denied|no pg_hba.conf entry"
+    "|not permitted to log in"
+)
+"""The same as the server says it while we connect, when libpq keeps the SQLSTATE to itself."""
+
+_CLOCK = "SELECT CAST(extract(epoch FROM clock_timestamp()) AS float8)"
 _WATCH_EVERY = 0.25
+_LISTEN_AGAIN = (0.1, 5.0)
+"""The first pause before a lost listener connects again, and the longest, in seconds."""
 
 
 class PostgresDatabase(Database):
@@ -38,6 +52,7 @@ class PostgresDatabase(Database):
     """
 
     errors: ClassVar = (DBAPIError, psycopg.Error)
+    shared: ClassVar = True
 
     def __init__(
         self,
@@ -60,6 +75,7 @@ class PostgresDatabase(Database):
         }
         self._connect_timeout = connect_timeout
         self._watch = _Watch(deadline + 1.0)
+        self._listeners: list[_Listener] = []
         super().__init__(
             migrations=migrations,
             writing=self._engine(connections=1),
@@ -76,13 +92,38 @@ class PostgresDatabase(Database):
 
     def now(self, connection: Connection) -> float:
         """The server's clock, not the moment its transaction began."""
-        return float(
-            connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())::float8").scalar_one()
+        ((moment,),) = fetch(connection, _CLOCK)
+        return float(moment)
+
+    def tell(self, connection: Connection, channel: str, word: str) -> None:
+        """By NOTIFY. It takes a lock at commit that all who notify share: not for every row."""
+        connection.connection.dbapi_connection.execute(  # type: ignore[union-attr]
+            "SELECT pg_notify(%s, %s)", [f"{self._schema} {channel}", word]
         )
+
+    def listen(self, channel: str, heard: Callable[[str], None]) -> None:
+        """By LISTEN, on a connection of its own that comes back after every loss."""
+        loop = asyncio.get_running_loop()
+
+        def pass_on(word: str) -> None:
+            with suppress(RuntimeError):  # nobody closed the database before the loop
+                loop.call_soon_threadsafe(heard, word)
+
+        listener = _Listener(
+            psycopg.conninfo.make_conninfo(
+                self._url.set(drivername="postgresql").render_as_string(hide_password=False),
+                connect_timeout=max(1, round(self._connect_timeout)),
+                application_name=f"juxta {self._schema}",
+            ),
+            f"{self._schema} {channel}",
+            pass_on,
+        )
+        self._listeners.append(listener)
+        listener.start()
 
     def _engine(self, *, connections: int, read_only: bool = False) -> Engine:
         settings = self._settings | ({"default_transaction_read_only": "on"} if read_only else {})
-        return create_engine(
+        engine = create_engine(
             self._url,
             paramstyle="format",
             hide_parameters=True,  # they hold essays, and errors end in logs
@@ -90,7 +131,7 @@ class PostgresDatabase(Database):
             poolclass=QueuePool,
             pool_size=connections,
             max_overflow=0,
-            pool_pre_ping=read_only,  # what the pool kept may be from before the server's last restart
+            use_native_hstore=False,  # asks for its type at every connect, and nobody has one
             connect_args={
                 "connect_timeout": max(1, round(self._connect_timeout)),
                 "application_name": f"juxta {self._schema}",
@@ -98,12 +139,20 @@ class PostgresDatabase(Database):
                 "keepalives_idle": 30,
             },
         )
+        event.listen(engine, "checkout", _refuse_the_dead)
+        return engine
 
     def _start(self) -> None:
         self._watch.start()
         try:
             self._transact(self._bring_up_to_date)
         except StoreUnavailable as error:
+            said = _refusal(error.__cause__)
+            if said is not None:
+                raise ConfigurationError(
+                    f"{self.name} does not let Juxta in: {said}",
+                    hint="Correct database.url, or grant what is missing.",
+                ) from error
             raise StoreUnavailable(error.detail, hint="Start PostgreSQL, or correct database.url.") from error
 
     def _bring_up_to_date(self, connection: Connection) -> None:
@@ -119,6 +168,10 @@ class PostgresDatabase(Database):
             connection.execute(text(f'CREATE SCHEMA "{self._schema}"'))
         migrate(connection, self._migrations, name=self.name)
 
+    def _is_alive(self, connection: Connection) -> bool:
+        """A server that ended has closed the socket or said why; nothing else comes to an idle connection."""
+        return _is_quiet(connection.connection.dbapi_connection)
+
     def _breaks(self, error: Exception) -> bool:
         connection = self._connection
         driver: Any = None
@@ -130,13 +183,11 @@ class PostgresDatabase(Database):
         cause = _cause(error)
         state = getattr(cause, "sqlstate", None) or ""
         said = _words(cause)
-        if state.startswith(_REFUSED):
-            raise ConfigurationError(
-                f"{self.name} does not let Juxta in: {said}",
-                hint="Correct database.url, or grant what is missing.",
-            ) from error
+        error.args = (said,)  # what follows it quotes values, and errors end in logs
+        if cause is not None:
+            cause.args = (said,)
         lost = not state and isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError))
-        if lost or state.startswith(_AWAY):
+        if lost or state.startswith(_AWAY + _REFUSED):
             raise StoreUnavailable(
                 f"{self.name} did not take the transaction ({said}).", retry_after=1.0
             ) from error
@@ -148,6 +199,8 @@ class PostgresDatabase(Database):
             yield
 
     def _stop(self) -> None:
+        for listener in self._listeners:
+            listener.stop()
         super()._stop()
         self._watch.stop()
 
@@ -187,13 +240,91 @@ class _Watch:
                 for handle, began_at in list(self._began.items()):
                     if time.monotonic() - began_at > self._seconds:
                         del self._began[handle]
-                        with socket.socket(fileno=os.dup(handle)) as shared:
-                            shared.shutdown(socket.SHUT_RDWR)
+                        _shut(handle)
+
+
+class _Listener:
+    """A thread that waits for words on one channel."""
+
+    def __init__(self, conninfo: str, channel: str, heard: Callable[[str], None]) -> None:
+        self._conninfo = conninfo
+        self._channel = channel
+        self._heard = heard
+        self._guard = threading.Lock()
+        self._ended = threading.Event()
+        self._handle: int | None = None
+        self._thread = threading.Thread(target=self._run, name="database-listener", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        with self._guard:
+            self._ended.set()
+            if self._handle is not None:
+                _shut(self._handle)
+        self._thread.join()
+
+    def _run(self) -> None:
+        pause, longest = _LISTEN_AGAIN
+        while not self._ended.is_set():
+            try:
+                with (
+                    psycopg.connect(self._conninfo, autocommit=True) as connection,
+                    self._stoppable(connection),
+                ):
+                    connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+                    pause, _ = _LISTEN_AGAIN
+                    self._heard("")
+                    for notice in connection.notifies():
+                        self._heard(notice.payload)
+            except psycopg.Error:  # whoever asks the database for something says that it is away
+                self._ended.wait(pause)
+                pause = min(2 * pause, longest)
+
+    @contextmanager
+    def _stoppable(self, connection: psycopg.Connection[Any]) -> Iterator[None]:
+        with self._guard:
+            self._handle = connection.fileno()
+            if self._ended.is_set():
+                _shut(self._handle)
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._handle = None
+
+
+def _shut(handle: int) -> None:
+    """End a connection under the thread that waits on it."""
+    with socket.socket(fileno=os.dup(handle)) as shared, suppress(OSError):
+        shared.shutdown(socket.SHUT_RDWR)
+
+
+def _is_quiet(driver: Any) -> bool:
+    poll = select.poll()
+    poll.register(driver.fileno(), select.POLLIN)
+    return not poll.poll(0)
+
+
+def _refuse_the_dead(driver: object, _record: object, _proxy: object) -> None:
+    """What the pool kept may be from before the server's last restart: it then connects anew."""
+    if not _is_quiet(driver):
+        raise DisconnectionError
 
 
 def _cause(error: Exception) -> BaseException | None:
     """What the driver said, whether SQLAlchemy wrapped it or not."""
     return error.orig if isinstance(error, DBAPIError) else error
+
+
+def _refusal(error: BaseException | None) -> str | None:
+    """What the server said when it did not let us in for good."""
+    cause = _cause(error) if isinstance(error, Exception) else None
+    said = _words(cause)
+    state = getattr(cause, "sqlstate", None)
+    refused = _REFUSED_IN_WORDS.search(said) if state is None else state.startswith(_REFUSED)
+    return said.split("FATAL:")[-1].strip() if refused else None
 
 
 def _words(cause: BaseException | None) -> str:

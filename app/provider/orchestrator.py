@@ -41,7 +41,16 @@ from app.provider.background import Background
 from app.provider.judges.protocol import Judges
 from app.provider.judging import DEFAULT_RETRY, Again, Judging, RetryPolicy
 from app.provider.lane import Clock, Lane, Lanes, Slot
-from app.provider.queue.protocol import Accepted, Ending, Entry, Lease, QueuedRequest, Reply, RequestQueue
+from app.provider.queue.protocol import (
+    Accepted,
+    Ending,
+    Entry,
+    Lease,
+    QueuedRequest,
+    Reply,
+    RequestQueue,
+    StoredOutcome,
+)
 from app.provider.rate_limiter import PERIOD
 from app.provider.waiting import Call, Gone, until
 
@@ -178,9 +187,9 @@ class LLMOrchestrator:
             else:
                 self._judging.keep(lease)
                 await self._judge(lease, request, lane, slot, call)
-        except LeaseLost:  # another process took the row over and answers it by callback
+        except LeaseLost:
             if call.response is None and row.callback_topic is not None:
-                call.turn_to_callback()
+                await self._taken_over(row, call)
         except JuxtaError as error:
             if call.response is None:
                 call.error = error
@@ -215,7 +224,7 @@ class LLMOrchestrator:
     ) -> None:
         result = await self._judging.call(lease, slot, request=request)
         if isinstance(result, Again) and request.callback_topic is not None:
-            await self._queue.promise_callback(lease.request.queue_id)
+            await self._promise(lease.request.queue_id)
             await self._queue.release(lease, after=result.after)
             call.turn_to_callback()
             return
@@ -247,12 +256,24 @@ class LLMOrchestrator:
                 pause = result.after
         return outcomes.ended(lease, Ending.EXPIRED, now=self._clock())
 
+    async def _taken_over(self, row: QueuedRequest, call: Call) -> None:
+        """Another process has the row and answers by callback; or the ledger came back without it, and nobody does."""
+        try:
+            stored = await self._promise(row.queue_id)
+        except StoreUnavailable as error:
+            call.error = error
+        else:
+            if stored is None:
+                call.turn_to_callback()
+            else:
+                call.answer(outcomes.read(stored))
+
     async def _let_go(self, lease: Lease, call: Call) -> None:
         """This process stops: the row goes on elsewhere, and who waits here is told so."""
         with anyio.move_on_after(LAST_WORDS, shield=True):
             try:
                 if lease.request.callback_topic is not None:
-                    stored = await self._queue.promise_callback(lease.request.queue_id)
+                    stored = await self._promise(lease.request.queue_id)
                     if stored is None:
                         call.turn_to_callback()
                     else:
@@ -293,11 +314,18 @@ class LLMOrchestrator:
             return None
         if request.callback_topic is None:
             raise _still_judged()
-        try:
-            stored = await self._queue.promise_callback(queue_id)
-        except NotFound as error:
-            raise StoreUnavailable("The ledger did not take the request in time.") from error
+        stored = await self._promise(queue_id)
         return None if stored is None else outcomes.answer(outcomes.read(stored))
+
+    async def _promise(self, queue_id: UUID) -> StoredOutcome | None:
+        """As `promise_callback`, where no row means: not taken yet, or lost with all that Redis held.
+
+        :raises StoreUnavailable: then, too; the same request again is a new one.
+        """
+        try:
+            return await self._queue.promise_callback(queue_id)
+        except NotFound as error:
+            raise StoreUnavailable("The ledger does not hold the request.", retry_after=1.0) from error
 
     async def _known(
         self, accepted: Accepted, correlation_id: UUID, topic: str | None, lane: Lane
@@ -308,7 +336,7 @@ class LLMOrchestrator:
             if topic is None:
                 raise _still_judged()
             if accepted.reply is Reply.RESPONSE:
-                stored = await self._queue.promise_callback(accepted.queue_id)
+                stored = await self._promise(accepted.queue_id)
         if stored is None:
             return self._queued(accepted.queue_id, correlation_id, lane)
         return outcomes.answer(outcomes.read(stored))

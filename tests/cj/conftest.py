@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from uuid import UUID, uuid5
 
 import anyio
+import pytest
 
 from app.cj.batch import Arrival, Batch, BatchSettings, BatchState, NewBatch, NewEssay
 from app.cj.changes import Changes
@@ -30,9 +30,8 @@ from app.contracts import (
     ProviderStatus,
     Winner,
 )
-from app.database import SqliteDatabase
+from tests.cj.places import Place, PostgresPlace, SqlitePlace, shared_url
 
-MIGRATIONS = Path(__file__).parents[2] / "app" / "cj" / "migrations"
 RULES = LLMConfigOverrides(provider="rules", model="panel-v1/balanced")
 Verdict = Callable[[LLMComparisonRequest], Answer]
 
@@ -127,14 +126,27 @@ class Cj:
         await self.processor.record([Arrival.of_response(answer(request), batch_id)])
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """An empty store, of either kind."""
+    if request.param == "sqlite":
+        return SqlitePlace(tmp_path / "cj")
+    return PostgresPlace(shared_url()).emptied()
+
+
 @asynccontextmanager
 async def cj_on(
-    folder: Path, provider: ScriptedProvider, *, repair_after: float = 60.0, run: bool = True
+    place: Place,
+    provider: ScriptedProvider,
+    *,
+    repair_after: float = 60.0,
+    volatile_bus: bool = True,
+    run: bool = True,
 ) -> AsyncIterator[Cj]:
-    """Open the store in `folder` and run a cj on it; leaving is as abrupt as a crash after the last commit."""
-    async with SqliteDatabase(folder / "cj.db", migrations=MIGRATIONS, synchronous="OFF") as database:
+    """Open the store and run a cj on it; leaving is as abrupt as a crash after the last commit."""
+    async with place.database() as database:
         changes = Changes()
-        store = BatchStore(database, clock=time.time)
+        store = BatchStore(database)
         planner = Planner(
             store,
             changes,
@@ -152,7 +164,7 @@ async def cj_on(
             repair_after=repair_after,
             jitter=lambda: 0.0,
         )
-        workflow = Workflow(store, planner, submitter, changes, volatile_bus=True, sweep_every=1.0)
+        workflow = Workflow(store, planner, submitter, changes, volatile_bus=volatile_bus, sweep_every=1.0)
         async with anyio.create_task_group() as loops:
             if run:
                 loops.start_soon(workflow.run)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -13,6 +12,7 @@ from app.contracts import COMPARISON_RESULT_TOPIC, LLMOrchestratorResponse, Outc
 from app.contracts.events import result_event
 
 from .conftest import Cj, ScriptedProvider, batch_of, cj_on, queued
+from .places import Place
 
 pytestmark = pytest.mark.anyio
 
@@ -55,18 +55,18 @@ async def one_open(cj: Cj, provider: ScriptedProvider) -> UUID:
     ],
 )
 async def test_what_can_never_be_applied_is_rejected_with_its_reason(
-    tmp_path: Path, body: bytes, says: str
+    place: Place, body: bytes, says: str
 ) -> None:
-    async with cj_on(tmp_path, ScriptedProvider(), run=False) as cj:
+    async with cj_on(place, ScriptedProvider(), run=False) as cj:
         with pytest.raises(Reject, match=says):
             await cj.processor.handle([record(body)])
 
 
 async def test_a_batch_with_one_stranger_applies_nothing_before_it_is_tried_one_by_one(
-    tmp_path: Path,
+    place: Place,
 ) -> None:
     provider = ScriptedProvider(queued)
-    async with cj_on(tmp_path, provider) as cj:
+    async with cj_on(place, provider) as cj:
         batch_id = await one_open(cj, provider)
         good = record(event(provider.requests[0].correlation_id), str(batch_id))
         with pytest.raises(Reject):
@@ -77,17 +77,17 @@ async def test_a_batch_with_one_stranger_applies_nothing_before_it_is_tried_one_
         assert (await cj.views.batch(batch_id)).failed == 1
 
 
-async def test_fields_added_by_a_newer_minor_version_are_ignored(tmp_path: Path) -> None:
+async def test_fields_added_by_a_newer_minor_version_are_ignored(place: Place) -> None:
     provider = ScriptedProvider(queued)
-    async with cj_on(tmp_path, provider) as cj:
+    async with cj_on(place, provider) as cj:
         batch_id = await one_open(cj, provider)
         body = event(provider.requests[0].correlation_id, schema_version="1.7")
         await cj.processor.handle([record(body[:-1] + b',"colour":"blue"}', str(batch_id))])
         assert (await cj.views.batch(batch_id)).failed == 1
 
 
-async def test_a_store_that_is_away_means_try_again(tmp_path: Path) -> None:
-    async with cj_on(tmp_path, ScriptedProvider(), run=False) as cj:
+async def test_a_store_that_is_away_means_try_again(place: Place) -> None:
+    async with cj_on(place, ScriptedProvider(), run=False) as cj:
         pass
     with pytest.raises(Retry):
         await cj.processor.handle([record(event(uuid4()))])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import pairwise
-from pathlib import Path
 from uuid import UUID
 
 import anyio
@@ -16,12 +15,13 @@ from app.contracts import LLMComparisonRequest, Outcome
 from app.errors import Conflict, JudgeFailed, JuxtaError, NotFound, ProviderUnavailable, QueueFull
 
 from .conftest import RULES, ScriptedProvider, answer, batch_of, cj_on, queued
+from .places import Place
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_perfect_judge_puts_the_essays_in_order(tmp_path: Path) -> None:
-    async with cj_on(tmp_path, ScriptedProvider()) as cj:
+async def test_a_perfect_judge_puts_the_essays_in_order(place: Place) -> None:
+    async with cj_on(place, ScriptedProvider()) as cj:
         batch_id = await cj.workflow.create(batch_of(8, comparisons_per_essay=7), start=True)
         batch = await cj.finish(batch_id)
         rows = await cj.views.ranking(batch_id)
@@ -30,9 +30,9 @@ async def test_a_perfect_judge_puts_the_essays_in_order(tmp_path: Path) -> None:
     assert all(row.low < row.score < row.high for row in rows if row.score and row.low and row.high)
 
 
-async def test_no_pair_is_asked_twice_and_every_verdict_counts_once(tmp_path: Path) -> None:
+async def test_no_pair_is_asked_twice_and_every_verdict_counts_once(place: Place) -> None:
     provider = ScriptedProvider()
-    async with cj_on(tmp_path, provider) as cj:
+    async with cj_on(place, provider) as cj:
         batch_id = await cj.workflow.create(batch_of(7, comparisons_per_essay=6), start=True)
         batch = await cj.finish(batch_id)
         rows = await cj.views.ranking(batch_id)
@@ -42,8 +42,8 @@ async def test_no_pair_is_asked_twice_and_every_verdict_counts_once(tmp_path: Pa
     assert batch.cost_usd == pytest.approx(0.01 * batch.decided)
 
 
-async def test_reliability_reached_ends_the_batch_early(tmp_path: Path) -> None:
-    async with cj_on(tmp_path, ScriptedProvider()) as cj:
+async def test_reliability_reached_ends_the_batch_early(place: Place) -> None:
+    async with cj_on(place, ScriptedProvider()) as cj:
         new = batch_of(12, comparisons_per_essay=11, target_reliability=0.5)
         batch_id = await cj.workflow.create(new, start=True)
         batch = await cj.finish(batch_id)
@@ -54,8 +54,8 @@ async def test_reliability_reached_ends_the_batch_early(tmp_path: Path) -> None:
     assert min(row.comparisons for row in rows) >= 6
 
 
-async def test_the_budget_ends_the_batch_with_what_is_in_flight_counted(tmp_path: Path) -> None:
-    async with cj_on(tmp_path, ScriptedProvider()) as cj:
+async def test_the_budget_ends_the_batch_with_what_is_in_flight_counted(place: Place) -> None:
+    async with cj_on(place, ScriptedProvider()) as cj:
         new = batch_of(10, comparisons_per_essay=9, budget_usd=0.2)
         batch_id = await cj.workflow.create(new, start=True)
         batch = await cj.finish(batch_id)
@@ -63,9 +63,9 @@ async def test_the_budget_ends_the_batch_with_what_is_in_flight_counted(tmp_path
     assert batch.cost_usd <= 0.2 + 1e-9
 
 
-async def test_a_callback_before_its_202_counts_and_the_202_changes_nothing(tmp_path: Path) -> None:
+async def test_a_callback_before_its_202_counts_and_the_202_changes_nothing(place: Place) -> None:
     provider = ScriptedProvider()
-    async with cj_on(tmp_path, provider) as cj:
+    async with cj_on(place, provider) as cj:
         early: list[LLMComparisonRequest] = []
 
         def promise(request: LLMComparisonRequest) -> Answer:
@@ -88,7 +88,7 @@ def callback(request: LLMComparisonRequest, batch_id: UUID) -> Arrival:
     return Arrival(**{n: getattr(arrival, n) for n in Arrival.__slots__} | {"road": Road.CALLBACK})
 
 
-async def test_results_in_any_order_and_twice_give_the_same_scores(tmp_path: Path) -> None:
+async def test_results_in_any_order_and_twice_give_the_same_scores(place: Place) -> None:
     scores = []
     for name, order in (("a", 1), ("b", -1)):
         held: list[LLMComparisonRequest] = []
@@ -97,7 +97,7 @@ async def test_results_in_any_order_and_twice_give_the_same_scores(tmp_path: Pat
             held.append(request)
             return queued(request)
 
-        async with cj_on(tmp_path / name, ScriptedProvider(promise)) as cj:
+        async with cj_on(place.beside(name), ScriptedProvider(promise)) as cj:
             batch_id = await cj.workflow.create(batch_of(9, comparisons_per_essay=6), start=True)
             while (batch := await cj.views.batch(batch_id)).state is BatchState.RUNNING:
                 arrived, held[:] = held[::order], []
@@ -114,7 +114,7 @@ async def test_results_in_any_order_and_twice_give_the_same_scores(tmp_path: Pat
     assert [s for _, s in scores[0]] == pytest.approx([s for _, s in scores[1]], abs=1e-9)
 
 
-async def test_a_late_callback_is_asked_for_again_with_the_same_id_and_body(tmp_path: Path) -> None:
+async def test_a_late_callback_is_asked_for_again_with_the_same_id_and_body(place: Place) -> None:
     provider = ScriptedProvider()
 
     def second_time(request: LLMComparisonRequest) -> Answer:
@@ -122,7 +122,7 @@ async def test_a_late_callback_is_asked_for_again_with_the_same_id_and_body(tmp_
         return queued(request) if times < 2 else answer(request)
 
     provider.verdict = second_time
-    async with cj_on(tmp_path, provider, repair_after=0.01) as cj:
+    async with cj_on(place, provider, repair_after=0.01) as cj:
         batch_id = await cj.workflow.create(batch_of(4, comparisons_per_essay=1), start=True)
         batch = await cj.finish(batch_id)
     assert batch.decided == batch.planned
@@ -133,7 +133,7 @@ async def test_a_late_callback_is_asked_for_again_with_the_same_id_and_body(tmp_
     assert all(len(bodies) == 1 for bodies in by_id.values())
 
 
-async def test_a_full_provider_is_asked_again_and_nothing_is_lost(tmp_path: Path) -> None:
+async def test_a_full_provider_is_asked_again_and_nothing_is_lost(place: Place) -> None:
     refusals = iter([QueueFull("full", retry_after=0.01), QueueFull("full", retry_after=0.01)])
 
     def sometimes(request: LLMComparisonRequest) -> Answer:
@@ -141,7 +141,7 @@ async def test_a_full_provider_is_asked_again_and_nothing_is_lost(tmp_path: Path
             raise error
         return answer(request)
 
-    async with cj_on(tmp_path, ScriptedProvider(sometimes)) as cj:
+    async with cj_on(place, ScriptedProvider(sometimes)) as cj:
         batch_id = await cj.workflow.create(batch_of(4, comparisons_per_essay=2), start=True)
         batch = await cj.finish(batch_id)
     assert batch.decided == batch.planned
@@ -155,7 +155,7 @@ def failure(*, anew: bool) -> JuxtaError:
 
 @pytest.mark.parametrize(("anew", "asked"), [(True, 3), (False, 1)])
 async def test_a_failed_pair_is_asked_anew_at_most_twice_and_only_when_that_may_help(
-    tmp_path: Path, *, anew: bool, asked: int
+    place: Place, *, anew: bool, asked: int
 ) -> None:
     provider = ScriptedProvider()
 
@@ -165,7 +165,7 @@ async def test_a_failed_pair_is_asked_anew_at_most_twice_and_only_when_that_may_
         return answer(request)
 
     provider.verdict = stubborn
-    async with cj_on(tmp_path, provider) as cj:
+    async with cj_on(place, provider) as cj:
         batch_id = await cj.workflow.create(batch_of(4, comparisons_per_essay=3), start=True)
         batch = await cj.finish(batch_id)
         summary = await cj.views.summary(batch_id)
@@ -176,12 +176,12 @@ async def test_a_failed_pair_is_asked_anew_at_most_twice_and_only_when_that_may_
     assert batch.decided == 5
 
 
-async def test_a_wave_without_one_verdict_pauses_the_batch_and_says_why(tmp_path: Path) -> None:
+async def test_a_wave_without_one_verdict_pauses_the_batch_and_says_why(place: Place) -> None:
     def broken(request: LLMComparisonRequest) -> Answer:
         raise failure(anew=True)
 
     provider = ScriptedProvider(broken)
-    async with cj_on(tmp_path, provider) as cj:
+    async with cj_on(place, provider) as cj:
         batch_id = await cj.workflow.create(batch_of(6), start=True)
         batch = await cj.until(batch_id, lambda b: b.state is BatchState.PAUSED and b.problem is not None)
         assert batch.failed <= 6
@@ -192,9 +192,9 @@ async def test_a_wave_without_one_verdict_pauses_the_batch_and_says_why(tmp_path
     assert batch.problem is None
 
 
-async def test_a_paused_batch_sends_nothing_and_goes_on_where_it_was(tmp_path: Path) -> None:
+async def test_a_paused_batch_sends_nothing_and_goes_on_where_it_was(place: Place) -> None:
     provider = ScriptedProvider(queued)
-    async with cj_on(tmp_path, provider) as cj:
+    async with cj_on(place, provider) as cj:
         batch_id = await cj.workflow.create(batch_of(6, comparisons_per_essay=5), start=True)
         await cj.until(batch_id, lambda b: len(provider.requests) == b.planned > 0)
         await cj.workflow.pause(batch_id)
@@ -210,9 +210,9 @@ async def test_a_paused_batch_sends_nothing_and_goes_on_where_it_was(tmp_path: P
     assert batch.decided == batch.planned
 
 
-async def test_cancelling_tells_the_provider_and_late_results_change_nothing(tmp_path: Path) -> None:
+async def test_cancelling_tells_the_provider_and_late_results_change_nothing(place: Place) -> None:
     provider = ScriptedProvider(queued)
-    async with cj_on(tmp_path, provider) as cj:
+    async with cj_on(place, provider) as cj:
         batch_id = await cj.workflow.create(batch_of(6), start=True)
         await cj.until(batch_id, lambda b: len(provider.requests) == b.planned > 0)
         before = await cj.workflow.cancel(batch_id)
@@ -225,20 +225,16 @@ async def test_cancelling_tells_the_provider_and_late_results_change_nothing(tmp
     assert set(provider.cancelled) == {r.correlation_id for r in provider.requests}
 
 
-def on_disk(folder: Path) -> bytes:
-    return b"".join(file.read_bytes() for file in folder.iterdir())
-
-
-async def test_a_deleted_batch_is_gone_and_its_late_callbacks_are_no_strangers(tmp_path: Path) -> None:
+async def test_a_deleted_batch_is_gone_and_its_late_callbacks_are_no_strangers(place: Place) -> None:
     provider = ScriptedProvider(queued)
-    async with cj_on(tmp_path, provider) as cj:
+    async with cj_on(place, provider) as cj:
         batch_id = await cj.workflow.create(batch_of(4), start=True)
         await cj.until(batch_id, lambda b: len(provider.requests) == b.planned > 0)
         await cj.workflow.delete(batch_id)
         with pytest.raises(NotFound):
             await cj.views.batch(batch_id)
         with anyio.fail_after(10):
-            while b"essay number" in on_disk(tmp_path):  # noqa: ASYNC110 - files tell nobody; gone for readers first
+            while place.holds("essay number"):  # noqa: ASYNC110 - files tell nobody; gone for readers first
                 await anyio.sleep(0.01)
         assert not await cj.store.texts(batch_id)
         assert len(provider.cancelled) == len(provider.requests)
@@ -246,22 +242,22 @@ async def test_a_deleted_batch_is_gone_and_its_late_callbacks_are_no_strangers(t
     assert set(fates) == {Fate.LATE}
 
 
-async def test_a_batch_deleted_while_it_is_planned_does_not_end_the_planner(tmp_path: Path) -> None:
-    async with cj_on(tmp_path, ScriptedProvider(queued)) as cj:
+async def test_a_batch_deleted_while_it_is_planned_does_not_end_the_planner(place: Place) -> None:
+    async with cj_on(place, ScriptedProvider(queued)) as cj:
         for _ in range(10):
             doomed = await cj.workflow.create(batch_of(4), start=True)
             await cj.workflow.delete(doomed)
-    async with cj_on(tmp_path, ScriptedProvider()) as cj:
+    async with cj_on(place, ScriptedProvider()) as cj:
         batch = await cj.finish(await cj.workflow.create(batch_of(3, comparisons_per_essay=1), start=True))
     assert batch.decided == batch.planned
 
 
-async def test_the_cap_on_comparisons_is_kept_and_judges_share_fairly(tmp_path: Path) -> None:
+async def test_the_cap_on_comparisons_is_kept_and_judges_share_fairly(place: Place) -> None:
     judges = [
         RULES.model_copy(update={"model": f"panel-v1/{name}"}) for name in ("balanced", "language", "content")
     ]
     provider = ScriptedProvider()
-    async with cj_on(tmp_path, provider) as cj:
+    async with cj_on(place, provider) as cj:
         new = batch_of(9, comparisons_per_essay=5, judges=judges)
         batch = await cj.finish(await cj.workflow.create(new, start=True))
     assert batch.decided == 23  # 9 essays, 5 each, two at a time
@@ -269,16 +265,16 @@ async def test_the_cap_on_comparisons_is_kept_and_judges_share_fairly(tmp_path: 
     assert max(asked.values()) - min(asked.values()) <= 1
 
 
-async def test_an_ended_batch_cannot_be_started_again(tmp_path: Path) -> None:
-    async with cj_on(tmp_path, ScriptedProvider()) as cj:
+async def test_an_ended_batch_cannot_be_started_again(place: Place) -> None:
+    async with cj_on(place, ScriptedProvider()) as cj:
         batch_id = await cj.workflow.create(batch_of(3, comparisons_per_essay=1), start=True)
         await cj.finish(batch_id)
         with pytest.raises(Conflict, match="is finished"):
             await cj.workflow.start(batch_id)
 
 
-async def test_beginning_and_going_on_are_two_actions_that_may_be_two_peoples(tmp_path: Path) -> None:
-    async with cj_on(tmp_path, ScriptedProvider(queued)) as cj:
+async def test_beginning_and_going_on_are_two_actions_that_may_be_two_peoples(place: Place) -> None:
+    async with cj_on(place, ScriptedProvider(queued)) as cj:
         batch_id = await cj.workflow.create(batch_of(3), start=False)
         with pytest.raises(Conflict, match="is ready"):
             await cj.workflow.resume(batch_id)
@@ -289,19 +285,17 @@ async def test_beginning_and_going_on_are_two_actions_that_may_be_two_peoples(tm
         assert (await cj.workflow.resume(batch_id)).state is BatchState.RUNNING
 
 
-async def test_two_essays_are_one_comparison(tmp_path: Path) -> None:
-    async with cj_on(tmp_path, ScriptedProvider()) as cj:
+async def test_two_essays_are_one_comparison(place: Place) -> None:
+    async with cj_on(place, ScriptedProvider()) as cj:
         batch_id = await cj.workflow.create(batch_of(2, comparisons_per_essay=10), start=True)
         batch = await cj.finish(batch_id)
     assert (batch.decided, batch.stop_reason) == (1, "no_pairs_left")
 
 
 @pytest.mark.parametrize("when", ["planned", "submitted", "half"])
-async def test_after_a_restart_the_batch_goes_on_and_counts_everything_once(
-    tmp_path: Path, when: str
-) -> None:
+async def test_after_a_restart_the_batch_goes_on_and_counts_everything_once(place: Place, when: str) -> None:
     silent = ScriptedProvider(queued)
-    async with cj_on(tmp_path, silent, run=when != "planned") as cj:
+    async with cj_on(place, silent, run=when != "planned") as cj:
         batch_id = await cj.workflow.create(batch_of(6, comparisons_per_essay=5), start=True)
         if when == "planned":
             await cj.planner.plan(batch_id)
@@ -311,7 +305,7 @@ async def test_after_a_restart_the_batch_goes_on_and_counts_everything_once(
             for request in silent.requests[::2]:
                 await cj.deliver(request, batch_id)
     provider = ScriptedProvider()
-    async with cj_on(tmp_path, provider) as cj:
+    async with cj_on(place, provider) as cj:
         batch = await cj.finish(batch_id)
         comparisons = await cj.views.comparisons(batch_id)
     assert batch.decided == batch.planned == len(comparisons) == 15
@@ -320,9 +314,9 @@ async def test_after_a_restart_the_batch_goes_on_and_counts_everything_once(
     assert all(first.get(r.correlation_id, r) == r for r in provider.requests)
 
 
-async def test_the_sides_are_balanced_and_names_never_travel(tmp_path: Path) -> None:
+async def test_the_sides_are_balanced_and_names_never_travel(place: Place) -> None:
     provider = ScriptedProvider()
-    async with cj_on(tmp_path, provider) as cj:
+    async with cj_on(place, provider) as cj:
         batch_id = await cj.workflow.create(batch_of(8, comparisons_per_essay=6), start=True)
         await cj.finish(batch_id)
     for n in range(8):
@@ -334,8 +328,8 @@ async def test_the_sides_are_balanced_and_names_never_travel(tmp_path: Path) -> 
     assert not any(f'"e{n}"' in r.model_dump_json() for r in provider.requests for n in range(8))
 
 
-async def test_an_expired_comparison_counts_as_failed_and_may_be_asked_anew(tmp_path: Path) -> None:
-    async with cj_on(tmp_path, ScriptedProvider(queued)) as cj:
+async def test_an_expired_comparison_counts_as_failed_and_may_be_asked_anew(place: Place) -> None:
+    async with cj_on(place, ScriptedProvider(queued)) as cj:
         batch_id = await cj.workflow.create(batch_of(2, comparisons_per_essay=1), start=True)
         batch = await cj.until(batch_id, lambda b: b.planned == 1)
         (comparison,) = await cj.views.comparisons(batch_id)
@@ -353,7 +347,7 @@ async def test_an_expired_comparison_counts_as_failed_and_may_be_asked_anew(tmp_
     assert batch.failed == 1
 
 
-async def test_a_restart_does_not_ask_again_what_was_asked_anew_before(tmp_path: Path) -> None:
+async def test_a_restart_does_not_ask_again_what_was_asked_anew_before(place: Place) -> None:
     failed: list[UUID] = []
 
     def first_one_fails(request: LLMComparisonRequest) -> Answer:
@@ -366,20 +360,20 @@ async def test_a_restart_does_not_ask_again_what_was_asked_anew_before(tmp_path:
     for name, restarts in (("straight", False), ("restarted", True)):
         failed.clear()
         provider = ScriptedProvider(first_one_fails)
-        folder = tmp_path / name
+        own = place.beside(name)
         new = batch_of(8, comparisons_per_essay=7)
-        async with cj_on(folder, provider) as cj:
+        async with cj_on(own, provider) as cj:
             batch_id = await cj.workflow.create(new, start=True)
             await (cj.until(batch_id, lambda b: b.waves >= 5) if restarts else cj.finish(batch_id))
-        async with cj_on(folder, provider) as cj:
+        async with cj_on(own, provider) as cj:
             await cj.finish(batch_id)
             pairs.append([(c.first, c.second, c.again) for c in await cj.views.comparisons(batch_id)])
     assert pairs[0] == pairs[1]
     assert sum(again for _, _, again in pairs[0]) == 1
 
 
-async def test_cancelling_while_the_planner_pauses_does_not_end_it(tmp_path: Path) -> None:
-    async with cj_on(tmp_path, ScriptedProvider(), run=False) as cj:
+async def test_cancelling_while_the_planner_pauses_does_not_end_it(place: Place) -> None:
+    async with cj_on(place, ScriptedProvider(), run=False) as cj:
         batch_id = await cj.workflow.create(batch_of(4), start=True)
         await cj.workflow.cancel(batch_id)
         assert not await cj.store.pause(batch_id, "why")
@@ -387,7 +381,7 @@ async def test_cancelling_while_the_planner_pauses_does_not_end_it(tmp_path: Pat
     assert (batch.state, batch.problem, batch.open) == (BatchState.CANCELLED, None, 0)
 
 
-async def test_a_cancellation_never_overtakes_the_post_it_cancels(tmp_path: Path) -> None:
+async def test_a_cancellation_never_overtakes_the_post_it_cancels(place: Place) -> None:
     posting, go = anyio.Event(), anyio.Event()
     log: list[str] = []
 
@@ -401,7 +395,7 @@ async def test_a_cancellation_never_overtakes_the_post_it_cancels(tmp_path: Path
         async def cancel_comparison(self, correlation_id: UUID) -> None:
             log.append("cancelled")
 
-    async with cj_on(tmp_path, Slow()) as cj:
+    async with cj_on(place, Slow()) as cj:
         batch_id = await cj.workflow.create(batch_of(2, comparisons_per_essay=1), start=True)
         with anyio.fail_after(10):
             await posting.wait()
@@ -414,7 +408,7 @@ async def test_a_cancellation_never_overtakes_the_post_it_cancels(tmp_path: Path
     assert log == ["accepted", "cancelled"]
 
 
-async def test_while_the_provider_is_away_it_is_asked_less_and_less_often(tmp_path: Path) -> None:
+async def test_while_the_provider_is_away_it_is_asked_less_and_less_often(place: Place) -> None:
     asked: list[float] = []
     enough = anyio.Event()
 
@@ -425,7 +419,7 @@ async def test_while_the_provider_is_away_it_is_asked_less_and_less_often(tmp_pa
         raise ProviderUnavailable("away")
 
     provider = ScriptedProvider(away)
-    async with cj_on(tmp_path, provider) as cj:
+    async with cj_on(place, provider) as cj:
         batch_id = await cj.workflow.create(batch_of(2, comparisons_per_essay=1), start=True)
         with anyio.fail_after(20):
             await enough.wait()
@@ -435,14 +429,13 @@ async def test_while_the_provider_is_away_it_is_asked_less_and_less_often(tmp_pa
     assert gaps[-1] > 2 * gaps[0]
 
 
-async def test_processes_that_take_turns_with_a_batch_plan_it_as_one_would(tmp_path: Path) -> None:
+async def test_processes_that_take_turns_with_a_batch_plan_it_as_one_would(place: Place) -> None:
     new = batch_of(essays=12, random_rounds=1, comparisons_per_essay=8)
-    (tmp_path / "alone").mkdir()
-    async with cj_on(tmp_path / "alone", ScriptedProvider()) as cj:
+    async with cj_on(place.beside("alone"), ScriptedProvider()) as cj:
         expected = await cj.finish(alone := await cj.workflow.create(new, start=True))
         scores = [row.score for row in await cj.views.ranking(alone)]
     idle = ScriptedProvider()
-    async with cj_on(tmp_path, idle, run=False) as one, cj_on(tmp_path, idle, run=False) as other:
+    async with cj_on(place, idle, run=False) as one, cj_on(place, idle, run=False) as other:
         batch_id = await one.workflow.create(new, start=True)
         asked: list[UUID] = []
         for cj in (one, other) * 20:

@@ -22,7 +22,7 @@ from app.provider.queue.protocol import (
 )
 from tests.contracts.queue_machine import keep_the_contract
 from tests.contracts.queue_world import JUDGED, JUDGELESS, World, request
-from tests.contracts.queue_worlds import WORLDS
+from tests.contracts.queue_worlds import WORLDS, SqliteWorld
 
 pytestmark = pytest.mark.anyio
 
@@ -84,7 +84,7 @@ async def accept_leased(queue: RequestQueue, asked: QueuedRequest) -> Lease:
 
 @pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS.keys())
 def test_the_queue_and_its_model_agree(world: Callable[[], World]) -> None:
-    keep_the_contract(world, examples=500)
+    keep_the_contract(world, examples=500, thorough=world is SqliteWorld)
 
 
 # -- Q1
@@ -354,11 +354,14 @@ async def test_waiting_does_not_spin_on_a_row_that_nobody_has_room_for(
     await queue.accept(request(0))
     await lease_one(queue)
     place.clock.now += 10.0
-    await queue.wait(60.0)
-    await queue.wait(60.0)
-    with anyio.move_on_after(0.05) as third:
-        await queue.wait(60.0)
-    assert third.cancelled_caught
+    returns = 0
+    with anyio.move_on_after(0.2):
+        while returns < 10:
+            await queue.wait(60.0)
+            returns += 1
+    assert (
+        2 <= returns <= 3
+    )  # for what it accepted, for the row that is due, and once it hears of other processes
 
 
 # -- Q8, Q9

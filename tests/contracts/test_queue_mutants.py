@@ -17,8 +17,9 @@ from app.provider.queue.rows import read_lease
 from app.provider.queue.sql import SqlQueue
 from app.provider.queue.turn import Change, Turn
 from tests.contracts.queue_machine import keep_the_contract
+from tests.contracts.queue_promises import PROMISES
 from tests.contracts.queue_world import World
-from tests.contracts.queue_worlds import SqliteWorld
+from tests.contracts.queue_worlds import PostgresWorld, SqliteWorld, SqlWorld
 
 ANY_LEASE = "place = given.column1 AND given.column2 IS NOT NULL"
 
@@ -229,12 +230,12 @@ class MemoryWorld(SqliteWorld):
         return SqliteDatabase(None, migrations=super().database()._migrations)
 
 
-def mutant(ledger: type[Ledger]) -> Callable[[], World]:
-    kind = type("Mutant", (SqlQueue,), {"ledger": ledger})
-    return lambda: SqliteWorld(kind)
+def mutant(ledger: type[Ledger]) -> type[SqlQueue]:
+    return type("Mutant", (SqlQueue,), {"ledger": ledger})
 
 
-MUTANTS: dict[str, Callable[[], World]] = {
+KINDS: dict[str, type[SqlWorld]] = {"sqlite": SqliteWorld, "postgresql": PostgresWorld}
+MUTANTS: dict[str, type[SqlQueue]] = {
     "no fencing": mutant(AnyLeaseMayWrite),
     "fencing by attempt alone": mutant(AttemptAloneFences),
     "peek instead of lease": mutant(PeeksInsteadOfLeasing),
@@ -253,7 +254,6 @@ MUTANTS: dict[str, Callable[[], World]] = {
     "a shutdown costs a try": mutant(ChargesATryForStopping),
     "a direct call costs no try": mutant(BearsWithoutATry),
     "delay ignored": mutant(IgnoresTheDelay),
-    "not durable": MemoryWorld,
     "finished without fence": mutant(FinishesWithoutFence),
     "judge asked again for an answered request": mutant(JudgesTheAnsweredAgain),
     "answers on the connection of a dead process": mutant(AnswersTheDead),
@@ -261,7 +261,21 @@ MUTANTS: dict[str, Callable[[], World]] = {
 }
 
 
-@pytest.mark.parametrize("world", MUTANTS.values(), ids=MUTANTS.keys())
-def test_the_model_catches(world: Callable[[], World]) -> None:
+def test_every_promise_is_broken_here() -> None:
+    assert MUTANTS.keys() | {"not durable"} == PROMISES
+
+
+def check(world: Callable[[], World]) -> None:
+    keep_the_contract(world, examples=500, thorough=False)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+@pytest.mark.parametrize("queue", MUTANTS.values(), ids=MUTANTS.keys())
+def test_the_model_catches(queue: type[SqlQueue], kind: type[SqlWorld]) -> None:
     with pytest.raises(AssertionError):
-        keep_the_contract(world, examples=500, thorough=False)
+        check(lambda: kind(queue))
+
+
+def test_the_model_catches_a_queue_that_is_not_durable() -> None:
+    with pytest.raises(AssertionError):
+        check(MemoryWorld)

@@ -87,10 +87,11 @@ class PostgreSQL(Server):
         listed = Path(f"/proc/{self.process_id}/task/{self.process_id}/children")
         return [int(child) for child in listed.read_text().split()] if listed.exists() else []
 
-    def create(self, database: str) -> str:
-        """Make an empty database; returns its URL."""
+    def create(self, database: str, *, template: str = "template1") -> str:
+        """Make a database, empty or as a copy; returns its URL."""
         self._run(
-            str(self._programs / "createdb"), "-h", "127.0.0.1", "-p", str(self.port), "-U", USER, database
+            *(str(self._programs / "createdb"), "-h", "127.0.0.1", "-p", str(self.port), "-U", USER),
+            *("-T", template, database),
         )
         return self.url_of(database)
 

@@ -23,13 +23,13 @@ from app.cj.changes import Changes
 from app.cj.provider_client import ProviderClient
 from app.cj.views import Comparison, Views
 from app.cj.workflow import Workflow
-from app.container import Databases, bootstrap, running
+from app.container import bootstrap, running
 from app.contracts import (
-    COMPARISON_RESULT_TOPIC,
     JudgeKind,
     LLMComparisonRequest,
     LLMConfigOverrides,
 )
+from app.engines import Databases
 from app.provider.judges.prompt import text_sha256
 from app.provider.judges.protocol import Verdict
 from app.provider.judges.simulated import MODEL, PROVIDER, SimulatedJudge
@@ -164,14 +164,15 @@ class House:
 async def house_in(folder: Path, judge: Bench, *assignments: str) -> AsyncIterator[House]:
     """Open the house that `run.py` would open on `folder`; dead letters of the callbacks are collected."""
     furnish(folder)
-    container = bootstrap(settings_in(folder, *assignments))
+    settings = settings_in(folder, *assignments)
+    container = bootstrap(settings)
     container.register("judges", instance={PROVIDER: judge})
     house = House(container)
 
     async def bury(records: Sequence[Record]) -> None:
         house.letters += records
 
-    house.bus.subscribe(dead_letter_topic(COMPARISON_RESULT_TOPIC), "tests", bury)
+    house.bus.subscribe(dead_letter_topic(settings.cj.callback_topic), "tests", bury)
     async with running(container):
         yield house
 

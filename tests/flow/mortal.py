@@ -30,8 +30,9 @@ from app.bus.protocol import Bus
 from app.cj.batch import NewBatch
 from app.cj.event_processor import EventProcessor
 from app.cj.store import BatchStore
-from app.container import Databases, bootstrap, running
+from app.container import bootstrap, running
 from app.contracts import LLMComparisonRequest
+from app.engines import Databases
 from app.provider.judges.simulated import PROVIDER
 from app.provider.queue.protocol import RequestQueue
 

@@ -120,16 +120,16 @@ def test_the_examples_are_loaded_into_an_empty_folder_and_never_again(tmp_path: 
 def test_readiness_names_the_part_that_is_away_and_liveness_does_not_care(furnished: Path) -> None:
     with process_on(furnished, "--no-demo") as process:
         assert process.client.get("/readyz").status_code == 200
-        assert parts(process) == {"bus": "ok", "provider.db": "ok", "cj.db": "ok", "access.db": "ok"}
+        assert parts(process) == {"bus": "ok", "queue": "ok", "store": "ok", "keys": "ok"}
         with closing(sqlite3.connect(furnished / "cj.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            until(lambda: wrong(process) == {"cj.db"})
+            until(lambda: wrong(process) == {"store"})
             assert process.client.get("/readyz").status_code == 503
             assert process.client.get("/healthz").status_code == 200
             other.execute("ROLLBACK")
         until(lambda: process.client.get("/readyz").status_code == 200)
         shutil.move(furnished / "provider.db", furnished / "elsewhere.db")
-        until(lambda: wrong(process) == {"provider.db"})
+        until(lambda: wrong(process) == {"queue"})
         assert process.client.get("/healthz").status_code == 200
 
 

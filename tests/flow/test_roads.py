@@ -12,12 +12,19 @@ from app.contracts import LLMComparisonRequest
 from app.provider.judges.protocol import JudgeError
 
 from .house import LANE, Bench, House, batch_of, house_in, until
+from .installations import SHARED
 
 pytestmark = pytest.mark.anyio
 
 WIDE = ("judges.simulated.concurrency=200", "judges.simulated.direct_concurrency=200")
 NO_DOOR = ("judges.simulated.direct_concurrency=0",)
 PAIRS = 30
+
+
+@pytest.fixture(params=["embedded", *SHARED])
+def engines(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The road does not matter on any engine, nor does the engine."""
+    return SHARED[request.param]() if request.param in SHARED else ()
 
 
 @pytest.fixture(scope="module")
@@ -44,18 +51,22 @@ def same(found: dict[str, float | None], expected: dict[str, float | None]) -> b
     return found == pytest.approx(expected, abs=1e-9)
 
 
-async def test_answered_on_the_request_every_time(tmp_path: Path, expected: dict[str, float | None]) -> None:
+async def test_answered_on_the_request_every_time(
+    tmp_path: Path, engines: tuple[str, ...], expected: dict[str, float | None]
+) -> None:
     judge = Bench()
-    async with house_in(tmp_path, judge, *WIDE) as house:
+    async with house_in(tmp_path, judge, *engines, *WIDE) as house:
         scores, roads = await ranked(house)
     assert roads == {"response": PAIRS}
     assert len(judge.calls) == len(set(judge.calls)) == PAIRS
     assert same(scores, expected)
 
 
-async def test_queued_and_called_back_every_time(tmp_path: Path, expected: dict[str, float | None]) -> None:
+async def test_queued_and_called_back_every_time(
+    tmp_path: Path, engines: tuple[str, ...], expected: dict[str, float | None]
+) -> None:
     judge = Bench()
-    async with house_in(tmp_path, judge, *NO_DOOR) as house:
+    async with house_in(tmp_path, judge, *engines, *NO_DOOR) as house:
         scores, roads = await ranked(house)
     assert roads == {"callback": PAIRS}
     assert len(judge.calls) == len(set(judge.calls)) == PAIRS
@@ -63,13 +74,13 @@ async def test_queued_and_called_back_every_time(tmp_path: Path, expected: dict[
 
 
 async def test_no_patience_with_a_judge_that_takes_a_moment(
-    tmp_path: Path, expected: dict[str, float | None]
+    tmp_path: Path, engines: tuple[str, ...], expected: dict[str, float | None]
 ) -> None:
     async def think(request: LLMComparisonRequest) -> None:
         await anyio.sleep(0.02)
 
     judge = Bench(think)
-    async with house_in(tmp_path, judge, *WIDE, "provider.patience=0") as house:
+    async with house_in(tmp_path, judge, *engines, *WIDE, "provider.patience=0") as house:
         scores, roads = await ranked(house)
     assert roads == {"callback": PAIRS}
     assert len(judge.calls) == len(set(judge.calls)) == PAIRS
@@ -77,7 +88,7 @@ async def test_no_patience_with_a_judge_that_takes_a_moment(
 
 
 async def test_the_breaker_tripped_by_hand_half_way(
-    tmp_path: Path, expected: dict[str, float | None]
+    tmp_path: Path, engines: tuple[str, ...], expected: dict[str, float | None]
 ) -> None:
     house: House
 
@@ -86,7 +97,7 @@ async def test_the_breaker_tripped_by_hand_half_way(
             house.lane.breaker.trip("a test")
 
     judge = Bench(trip)
-    async with house_in(tmp_path, judge, *WIDE) as house, anyio.create_task_group() as mechanic:
+    async with house_in(tmp_path, judge, *engines, *WIDE) as house, anyio.create_task_group() as mechanic:
 
         async def mend() -> None:
             await until(lambda: house.queue.waiting(LANE))
@@ -103,7 +114,7 @@ async def test_the_breaker_tripped_by_hand_half_way(
 
 
 async def test_a_judge_that_fails_for_a_while_and_trips_the_breaker(
-    tmp_path: Path, expected: dict[str, float | None]
+    tmp_path: Path, engines: tuple[str, ...], expected: dict[str, float | None]
 ) -> None:
     house: House
     breaker_seen_open = False
@@ -117,7 +128,9 @@ async def test_a_judge_that_fails_for_a_while_and_trips_the_breaker(
         breaker_seen_open = breaker_seen_open or "half-open" in house.lane.status(0).breaker
 
     judge = Bench(fail_for_a_while)
-    async with house_in(tmp_path, judge, *WIDE, "breaker.failures=3", "breaker.cooldown=0.05") as house:
+    async with house_in(
+        tmp_path, judge, *engines, *WIDE, "breaker.failures=3", "breaker.cooldown=0.05"
+    ) as house:
         scores, roads = await ranked(house)
     assert breaker_seen_open
     assert roads["response"] >= PAIRS // 2

@@ -2,155 +2,43 @@
 
 from __future__ import annotations
 
-import csv
 import sqlite3
-import subprocess
-import sys
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import anyio
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from app.cj.batch import BatchState
-from app.provider.judges.simulated import MODEL, PROVIDER
 from tests.engines import Kafka
 
-from .house import QUESTION, SCORES, Bench, batch_of, essay, house_in, rows
-from .process import ROOT, Process, process_on, until
-
-ESSAYS, BATCHES = 25, 8
-SESSION = 2.0
-"""Seconds after which a process that was killed has left its consumer group."""
-
-
-@dataclass
-class Deployment:
-    """What the processes of one installation have in common; each is started by a method."""
-
-    folder: Path
-    servers: str
-    latency: float = 0.02
-    topic: str = field(default_factory=lambda: f"results.{uuid4().hex[:8]}.v1")
-
-    def __post_init__(self) -> None:
-        self.folder.mkdir(exist_ok=True)
-        with (self.folder / "scores.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([("sha256", "score"), *SCORES.items()])
-
-    def provider(self, name: str, *options: str, port: int = 0) -> AbstractContextManager[Process]:
-        limits = ("judges.simulated.concurrency=8", "judges.simulated.direct_concurrency=4")
-        settings = (*limits, f"judges.simulated.latency={self.latency}", *options)
-        return self._process(self.folder / name, "provider", *settings, port=port)
-
-    def cj(
-        self, *providers: Process, options: Sequence[str] = (), name: str = "cj"
-    ) -> AbstractContextManager[Process]:
-        urls = ",".join(f'"{provider.url}"' for provider in providers)
-        return self._process(self.folder / name, "cj", f"cj.provider_urls=[{urls}]", *options)
-
-    def _process(
-        self, folder: Path, role: str, *settings: str, port: int = 0
-    ) -> AbstractContextManager[Process]:
-        common = (
-            "bus.kind=kafka",
-            f"kafka.servers={self.servers}",
-            f"kafka.session_timeout={SESSION}",
-            f"kafka.heartbeat={SESSION / 4}",
-            f'provider.topics=["{self.topic}"]',
-            f"cj.callback_topic={self.topic}",
-            f"cj.group={self.topic}",
-            "cj.hold=5",
-            "cj.provider_timeout=4",
-            "cj.sweep_every=1",
-            "judges.default=simulated",
-            f"judges.simulated.scores={self.folder / 'scores.csv'}",
-            "judges.simulated.seed=3",
-        )
-        assigned = chain(*(("--set", one) for one in (*common, *settings)))
-        return process_on(folder, "--role", role, "--port", str(port), *assigned)
+from .deployment import (
+    BATCHES,
+    Deployment,
+    create,
+    decided,
+    embedded_scores,
+    finished,
+    recorded,
+    scores,
+    together,
+    wrong,
+)
+from .house import rows
+from .installations import on_kafka
+from .process import Process, until
 
 
 @pytest.fixture
 def deployment(tmp_path: Path, kafka: Kafka) -> Iterator[Deployment]:
     if kafka.process_id is None:
         kafka.start()
-    yield Deployment(tmp_path, kafka.servers)
+    yield Deployment(tmp_path, on_kafka())
     if kafka.process_id is None:
         kafka.start()
-
-
-def create(process: Process, *, seed: int = 11, essays: int = ESSAYS) -> str:
-    """The batch that `house.batch_of` makes, over HTTP."""
-    content = {
-        "title": f"Seed {seed}",
-        "question": QUESTION,
-        "essays": [{"name": f"e{n:02}", "text": essay(n)} for n in range(essays)],
-        "settings": {
-            "judges": [{"provider": PROVIDER, "model": MODEL}],
-            "comparisons_per_essay": 6,
-            "target_reliability": 0.999,
-            "random_rounds": 2,
-            "seed": seed,
-        },
-    }
-    answer = process.client.post("/api/v1/batches", json=content)
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["id"])
-
-
-def embedded_scores(folder: Path, seeds: Sequence[int]) -> list[dict[str, float | None]]:
-    """What the same batches come to in one process on embedded engines."""
-
-    async def run() -> list[dict[str, float | None]]:
-        async with house_in(folder, Bench()) as house:
-            new = [batch_of(ESSAYS, seed=seed) for seed in seeds]
-            ids = [await house.workflow.create(batch, start=True) for batch in new]
-            for batch_id in ids:
-                await house.finish(batch_id)
-            return [await house.scores(batch_id) for batch_id in ids]
-
-    return anyio.run(run)
-
-
-def finished(process: Process, batch_id: str) -> bool:
-    state = process.batch(batch_id)["state"]
-    assert state in {BatchState.RUNNING, BatchState.FINISHED}, process.batch(batch_id)
-    return bool(state == BatchState.FINISHED)
-
-
-def scores(process: Process, batch_id: str) -> dict[str, float]:
-    ranking = process.client.get(f"/api/v1/batches/{batch_id}/ranking").json()["ranking"]
-    return {row["essay"]: row["score"] for row in ranking}
-
-
-def recorded(process: Process) -> Counter[str]:
-    return Counter(process.client.get("/readyz").json()["recorded"])
-
-
-def decided(process: Process, *batches: str) -> int:
-    return sum(process.batch(batch_id)["decided"] for batch_id in batches)
-
-
-def is_whole(deployment: Deployment, *batches: str) -> None:
-    """Each comparison counted once and in one place; every provider owes nothing."""
-    database = deployment.folder / "cj" / "cj.db"
-    for batch_id in batches:
-        sql = f"SELECT ended_order, state FROM comparisons WHERE batch_id = '{batch_id}' ORDER BY 1"
-        ended = rows(database, sql)
-        assert [order for order, _ in ended] == list(range(1, len(ended) + 1))
-        assert {state for _, state in ended} == {"decided"}
-    for ledger in deployment.folder.glob("*/provider.db"):
-        until(lambda: not rows(ledger, "SELECT 1 FROM requests WHERE state <> 'published'"))  # noqa: B023 - at once
 
 
 def test_eight_batches_over_two_providers_and_two_cj_processes_score_as_in_one_process(
@@ -169,7 +57,7 @@ def test_eight_batches_over_two_providers_and_two_cj_processes_score_as_in_one_p
         assert all(road.total() for road in roads)
         assert sum(road.total() for road in roads) == decided(one, *batches)
         assert sum(road["callback"] for road in roads)
-    is_whole(deployment, *batches)
+    deployment.is_whole(*batches)
     asked = [
         rows(deployment.folder / name / "provider.db", "SELECT count(*) FROM requests")[0][0]
         for name in ("p1", "p2")
@@ -189,7 +77,7 @@ def test_a_killed_cj_process_leaves_its_work_to_the_other(deployment: Deployment
         until(lambda: recorded(other).total() > before.total() + 50)
         for batch_id in batches:
             until(lambda: finished(other, batch_id))  # noqa: B023 - called at once
-    is_whole(deployment, *batches)
+    deployment.is_whole(*batches)
 
 
 def test_a_killed_provider_goes_on_where_it_was(deployment: Deployment) -> None:
@@ -205,7 +93,7 @@ def test_a_killed_provider_goes_on_where_it_was(deployment: Deployment) -> None:
         stack.enter_context(deployment.provider("p2", port=second.port))
         for batch_id in batches:
             until(lambda: finished(cj, batch_id))  # noqa: B023 - called at once
-    is_whole(deployment, *batches)
+    deployment.is_whole(*batches)
 
 
 def live_page(process: Process, batch_id: str) -> str:
@@ -224,7 +112,7 @@ def test_a_killed_broker_comes_back_and_the_batch_ends(deployment: Deployment, k
         kafka.start()
         until(lambda: finished(cj, batch_id))
         until(lambda: not wrong(provider) and not wrong(cj))
-    is_whole(deployment, batch_id)
+    deployment.is_whole(batch_id)
 
 
 def test_a_topic_made_anew_in_mid_batch_loses_nothing(deployment: Deployment, kafka: Kafka) -> None:
@@ -235,9 +123,9 @@ def test_a_topic_made_anew_in_mid_batch_loses_nothing(deployment: Deployment, ka
         cj = stack.enter_context(deployment.cj(provider, options=["cj.repair_after=3"]))
         batch_id = create(cj)
         until(lambda: decided(cj, batch_id) > 10)
-        anyio.run(delete_topic, kafka.servers, deployment.topic)
+        anyio.run(delete_topic, kafka.servers, deployment.settings["cj.callback_topic"])
         until(lambda: finished(cj, batch_id))
-    is_whole(deployment, batch_id)
+    deployment.is_whole(batch_id)
 
 
 async def delete_topic(servers: str, topic: str) -> None:
@@ -268,12 +156,7 @@ def test_everything_starts_without_kafka_and_works_once_it_is_there(
         until(lambda: finished(cj, batch_id))
         for process in (provider, cj):
             until(lambda: process.client.get("/readyz").status_code == 200)  # noqa: B023 - called at once
-    is_whole(deployment, batch_id)
-
-
-def wrong(process: Process) -> set[str]:
-    parts: dict[str, Any] = process.client.get("/readyz").json()["parts"]
-    return {part for part, words in parts.items() if words != "ok"}
+    deployment.is_whole(batch_id)
 
 
 def test_a_cj_whose_key_is_refused_waits_says_so_and_goes_on_with_the_right_one(
@@ -281,8 +164,8 @@ def test_a_cj_whose_key_is_refused_waits_says_so_and_goes_on_with_the_right_one(
 ) -> None:
     keyed = "auth.enabled=true"
     named = ("--name", "cj", "--scope", "submit", "--scope", "operate")
-    key = juxta(deployment, "p1", "key", "new", *named).stdout
-    juxta(deployment, "p2", "key", "new", *named, "--from-stdin", said=key)
+    key = deployment.command("key", "new", *named, folder="p1")
+    deployment.command("key", "new", *named, "--from-stdin", folder="p2", said=key)
     with ExitStack() as stack:
         providers = [stack.enter_context(deployment.provider(name, keyed)) for name in ("p1", "p2")]
         with deployment.cj(*providers, options=["cj.provider_key=nonsense"]) as cj:
@@ -291,32 +174,18 @@ def test_a_cj_whose_key_is_refused_waits_says_so_and_goes_on_with_the_right_one(
             assert decided(cj, batch_id) == 0
         with deployment.cj(*providers, options=[f"cj.provider_key={key.strip()}"]) as cj:
             until(lambda: finished(cj, batch_id))
-        juxta(deployment, "p1", "key", "revoke", "cj")
+        deployment.command("key", "revoke", "cj", folder="p1")
         until(lambda: providers[0].client.get("/api/v1/providers", headers=bearer(key)).status_code == 401)
         assert providers[1].client.get("/api/v1/providers", headers=bearer(key)).status_code == 200
-    is_whole(deployment, batch_id)
+    deployment.is_whole(batch_id)
     with closing(sqlite3.connect(deployment.folder / "p1" / "provider.db")) as ledger:
         one = ledger.execute("SELECT correlation_id FROM requests").fetchone()[0]
-    told = juxta(deployment, "p1", "trace", str(UUID(bytes=one))).stdout
+    told = deployment.command("trace", str(UUID(bytes=one)), folder="p1")
     assert "stored" in told
 
 
 def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key.strip()}"}
-
-
-def juxta(
-    deployment: Deployment, name: str, *arguments: str, said: str = ""
-) -> subprocess.CompletedProcess[str]:
-    """Run a command on the data folder of one process."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "run.py"), *arguments, "--data", str(deployment.folder / name)],
-        input=said,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
 
 
 GRACE = 6
@@ -328,7 +197,7 @@ def test_sigterm_without_a_broker_ends_in_time_every_time(tmp_path: Path, kafka:
     options = (f"http.grace={GRACE}", "provider.drain=1", "bus.drain=1")
     queued = "judges.simulated.direct_concurrency=0"
     for turn in range(2):
-        deployments = [Deployment(tmp_path / f"{turn}-{n}", kafka.servers) for n in range(STOPS // 4)]
+        deployments = [Deployment(tmp_path / f"{turn}-{n}", on_kafka()) for n in range(STOPS // 4)]
         with ExitStack() as stack:
             providers = together(stack, [each.provider("p1", *options, queued) for each in deployments])
             pairs = zip(deployments, providers, strict=True)
@@ -344,9 +213,3 @@ def test_sigterm_without_a_broker_ends_in_time_every_time(tmp_path: Path, kafka:
             for process in (*providers, *cjs):
                 assert process.child.wait(GRACE + 2 - (time.monotonic() - began)) == 0, process.stderr
                 assert "Traceback" not in process.stderr
-
-
-def together(stack: ExitStack, starting: Sequence[AbstractContextManager[Process]]) -> list[Process]:
-    """Start processes side by side."""
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(stack.enter_context, starting))

@@ -38,6 +38,7 @@ from app.provider.judges.protocol import JudgeError, Verdict
 from app.provider.judging import RetryPolicy
 from app.provider.lane import LaneLimits, Lanes
 from app.provider.orchestrator import LLMOrchestrator
+from app.provider.queue.protocol import RequestQueue
 from app.provider.queue.sql import SqlQueue
 from app.provider.queue_processor import QueueProcessor
 from app.provider.status import Status
@@ -174,6 +175,7 @@ class World:
         drain: float = 2.0,
         log: Log | None = None,
         processor: type[QueueProcessor] = QueueProcessor,
+        ledger: RequestQueue | None = None,
         **queue: Any,
     ) -> None:
         self.judge = ScriptedJudge()
@@ -183,7 +185,7 @@ class World:
         if not path.exists():
             shutil.copy(empty_ledger(), path)
         self.database = SqliteDatabase(path, migrations=MIGRATIONS, synchronous="OFF", busy_timeout=0.02)
-        self.queue = SqlQueue(self.database, boot=uuid4().hex, **queue)
+        self.queue = ledger or SqlQueue(self.database, boot=uuid4().hex, **queue)
         self.bus = InMemoryBus(self.log, DeliveryPolicy(publish_timeout=1.0, drain=1.0))
         self.bus.subscribe(COMPARISON_RESULT_TOPIC, "cj", self._receive)
         judges = {"scripted": self.judge}

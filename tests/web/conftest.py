@@ -26,6 +26,7 @@ from app.web import live, pages
 from app.web.defaults import BatchDefaults, JudgeChoice
 from app.web.live import LiveStream
 from tests.cj.conftest import RULES, Cj, ScriptedProvider, cj_on
+from tests.cj.places import SqlitePlace
 
 T = TypeVar("T")
 
@@ -115,7 +116,7 @@ class Site:
         @asynccontextmanager
         async def lifespan(_app: Starlette) -> AsyncIterator[None]:
             async with (
-                cj_on(self.folder, self.provider) as self.cj,
+                cj_on(SqlitePlace(self.folder), self.provider) as self.cj,
                 anyio.from_thread.BlockingPortal() as portal,
             ):
                 self.call = portal.call

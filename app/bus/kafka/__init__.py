@@ -8,6 +8,7 @@ member.py      one process in one group: fetches, hands out, commits; leaves and
 partition.py   the records of one partition on their way to the handler
 records.py     records to bytes and back, and the partition of a key
 clients.py     aiokafka's clients, started and stopped within deadlines
+reach.py       whether there is a broker, for people who set things up
 metadata.py    the one request that aiokafka lacks: topics with their identity
 """
 

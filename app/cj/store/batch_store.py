@@ -2,46 +2,44 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
-from uuid import UUID, uuid4
+from typing import cast
+from uuid import UUID
 
 from sqlalchemy import Connection
 
 from app.cj.batch import Arrival, Batch, BatchState, NewBatch, Task
-from app.cj.store import batches, plans, results, sending
+from app.cj.store import batches, locks, plans, results, sending
 from app.cj.store.plans import Plan, Progress
 from app.cj.store.results import Recorded
 from app.cj.store.sending import Postponement
 from app.database import Database, GroupCommit
+from app.errors import StoreUnavailable
 
 Clock = Callable[[], float]
-
-
-class _Change(NamedTuple):
-    """What one of many waiters wants written; `apply` takes all of its kind at once and answers in their order."""
-
-    apply: Callable[[Connection, Sequence[Any], float], Sequence[Any]]
-    given: Any
+_Change = Postponement | Sequence[Arrival]
 
 
 class BatchStore:
-    """All methods raise `StoreUnavailable` when the engine does not take the change; then nothing of it was stored."""
+    """All methods raise `StoreUnavailable` when the engine does not take the change.
 
-    def __init__(self, database: Database, *, clock: Clock) -> None:
+    Then nothing of it was stored, unless the connection broke during the commit (`Database.write`): all of them may be
+    called again with the same, and what was stored is found. Several processes may share the database. It has one
+    clock for all of them; `clock` takes its place where a test holds the time.
+    """
+
+    def __init__(self, database: Database, *, clock: Clock | None = None) -> None:
         self._database = database
         self._clock = clock
-        self._changes: GroupCommit[_Change, Any] = GroupCommit(database, self._apply)
+        self._changes: GroupCommit[_Change, Recorded | bool] = GroupCommit(database, self._apply)
+        self._unanswered: list[tuple[UUID, float]] = []
 
     # -- batches
 
-    async def create(self, new: NewBatch, *, start: bool) -> UUID:
-        """Store a batch and its essays; with `start` it runs from the next planning on."""
-        batch_id = uuid4()
+    async def create(self, batch_id: UUID, new: NewBatch, *, start: bool) -> None:
+        """Store a batch and its essays, once for each id; with `start` it runs from the next planning on."""
         state = BatchState.RUNNING if start else BatchState.READY
-        await self._database.write(lambda c: batches.create(c, batch_id, new, state, self._clock()))
-        return batch_id
+        await self._database.write(lambda c: batches.create(c, batch_id, new, state, self._now(c)))
 
     async def change(self, batch_id: UUID, to: BatchState, *, out_of: tuple[BatchState, ...]) -> Batch:
         """Move a batch to another state; ending it early ends what is open.
@@ -49,15 +47,20 @@ class BatchStore:
         :raises NotFound: no such batch.
         :raises Conflict: its state does not allow it.
         """
-        return await self._database.write(lambda c: batches.change(c, batch_id, to, out_of, self._clock()))
+        return await self._database.write(lambda c: batches.change(c, batch_id, to, out_of, self._now(c)))
 
     async def pause(self, batch_id: UUID, problem: str) -> bool:
         """Pause a batch that still runs, with the reason for the screen; False when somebody was faster."""
         return await self._database.write(lambda c: batches.pause(c, batch_id, problem))
 
     async def bury(self) -> int:
-        """Delete batches marked so, once no cancellation is left to pass on; a tombstone takes late callbacks."""
-        buried = await self._database.write(lambda c: batches.bury(c, self._clock()))
+        """Delete batches marked so, once no cancellation is left to pass on; a tombstone takes late callbacks.
+
+        SQLite overwrites what is deleted, in its file and, from the checkpoint on, in its log. PostgreSQL keeps dead
+        rows in its files until the next vacuum (autovacuum: a minute after a fifth of a table is dead), and its log and
+        backups for as long as whoever runs it has set: no reader finds them, a copy of the disk does.
+        """
+        buried = await self._database.write(lambda c: batches.bury(c, self._now(c)))
         if buried:
             await self._database.checkpoint()
         return buried
@@ -65,14 +68,34 @@ class BatchStore:
     # -- sending
 
     async def claim(self, *, limit: int, hold: float) -> Sequence[Task]:
-        """Take up to `limit` rows that are due; they are due again in `hold` seconds, should this process die."""
-        return await self._database.write(
-            lambda c: sending.claim(c, limit=limit, hold=hold, now=self._clock())
-        )
+        """Take up to `limit` rows that are due; they are due again in `hold` seconds, should this process die.
 
-    async def postpone(self, comparison: UUID, *, seconds: float, queued: bool) -> None:
-        """Not due for `seconds`; `queued` says that the provider holds the request durably (202)."""
-        await self._changes.submit(_Change(sending.postpone, Postponement(comparison, seconds, queued)))
+        Rows of a claim whose commit was never answered are let go of first: nobody would send them until then.
+        """
+        taken: list[tuple[UUID, float]] = []
+
+        def work(connection: Connection) -> Sequence[Task]:
+            now = self._now(connection)
+            if self._unanswered:
+                sending.release(connection, self._unanswered, now)
+            tasks = sending.claim(connection, limit=limit, until=now + hold, now=now)
+            taken.extend((task.id, now + hold) for task in tasks)
+            return tasks
+
+        try:
+            tasks = await self._database.write(work)
+        except StoreUnavailable:
+            self._unanswered += taken
+            raise
+        self._unanswered.clear()
+        return tasks
+
+    async def postpone(self, comparison: UUID, *, seconds: float, queued: bool) -> bool:
+        """Not due for `seconds`; `queued` says that the provider holds the request durably (202).
+
+        True when the row was cancelled meanwhile: after a 202 its cancellation is due now.
+        """
+        return cast(bool, await self._changes.submit(Postponement(comparison, seconds, queued)))
 
     async def cancellation_sent(self, comparison: UUID) -> None:
         """The provider knows that nobody wants this verdict any more."""
@@ -80,18 +103,22 @@ class BatchStore:
 
     async def next_due(self) -> float | None:
         """Seconds until a row of a running batch is due; None when nothing waits to be sent."""
-        due_at = await self._database.read(sending.next_due_at)
-        return None if due_at is None else max(0.0, due_at - self._clock())
+
+        def work(connection: Connection) -> float | None:
+            due_at = sending.next_due_at(connection)
+            return None if due_at is None else max(0.0, due_at - self._now(connection))
+
+        return await self._database.read(work)
 
     async def repair_all(self) -> int:
         """Make every submitted row due now: what an in-memory bus held is gone after a restart."""
-        return await self._database.write(lambda c: sending.repair_all(c, self._clock()))
+        return await self._database.write(lambda c: sending.repair_all(c, self._now(c)))
 
     # -- results
 
     async def record(self, arrivals: Sequence[Arrival]) -> Recorded:
         """Apply results by compare-and-set: the first one counts, whatever the road, order or repetition."""
-        return cast(Recorded, await self._changes.submit(_Change(results.record, arrivals)))
+        return cast(Recorded, await self._changes.submit(arrivals))
 
     # -- planning
 
@@ -116,15 +143,19 @@ class BatchStore:
 
     async def commit_plan(self, plan: Plan) -> bool:
         """Store scores and the next pairs by compare-and-set on the wave number; False when somebody was faster."""
-        return await self._database.write(lambda c: plans.commit(c, plan, self._clock()))
+        return await self._database.write(lambda c: plans.commit(c, plan, self._now(c)))
 
-    def _apply(self, connection: Connection, changes: Sequence[_Change]) -> Sequence[Any]:
+    def _apply(self, connection: Connection, changes: Sequence[_Change]) -> Sequence[Recorded | bool]:
         """All changes in one transaction, each kind by its own statements; concurrent callers have no order."""
-        kinds: dict[Callable[..., Sequence[Any]], list[int]] = defaultdict(list)
-        for position, change in enumerate(changes):
-            kinds[change.apply].append(position)
-        answers: dict[int, Any] = {}
-        for apply, positions in kinds.items():
-            given = [changes[position].given for position in positions]
-            answers |= zip(positions, apply(connection, given, self._clock()), strict=True)
-        return [answers[position] for position in range(len(changes))]
+        postponed = [one for one in changes if isinstance(one, Postponement)]
+        groups = [one for one in changes if not isinstance(one, Postponement)]
+        known = locks.known(
+            connection, (a.id for group in groups for a in group), (one.comparison for one in postponed)
+        )
+        now = self._now(connection)
+        recorded = iter(results.record(connection, groups, known, now) if groups else ())
+        cancelled = iter(sending.postpone(connection, postponed, now))
+        return [next(cancelled) if isinstance(one, Postponement) else next(recorded) for one in changes]
+
+    def _now(self, connection: Connection) -> float:
+        return self._database.now(connection) if self._clock is None else self._clock()

@@ -8,8 +8,14 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from app.cj.batch import Batch, BatchSettings, BatchState, NewBatch
+from app.cj.store import locks
 from app.database.statements import fetch
 from app.errors import Conflict, NotFound
+
+_ONE = "SELECT * FROM batches WHERE id = :id"
+_HELD = f"{_ONE} FOR UPDATE"
+_DONE_WITH = """SELECT id FROM batches b WHERE state = 'deleting' AND NOT EXISTS
+    (SELECT 1 FROM comparisons c WHERE c.batch_id = b.id AND c.due_at IS NOT NULL) ORDER BY id FOR UPDATE"""
 
 
 def batch_of(row: Any) -> Batch:
@@ -25,23 +31,23 @@ def batch_of(row: Any) -> Batch:
     )
 
 
-def find(connection: Connection, batch_id: UUID) -> Batch:
-    """One batch, also one that is being deleted.
+def find(connection: Connection, batch_id: UUID, *, held: bool = False) -> Batch:
+    """One batch, also one that is being deleted; `held`: nobody else changes it before the commit.
 
     :raises NotFound: no such batch.
     """
-    rows = fetch(connection, "SELECT * FROM batches WHERE id = :id", id=str(batch_id))
+    rows = fetch(connection, _HELD if held else _ONE, id=str(batch_id))
     if not rows:
         raise NotFound(f"There is no batch {batch_id}.")
     return batch_of(rows[0])
 
 
 def create(connection: Connection, batch_id: UUID, new: NewBatch, state: BatchState, now: float) -> None:
-    """Store a batch and its essays."""
-    connection.execute(
+    """Store a batch and its essays, unless that was done before."""
+    made = connection.execute(
         text(
             """INSERT INTO batches (id, title, question, settings, state, essays, created_at)
-            VALUES (:id, :title, :question, :settings, :state, :essays, :now)"""
+            VALUES (:id, :title, :question, :settings, :state, :essays, :now) ON CONFLICT DO NOTHING"""
         ),
         {
             "id": str(batch_id),
@@ -52,7 +58,9 @@ def create(connection: Connection, batch_id: UUID, new: NewBatch, state: BatchSt
             "essays": len(new.essays),
             "now": now,
         },
-    )
+    ).rowcount
+    if not made:
+        return
     rows = [
         {"id": str(batch_id), "n": n, "name": essay.name, "text": essay.text, "level": essay.level}
         for n, essay in enumerate(new.essays)
@@ -72,7 +80,7 @@ def change(
     :raises NotFound: no such batch.
     :raises Conflict: its state does not allow it.
     """
-    batch = find(connection, batch_id)
+    batch = find(connection, batch_id, held=True)
     if batch.state is to:
         return batch
     if batch.state is BatchState.DELETING:
@@ -102,11 +110,16 @@ def _set_state(connection: Connection, batch_id: UUID, to: BatchState, now: floa
 
 
 def _cancel_open(connection: Connection, batch_id: UUID, now: float) -> None:
-    """End what is open; what the provider may have stays due, so that the cancellation is passed on to it."""
+    """End what is open; what the provider may have stays due, so that the cancellation is passed on to it.
+
+    What it has for sure is due now. Of the rest a POST may be under way, in whatever process, which the cancellation
+    must not overtake: it is due when that POST ended, or its claim.
+    """
+    locks.comparisons_of(connection, [str(batch_id)])
     connection.execute(
         text(
             """UPDATE comparisons SET state = 'cancelled', ended_at = :now, body = NULL,
-            due_at = CASE WHEN posts > 0 THEN :now ELSE NULL END
+            due_at = CASE WHEN queued_at IS NOT NULL THEN :now WHEN posts > 0 THEN due_at ELSE NULL END
             WHERE batch_id = :id AND state IN ('planned', 'submitted')"""
         ),
         {"id": str(batch_id), "now": now},
@@ -116,14 +129,9 @@ def _cancel_open(connection: Connection, batch_id: UUID, now: float) -> None:
 
 def bury(connection: Connection, now: float) -> int:
     """Delete batches marked so, once no cancellation is left to pass on; a tombstone takes late callbacks."""
-    gone = connection.execute(
-        text(
-            """SELECT id FROM batches b WHERE state = 'deleting' AND NOT EXISTS
-            (SELECT 1 FROM comparisons c WHERE c.batch_id = b.id AND c.due_at IS NOT NULL)"""
-        )
-    ).scalars()
-    rows = [{"id": batch_id, "now": now} for batch_id in gone]
+    rows = [{"id": row.id, "now": now} for row in fetch(connection, _DONE_WITH)]
     if rows:
+        locks.comparisons_of(connection, [row["id"] for row in rows])
         connection.execute(text("INSERT INTO tombstones VALUES (:id, :now) ON CONFLICT DO NOTHING"), rows)
         for table, column in (
             ("comparisons", "batch_id"),

@@ -5,17 +5,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from app.cj.batch import Arrival, ComparisonState, Fate
 from app.contracts import Outcome
-from app.database.statements import fetch, over
+from app.database.statements import AnyRow, over
 
 _FINAL = {
     Outcome.SUCCEEDED: ComparisonState.DECIDED,
@@ -24,7 +23,6 @@ _FINAL = {
     Outcome.CANCELLED: ComparisonState.FAILED,
 }
 
-_KNOWN = "SELECT id, batch_id, wave, state FROM comparisons WHERE id {among text}"
 _TOMBSTONES = "SELECT batch_id FROM tombstones WHERE batch_id {among text}"
 _RESULT = {
     "id": "text",
@@ -51,9 +49,15 @@ _END = (
     + "".join(f", {name} = given.column{n}" for n, name in list(enumerate(_RESULT, 1))[1:])
     + f" FROM {{given {' '.join(_RESULT.values())}}} WHERE id = given.column1"
 )
-_COUNT = """UPDATE batches SET decided = decided + :won, failed = failed + :lost, cost_usd = cost_usd + :cost,
-    version = version + 1 WHERE id = :id RETURNING decided + failed"""
-_CLOSE = "UPDATE waves SET open = open - :count WHERE batch_id = :id AND number = :wave RETURNING open"
+_MOST = 2**31 - 1
+"""What an integer column of PostgreSQL holds; a provider may say anything."""
+
+_COUNT = """UPDATE batches SET decided = decided + given.column2, failed = failed + given.column3,
+    cost_usd = cost_usd + given.column4, version = version + 1
+    FROM {given text integer integer float8} WHERE id = given.column1 RETURNING id, decided + failed AS ended"""
+_CLOSE = """UPDATE waves SET open = open - given.column3 FROM {given text integer integer}
+    WHERE batch_id = given.column1 AND number = given.column2 RETURNING batch_id, open"""
+_ANSWERED = "UPDATE comparisons SET due_at = NULL WHERE id {among text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +68,17 @@ class Recorded:
     completed: frozenset[UUID]
 
 
-def record(connection: Connection, groups: Sequence[Sequence[Arrival]], now: float) -> Sequence[Recorded]:
-    """Apply groups of arrivals, each of one caller, and answer in their order."""
+def record(
+    connection: Connection,
+    groups: Sequence[Sequence[Arrival]],
+    known: Mapping[str, AnyRow],
+    now: float,
+) -> Sequence[Recorded]:
+    """Apply groups of arrivals, each of one caller, and answer in their order; `known` are the rows of `locks`."""
     arrivals = list(chain.from_iterable(groups))
-    known = {row.id: row for row in over(connection, _KNOWN, [(str(arrival.id),) for arrival in arrivals])}
     buried = _buried(connection, (a for a in arrivals if str(a.id) not in known))
     fates: list[Fate] = []
-    fresh: dict[str, tuple[Arrival, Any]] = {}
+    fresh: dict[str, tuple[Arrival, AnyRow]] = {}
     for arrival in arrivals:
         row = known.get(str(arrival.id))
         if row is None:
@@ -81,6 +89,7 @@ def record(connection: Connection, groups: Sequence[Sequence[Arrival]], now: flo
         else:
             fates.append(Fate.LATE if row.state == "cancelled" else Fate.DUPLICATE)
     completed = _end(connection, fresh.values(), now) if fresh else frozenset[UUID]()
+    _spare_the_provider(connection, arrivals, known)
     recorded, position = [], 0
     for group in groups:
         mine = tuple(fates[position : position + len(group)])
@@ -94,26 +103,37 @@ def _buried(connection: Connection, arrivals: Iterable[Arrival]) -> set[UUID]:
     return {UUID(row.batch_id) for row in over(connection, _TOMBSTONES, [(i,) for i in sorted(ids)])}
 
 
-def _end(connection: Connection, fresh: Iterable[tuple[Arrival, Any]], now: float) -> frozenset[UUID]:
-    """End the rows, then raise the counters of their batches and waves in the same transaction."""
-    by_batch: dict[str, list[tuple[Arrival, Any]]] = defaultdict(list)
+def _spare_the_provider(
+    connection: Connection, arrivals: Sequence[Arrival], known: Mapping[str, AnyRow]
+) -> None:
+    """Whoever answered need not be told that the row was cancelled meanwhile."""
+    ids = {str(arrival.id) for arrival in arrivals}
+    waiting = sorted(
+        i for i in ids if i in known and known[i].state == "cancelled" and known[i].due_at is not None
+    )
+    over(connection, _ANSWERED, [(i,) for i in waiting])
+
+
+def _end(connection: Connection, fresh: Iterable[tuple[Arrival, AnyRow]], now: float) -> frozenset[UUID]:
+    """Raise the counters of batches and waves, and end the rows, numbered as the counters say."""
+    by_batch: dict[str, list[Arrival]] = defaultdict(list)
+    waves: dict[tuple[str, int], int] = defaultdict(int)
     for arrival, row in fresh:
-        by_batch[row.batch_id].append((arrival, row))
-    completed = set()
-    for batch_id, members in by_batch.items():
-        won = sum(a.outcome is Outcome.SUCCEEDED for a, _ in members)
-        cost = sum(a.cost_usd for a, _ in members)
-        ((ended,),) = fetch(connection, _COUNT, id=batch_id, won=won, lost=len(members) - won, cost=cost)
-        start = ended - len(members) + 1
-        over(connection, _END, [_ended(a, start + n) for n, (a, _) in enumerate(members)], now=now)
-        waves: dict[int, int] = defaultdict(int)
-        for _, row in members:
-            waves[row.wave] += 1
-        for wave, count in waves.items():
-            ((left,),) = fetch(connection, _CLOSE, id=batch_id, wave=wave, count=count)
-            if left == 0:
-                completed.add(UUID(batch_id))
-    return frozenset(completed)
+        by_batch[row.batch_id].append(arrival)
+        waves[row.batch_id, row.wave] += 1
+    rows = []
+    for batch_id, ended in over(connection, _COUNT, [_count(*one) for one in by_batch.items()]):
+        members = by_batch[batch_id]
+        rows += [_ended(arrival, order) for order, arrival in enumerate(members, ended - len(members) + 1)]
+    over(connection, _END, rows, now=now)
+    left = over(connection, _CLOSE, [(*wave, count) for wave, count in waves.items()])
+    return frozenset(UUID(batch_id) for batch_id, still_open in left if still_open == 0)
+
+
+def _count(batch_id: str, arrivals: Sequence[Arrival]) -> tuple[object, ...]:
+    """The values of `_COUNT`."""
+    won = sum(arrival.outcome is Outcome.SUCCEEDED for arrival in arrivals)
+    return batch_id, won, len(arrivals) - won, sum(arrival.cost_usd for arrival in arrivals)
 
 
 def _ended(arrival: Arrival, order: int) -> tuple[object, ...]:
@@ -130,9 +150,7 @@ def _ended(arrival: Arrival, order: int) -> tuple[object, ...]:
         arrival.model,
         arrival.judge_kind,
         arrival.cost_usd,
-        arrival.tokens,
-        arrival.response_time_ms,
-        arrival.attempts,
+        *(min(number, _MOST) for number in (arrival.tokens, arrival.response_time_ms, arrival.attempts)),
         arrival.prompt_sha256,
         arrival.error_code,
         arrival.error_detail,

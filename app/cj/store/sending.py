@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
 from app.cj.batch import Task
+from app.cj.store import locks
 from app.database.statements import fetch, over
 
 _DUE = """SELECT c.id, c.batch_id, c.state = 'cancelled' AS cancelled, c.body, b.question, a.text AS essay_a,
@@ -19,12 +20,14 @@ _DUE = """SELECT c.id, c.batch_id, c.state = 'cancelled' AS cancelled, c.body, b
     JOIN texts a ON a.batch_id = c.batch_id AND a.position = c.first
     JOIN texts z ON z.batch_id = c.batch_id AND z.position = c.second
     WHERE c.due_at <= :now AND (b.state = 'running' OR c.state = 'cancelled')
-    ORDER BY c.due_at, c.sequence LIMIT :limit"""
+    ORDER BY c.due_at, c.sequence LIMIT :limit FOR UPDATE OF c SKIP LOCKED"""
 _CLAIM = """UPDATE comparisons SET state = CASE state WHEN 'planned' THEN 'submitted' ELSE state END, due_at = :due,
     posts = posts + 1, submitted_at = coalesce(submitted_at, :now) WHERE id {among text}"""
-_POSTPONE = """UPDATE comparisons SET due_at = given.column2, queued_at = coalesce(given.column3, queued_at)
-    FROM {given text float8 float8} WHERE comparisons.id = given.column1
-    AND due_at IS NOT NULL AND (state IN ('planned', 'submitted') OR given.column3 IS NULL)"""
+_POSTPONE = """UPDATE comparisons SET queued_at = coalesce(given.column3, queued_at),
+    due_at = CASE WHEN state = 'cancelled' THEN coalesce(given.column3, given.column2) ELSE given.column2 END
+    FROM {given text float8 float8} WHERE id = given.column1 AND due_at IS NOT NULL RETURNING id, state"""
+_RELEASE = """UPDATE comparisons SET due_at = :now FROM {given text float8}
+    WHERE id = given.column1 AND due_at = given.column2"""
 _NEXT = """SELECT c.due_at FROM comparisons c JOIN batches b ON b.id = c.batch_id
     WHERE c.due_at IS NOT NULL AND (b.state = 'running' OR c.state = 'cancelled')
     ORDER BY c.due_at, c.sequence LIMIT 1"""
@@ -33,7 +36,7 @@ _NEXT = """SELECT c.due_at FROM comparisons c JOIN batches b ON b.id = c.batch_i
 class Postponement(NamedTuple):
     """A row that is not due for `seconds`; `queued` says that the provider holds the request durably (202).
 
-    A 202 does not put off the cancellation of a row that was cancelled meanwhile.
+    If the row was cancelled meanwhile, a 202 makes its cancellation due: now there is something to cancel.
     """
 
     comparison: UUID
@@ -41,20 +44,29 @@ class Postponement(NamedTuple):
     queued: bool
 
 
-def claim(connection: Connection, *, limit: int, hold: float, now: float) -> list[Task]:
-    """Take up to `limit` rows that are due; they are due again in `hold` seconds, should this process die."""
+def claim(connection: Connection, *, limit: int, until: float, now: float) -> list[Task]:
+    """Take up to `limit` rows that are due; they are due again at `until`, should this process die.
+
+    Rows that another process takes at this moment are passed over.
+    """
     rows = fetch(connection, _DUE, now=now, limit=limit)
-    over(connection, _CLAIM, [(row.id,) for row in rows], now=now, due=now + hold)
+    over(connection, _CLAIM, [(row.id,) for row in rows], now=now, due=until)
     return [Task(UUID(name), UUID(batch), bool(cancelled), *rest) for name, batch, cancelled, *rest in rows]
 
 
-def postpone(connection: Connection, items: Sequence[Postponement], now: float) -> Sequence[None]:
-    """Set the next deadline of open rows."""
-    rows = [
-        (str(comparison), now + seconds, now if queued else None) for comparison, seconds, queued in items
-    ]
-    over(connection, _POSTPONE, rows)
-    return [None] * len(items)
+def release(connection: Connection, claims: Iterable[tuple[UUID, float]], now: float) -> None:
+    """Make due what is still claimed until just then: the answer to that claim never came."""
+    rows = sorted((str(comparison), until) for comparison, until in claims)
+    locks.known(connection, (), (UUID(name) for name, _ in rows))
+    over(connection, _RELEASE, rows, now=now)
+
+
+def postpone(connection: Connection, items: Sequence[Postponement], now: float) -> Sequence[bool]:
+    """Set the next deadline of open rows; True for one that was cancelled meanwhile."""
+    rows = {str(one.comparison): one for one in items}
+    given = [(i, now + one.seconds, now if one.queued else None) for i, one in rows.items()]
+    cancelled = {row.id for row in over(connection, _POSTPONE, given) if row.state == "cancelled"}
+    return [str(one.comparison) in cancelled for one in items]
 
 
 def cancellation_sent(connection: Connection, comparison: UUID) -> None:
@@ -71,5 +83,6 @@ def next_due_at(connection: Connection) -> float | None:
 
 def repair_all(connection: Connection, now: float) -> int:
     """Make every submitted row due; returns how many."""
+    locks.submitted(connection)
     sql = text("UPDATE comparisons SET due_at = :now WHERE state = 'submitted' AND due_at IS NOT NULL")
     return int(connection.execute(sql, {"now": now}).rowcount)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from app.database.statements import AnyRow, insert, over
-from app.errors import JuxtaError, NotFound, QueueFull, RequestMismatch
+from app.errors import JuxtaError, NotFound, RequestMismatch, StoreUnavailable
 from app.provider.queue.protocol import Accepted, Entry, Lease, QueuedRequest, Reply, State, StoredOutcome
+from app.provider.queue.refusals import full, mismatch, unknown
 from app.provider.queue.rows import ENTRY, INSERTED, INSERTED_TYPES, read_entry, read_stored, write_request
 from app.provider.queue.turn import Rules, Turn
 
@@ -33,16 +34,14 @@ class Admission:
             if row is not None and not self._is_past(turn, row):
                 answers[request.queue_id] = _found(request, row)
             elif room[request.lane] <= 0:
-                answers[request.queue_id] = QueueFull(
-                    f"The judge already has {self.rules.limit} open requests waiting.", retry_after=5.0
-                )
+                answers[request.queue_id] = full(self.rules.limit)
             else:
                 room[request.lane] -= 1
                 born.append((request, lease_for))
                 if row is not None:
                     past.append((row.place,))
         if past:
-            over(turn.connection, "DELETE FROM requests WHERE place {among bigint}", past)
+            over(turn.connection, _DELETE, past)
         if born:
             answers |= self._insert(turn, born)
         return [answers[request.queue_id] for request, _ in given]
@@ -51,7 +50,7 @@ class Admission:
         self, turn: Turn, given: Sequence[UUID]
     ) -> Sequence[StoredOutcome | NotFound | None]:
         """Compare and set: only a row that still answers by response, and has not done so, changes."""
-        ids = [(queue_id.bytes,) for queue_id in given]
+        ids = [(queue_id.bytes,) for queue_id in given if turn.reaches(queue_id)]
         over(
             turn.connection,
             "UPDATE requests SET reply = 'callback' WHERE queue_id {among bytea}"
@@ -65,13 +64,11 @@ class Admission:
             ids,
         )
         found = {row.queue_id: None if row.reply == Reply.CALLBACK else read_stored(row) for row in rows}
-        return [
-            found[queue_id.bytes] if queue_id.bytes in found else _unknown(queue_id) for queue_id in given
-        ]
+        return [found[queue_id.bytes] if queue_id.bytes in found else unknown(queue_id) for queue_id in given]
 
     def cancel(self, turn: Turn, given: Sequence[UUID]) -> Sequence[Entry | NotFound]:
         """Flag what has no outcome; what nobody works on goes to the closer at once, whatever its delay."""
-        ids = [(queue_id.bytes,) for queue_id in given]
+        ids = [(queue_id.bytes,) for queue_id in given if turn.reaches(queue_id)]
         free = "(NOT held OR ready_at <= :now)"
         flagged = over(
             turn.connection,
@@ -86,9 +83,7 @@ class Admission:
         turn.stirred = turn.stirred or bool(flagged)
         rows = over(turn.connection, f"SELECT {ENTRY} FROM requests WHERE queue_id {{among bytea}}", ids)
         found = {row.queue_id: read_entry(row) for row in rows}
-        return [
-            found[queue_id.bytes] if queue_id.bytes in found else _unknown(queue_id) for queue_id in given
-        ]
+        return [found[queue_id.bytes] if queue_id.bytes in found else unknown(queue_id) for queue_id in given]
 
     def _known(self, turn: Turn, asked: Sequence[QueuedRequest]) -> dict[bytes, AnyRow]:
         rows = over(
@@ -111,19 +106,30 @@ class Admission:
         limit = self.rules.limit
         return dict.fromkeys(lanes, limit) | {lane: limit - count for lane, count in rows}
 
-    def _insert(self, turn: Turn, born: Sequence[tuple[QueuedRequest, float | None]]) -> dict[UUID, Accepted]:
+    def _insert(
+        self, turn: Turn, born: Sequence[tuple[QueuedRequest, float | None]]
+    ) -> dict[UUID, Accepted | JuxtaError]:
+        """Where several processes insert, all do so in the order of the ids: then none of them waits in a circle."""
+        if turn.reachable is not None:
+            born = sorted(born, key=_by_id)
         rows = insert(
             turn.connection,
-            f"INSERT INTO requests ({INSERTED}) {{rows {INSERTED_TYPES}}} RETURNING queue_id, place",
+            f"INSERT INTO requests ({INSERTED}) {{rows {INSERTED_TYPES}}}"
+            " ON CONFLICT (queue_id) DO NOTHING RETURNING queue_id, place",
             [write_request(request, turn.now, lease_for, self.rules.boot) for request, lease_for in born],
         )
         places: dict[bytes, int] = {row.queue_id: row.place for row in rows}
+        answers: dict[UUID, Accepted | JuxtaError] = {}
+        if lost := [request for request, _ in born if request.queue_id.bytes not in places]:
+            answers |= self._overtaken(turn, lost)
+            born = [(request, lease_for) for request, lease_for in born if request.queue_id not in answers]
         insert(
             turn.connection,
             "INSERT INTO payloads (place, body) {rows bigint bytea}",
             [(places[request.queue_id.bytes], request.body) for request, _ in born],
         )
-        answers = {}
+        if turn.reachable is not None:
+            turn.reachable |= places.keys()
         for request, lease_for in born:
             lease = None
             if lease_for is None:
@@ -141,12 +147,30 @@ class Admission:
             )
         return answers
 
+    def _overtaken(self, turn: Turn, lost: Sequence[QueuedRequest]) -> dict[UUID, Accepted | JuxtaError]:
+        """Other processes inserted these ids since we looked."""
+        known = self._known(turn, lost)
+        return {
+            request.queue_id: _found(request, row)
+            if (row := known.get(request.queue_id.bytes))
+            else StoreUnavailable(f"Request {request.queue_id} came and went.", retry_after=1.0)
+            for request in lost
+        }
+
+
+_DELETE = (
+    "DELETE FROM requests WHERE place IN"
+    " (SELECT place FROM requests WHERE place {among bigint} FOR UPDATE SKIP LOCKED)"
+)
+
+
+def _by_id(born: tuple[QueuedRequest, float | None]) -> UUID:
+    return born[0].queue_id
+
 
 def _found(request: QueuedRequest, row: AnyRow) -> Accepted | RequestMismatch:
     if row.fingerprint != request.fingerprint:
-        return RequestMismatch(
-            f"correlation_id {request.correlation_id} is already bound to another request body."
-        )
+        return mismatch(request)
     return Accepted(
         queue_id=request.queue_id,
         known=True,
@@ -154,7 +178,3 @@ def _found(request: QueuedRequest, row: AnyRow) -> Accepted | RequestMismatch:
         reply=Reply(row.reply),
         stored=read_stored(row),
     )
-
-
-def _unknown(queue_id: UUID) -> NotFound:
-    return NotFound(f"No request {queue_id} is stored.")

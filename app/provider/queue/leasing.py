@@ -10,6 +10,7 @@ from typing import ClassVar
 from app.database.statements import AnyRow, fetch, over
 from app.errors import LeaseLost
 from app.provider.queue.protocol import Ending, Lease, Reply, State, StoredOutcome
+from app.provider.queue.refusals import lost
 from app.provider.queue.rows import LEASED, read_lease, read_stored
 from app.provider.queue.tables import CLOSER, JUDGE
 from app.provider.queue.turn import Rules, Turn
@@ -28,10 +29,13 @@ class Leasing:
 
     def lease(self, turn: Turn, given: Sequence[tuple[str, int, float, bool]]) -> Sequence[Sequence[Lease]]:
         """Take the first rows of the lines of lanes, for a call at once or not."""
-        return [
-            self._take(turn, self._judge_line(turn, lane, limit), seconds, tries=int(begin))
-            for lane, limit, seconds, begin in given
-        ]
+        taken = []
+        for lane, limit, seconds, begin in given:
+            leases = self._take(turn, self._judge_line(turn, lane, limit), seconds, tries=int(begin))
+            if len(leases) < limit:
+                turn.unsure.add(lane)
+            taken.append(leases)
+        return taken
 
     def lease_closing(self, turn: Turn, given: Sequence[tuple[int, float]]) -> Sequence[Sequence[Lease]]:
         """Take the first rows of the one line of all that need no judge."""
@@ -48,7 +52,7 @@ class Leasing:
         if filed := [(row.place,) for row in rows if row.line is not None]:
             over(turn.connection, _FILE_AGAIN, filed)
         tries = {row.place: int(row.tries) for row in rows}
-        return [tries[lease.place] if lease.place in tries else _lost(lease) for lease in given]
+        return [tries[lease.place] if lease.place in tries else lost(lease) for lease in given]
 
     def extend(self, turn: Turn, given: Sequence[tuple[Lease, float]]) -> Sequence[LeaseLost | None]:
         """Move the end of the lease, in its row and among what falls due."""
@@ -59,7 +63,7 @@ class Leasing:
             [(lease.place, lease.attempt, turn.now + seconds) for lease, seconds in given],
         )
         held = {place for (place,) in rows}
-        return [None if lease.place in held else _lost(lease) for lease, _ in given]
+        return [None if lease.place in held else lost(lease) for lease, _ in given]
 
     def store(
         self, turn: Turn, given: Sequence[tuple[Lease, StoredOutcome]]
@@ -88,7 +92,7 @@ class Leasing:
         return [
             (stored, replies[lease.place])
             if lease.place in replies
-            else earlier.get(lease.place) or _lost(lease)
+            else earlier.get(lease.place) or lost(lease)
             for lease, stored in given
         ]
 
@@ -104,7 +108,7 @@ class Leasing:
         for row in rows:
             turn.move(row.lane, State.ANSWERED, State.PUBLISHED)
         closed = {row.place for row in rows}
-        return [None if lease.place in closed else _lost(lease) for lease in given]
+        return [None if lease.place in closed else lost(lease) for lease in given]
 
     def release(self, turn: Turn, given: Sequence[tuple[Lease, float, bool]]) -> Sequence[LeaseLost | None]:
         """Give rows back. A delay does not outlast the life of a request: its asker hears of the end in time."""
@@ -126,19 +130,20 @@ class Leasing:
             if row.state == State.QUEUED:
                 turn.move(row.lane, State.LEASED, State.QUEUED)
         given_back = {row.place for row in rows}
-        return [None if lease.place in given_back else _lost(lease) for lease, _, _ in given]
+        return [None if lease.place in given_back else lost(lease) for lease, _, _ in given]
 
     def _judge_line(self, turn: Turn, lane: str, limit: int) -> Sequence[AnyRow]:
         sql = (
-            f"SELECT {LEASED} FROM requests r JOIN payloads p ON p.place = r.place"
+            f"SELECT {LEASED} FROM requests r JOIN payloads p ON {_ITS_PAYLOAD}"
             f" WHERE r.line = {JUDGE} AND r.lane = :lane ORDER BY {self.ORDER} LIMIT :limit"
+            " FOR UPDATE OF r SKIP LOCKED"
         )
         return fetch(turn.connection, sql, lane=lane, limit=limit)
 
     def _closer_line(self, turn: Turn, limit: int) -> Sequence[AnyRow]:
         sql = (
-            f"SELECT {LEASED} FROM requests r JOIN payloads p ON p.place = r.place"
-            f" WHERE r.line = {CLOSER} ORDER BY r.place LIMIT :limit"
+            f"SELECT {LEASED} FROM requests r JOIN payloads p ON {_ITS_PAYLOAD}"
+            f" WHERE r.line = {CLOSER} ORDER BY r.place LIMIT :limit FOR UPDATE OF r SKIP LOCKED"
         )
         return fetch(turn.connection, sql, limit=limit)
 
@@ -208,10 +213,8 @@ class Leasing:
         }
 
 
+_ITS_PAYLOAD = "p.place = r.place AND (p.event IS NULL) = (r.outcome IS NULL)"
+"""PostgreSQL looks again at a row that changed before it was locked, but not at its payload: an answer without its event
+is then left for the next look."""
+
 _FILE_AGAIN = "UPDATE requests SET line = NULL, due_at = ready_at WHERE place {among bigint}"
-
-
-def _lost(lease: Lease) -> LeaseLost:
-    return LeaseLost(
-        f"The lease on request {lease.request.queue_id} (attempt {lease.attempt}) does not hold any more."
-    )

@@ -8,23 +8,34 @@ that what a cancelled caller began is applied before what its clean-up asks for.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import inf
 from typing import Any, ClassVar, cast
 
 from sqlalchemy import Connection, text
 
-from app.database.statements import fetch, insert
+from app.database.statements import fetch, insert, over
 from app.provider.queue.admission import Admission
 from app.provider.queue.leasing import Leasing
 from app.provider.queue.tables import CLOSER, JUDGE
 from app.provider.queue.turn import Change, Counts, Rules, Turn
 
 _PURGE_ROWS = 500
+_NEXT_DUE = "SELECT min(due_at) FROM requests WHERE due_at IS NOT NULL"
+_BY_PLACE = frozenset({"begin_try", "extend", "store", "mark_published", "release"})
+_BY_ID = frozenset({"promise_callback", "cancel"})
 
 
 class Ledger(Admission, Leasing):
-    """Runs in the writer thread. `counts`, `next_due_at` and `stirred` tell of the last transaction."""
+    """Runs in the writer thread. `counts`, `next_due_at`, `seen`, `stirred` and `filled` tell of the last transaction.
+
+    `seen` is its moment beside the monotonic clock; it is `filled` when a lane that had no row waiting has one now.
+    Where other processes write too (`shared`), no transaction can wait for another in a circle, because each locks in
+    one order: the rows it names, by place; then what it inserts, by id; then what it finds, skipping what is locked;
+    then the counters, by lane.
+    """
 
     KINDS: ClassVar[Sequence[str]] = (
         "accept",
@@ -42,27 +53,32 @@ class Ledger(Admission, Leasing):
         "(outcome IS NOT NULL OR cancelled OR expires_at <= :now OR tries >= :max_tries)"
     )
 
-    def __init__(self, rules: Rules, *, clock: Callable[[], float]) -> None:
+    def __init__(self, rules: Rules, *, now: Callable[[Connection], float], shared: bool) -> None:
         self.rules = rules
-        self._clock = clock
+        self._now = now
+        self._shared = shared
         self.counts: dict[str, Counts] = {}
+        self.seen = (0.0, time.monotonic())
         self.next_due_at: float | None = None
-        self.stirred = False
+        self.stirred = self.filled = False
 
     def open(self, connection: Connection, *, exclusive: bool) -> None:
-        """Let leases of former boots run out, if nobody else can hold one; file all rows by the present rules."""
+        """Let leases of former boots run out, if nobody else can hold one; file again what other rules had filed."""
+        now = self._look_at_clock(connection)
         if exclusive:
             connection.execute(
                 text(
                     "UPDATE requests SET ready_at = :now, due_at = :now, line = NULL"
                     " WHERE published_at IS NULL AND held AND ready_at > :now AND boot <> :boot"
                 ),
-                {"now": self._clock(), "boot": self.rules.boot},
+                {"now": now, "boot": self.rules.boot},
             )
-        connection.execute(
-            text(
-                "UPDATE requests SET line = NULL, due_at = ready_at WHERE published_at IS NULL AND line IS NOT NULL"
-            )
+        fetch(
+            connection,
+            "UPDATE requests SET line = NULL, due_at = ready_at WHERE place IN"
+            f" (SELECT place FROM requests WHERE published_at IS NULL AND line <> {self._line} FOR UPDATE SKIP LOCKED)",
+            now=now,
+            max_tries=self.rules.max_tries,
         )
         rows = connection.execute(text("SELECT lane, queued, leased, answered FROM lanes"))
         self.counts = {row.lane: Counts(row.queued, row.leased, row.answered) for row in rows}
@@ -70,11 +86,13 @@ class Ledger(Admission, Leasing):
 
     def apply(self, connection: Connection, changes: Sequence[Change]) -> Sequence[Any]:
         """All of `changes` in the transaction of `connection`; one result, or exception, for each."""
-        turn = Turn(connection, self._clock())
+        turn = Turn(connection, self._look_at_clock(connection), set() if self._shared else None)
         results: list[Any] = [None] * len(changes)
         kinds: defaultdict[str, list[int]] = defaultdict(list)
         for position, change in enumerate(changes):
             kinds[change.kind].append(position)
+        if self._shared:
+            self._lock(turn, changes)
         for kind in self.KINDS:
             if kind == "lease" and not kinds.keys().isdisjoint(("lease", "lease_closing")):
                 self._file_due(turn)
@@ -82,8 +100,10 @@ class Ledger(Admission, Leasing):
                 given = [changes[position].given for position in positions]
                 for position, result in zip(positions, getattr(self, kind)(turn, given), strict=True):
                     results[position] = result
-        self.counts = self._count(turn)
-        self.next_due_at = self._next_due(connection)
+        self.counts, self.next_due_at = self._count(turn)
+        self.filled = any(
+            0 < moves[0] == self.counts[lane].queued for lane, moves in turn.moves.items() if any(moves)
+        )
         self.stirred = turn.stirred
         return results
 
@@ -91,36 +111,69 @@ class Ledger(Admission, Leasing):
         """Delete some rows past the retention; fewer than `_PURGE_ROWS` when none are left."""
         sql = (
             "DELETE FROM requests WHERE place IN (SELECT place FROM requests WHERE published_at <= :horizon"
-            " ORDER BY published_at LIMIT :some) RETURNING place"
+            " ORDER BY published_at LIMIT :some FOR UPDATE SKIP LOCKED) RETURNING place"
         )
-        values = {"horizon": self._clock() - self.rules.retention, "some": _PURGE_ROWS}
-        return len(connection.execute(text(sql), values).all())
+        horizon = self._now(connection) - self.rules.retention
+        return len(fetch(connection, sql, horizon=horizon, some=_PURGE_ROWS))
+
+    def _look_at_clock(self, connection: Connection) -> float:
+        self.seen = (self._now(connection), time.monotonic())
+        return self.seen[0]
+
+    def _lock(self, turn: Turn, changes: Sequence[Change]) -> None:
+        """Lock the rows that the group names, in the order of their places; other processes may name the same."""
+        places = {change.key for change in changes if change.kind in _BY_PLACE}
+        ids = [(change.given.bytes,) for change in changes if change.kind in _BY_ID]
+        if ids:
+            sql = "SELECT place FROM requests WHERE queue_id {among bytea}"
+            places |= {place for (place,) in over(turn.connection, sql, ids)}
+        if ids or (places and len(changes) > 1):  # a change alone waits for no more than its own row
+            sql = "SELECT queue_id FROM requests WHERE place {among bigint} ORDER BY place FOR UPDATE"
+            rows = over(turn.connection, sql, [(place,) for place in places])
+            turn.reachable = {row.queue_id for row in rows}
+
+    @property
+    def _line(self) -> str:
+        return f"CASE WHEN {self.NEEDS_NO_JUDGE} THEN {CLOSER} ELSE {JUDGE} END"
 
     def _file_due(self, turn: Turn) -> None:
         """Put rows whose delay, lease or life has run out into the line where they belong now."""
+        if self._shared and (self._next_due(turn.connection) or inf) > turn.now:
+            return  # PostgreSQL plans the statement below in 1 ms, and this one in no time
         sql = (
-            f"UPDATE requests SET line = CASE WHEN {self.NEEDS_NO_JUDGE} THEN {CLOSER} ELSE {JUDGE} END,"
+            f"UPDATE requests SET line = {self._line},"
             f" due_at = CASE WHEN {self.NEEDS_NO_JUDGE} THEN NULL ELSE expires_at END"
-            " WHERE due_at <= :now RETURNING place"
+            " WHERE place IN (SELECT place FROM requests WHERE due_at <= :now FOR UPDATE SKIP LOCKED) RETURNING place"
         )
         values = {"now": turn.now, "max_tries": self.rules.max_tries}
         if fetch(turn.connection, sql, **values):
             turn.stirred = True
 
-    def _count(self, turn: Turn) -> dict[str, Counts]:
-        moves = [(lane, *moves) for lane, moves in turn.moves.items() if any(moves)]
+    def _count(self, turn: Turn) -> tuple[dict[str, Counts], float | None]:
+        """Move the counters; tells how they stand where they may have changed, and what falls due next."""
+        moves = sorted((lane, *moves) for lane, moves in turn.moves.items() if any(moves))
+        counts: dict[str, Counts] = {}
+        if self._shared and (unsure := turn.unsure.difference(lane for lane, *_ in moves)):
+            counts = self._recount(turn.connection, unsure)
         if not moves:
-            return {}
+            return counts, self._next_due(turn.connection)
         sql = (
             "INSERT INTO lanes (lane, queued, leased, answered) {rows text integer integer integer} ON CONFLICT (lane) DO UPDATE"
             " SET queued = lanes.queued + excluded.queued, leased = lanes.leased + excluded.leased,"
-            " answered = lanes.answered + excluded.answered RETURNING lane, queued, leased, answered"
+            f" answered = lanes.answered + excluded.answered RETURNING lane, queued, leased, answered, ({_NEXT_DUE}) AS due_at"
         )
         rows = insert(turn.connection, sql, moves)
+        counts |= {row.lane: Counts(row.queued, row.leased, row.answered) for row in rows}
+        return counts, rows[0].due_at
+
+    def _recount(self, connection: Connection, lanes: Iterable[str]) -> dict[str, Counts]:
+        """The counters of lanes where other processes took what this one knew of."""
+        sql = "SELECT lane, queued, leased, answered FROM lanes WHERE lane {among text}"
+        rows = over(connection, sql, [(lane,) for lane in lanes])
         return {row.lane: Counts(row.queued, row.leased, row.answered) for row in rows}
 
     def _next_due(self, connection: Connection) -> float | None:
-        ((due_at,),) = fetch(connection, "SELECT min(due_at) FROM requests WHERE due_at IS NOT NULL")
+        ((due_at,),) = fetch(connection, _NEXT_DUE)
         return cast(float | None, due_at)
 
 

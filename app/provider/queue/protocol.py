@@ -234,6 +234,12 @@ class RequestQueue(Protocol):
     async def purge(self) -> int:
         """Delete published rows past the retention; returns how many."""
 
+    async def check(self) -> None:
+        """Return when the engine takes changes now; for readiness.
+
+        :raises StoreUnavailable: it does not.
+        """
+
     async def __aenter__(self) -> Self:
         """Open; leases of former boots are released where the engine is ours alone."""
 

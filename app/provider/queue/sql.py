@@ -17,6 +17,7 @@ import anyio.lowlevel
 from sqlalchemy import Connection, text
 
 from app.database import Database, GroupCommit
+from app.database.statements import AnyRow
 from app.provider.queue.ledger import Ledger
 from app.provider.queue.protocol import (
     Accepted,
@@ -30,6 +31,10 @@ from app.provider.queue.protocol import (
 )
 from app.provider.queue.rows import ENTRY, read_entry
 from app.provider.queue.turn import Change, Counts, Rules
+
+_CHANNEL = "queue"
+_TELL_EVERY = 0.25
+"""Seconds in which a line that is not empty is told of once: who found it empty meanwhile looks again."""
 
 _STARTED_AT = "CASE WHEN r.answered_at < r.leased_at THEN r.answered_at ELSE r.leased_at END"
 _STARTED = (
@@ -45,7 +50,8 @@ class SqlQueue:
     """A `RequestQueue` in `database`, which it opens and closes.
 
     `limit` is open rows per lane, `max_tries` judge calls per request, `retention` seconds. `boot` names this run of
-    the process; with `exclusive` (nobody else uses the database) leases of other boots end when it opens.
+    the process; with `exclusive` (nobody else uses the database: the rule unless it is shared) leases of other boots end
+    when it opens. Time is the database's unless a `clock` is given.
     """
 
     ledger: ClassVar[type[Ledger]] = Ledger
@@ -58,22 +64,24 @@ class SqlQueue:
         limit: int = 10_000,
         max_tries: int = 5,
         retention: float = 7 * 86_400.0,
-        exclusive: bool = True,
-        clock: Callable[[], float] = time.time,
+        exclusive: bool | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
-        self._exclusive = exclusive
+        self._now: Callable[[Connection], float] = database.now if clock is None else lambda _: clock()
+        self._exclusive = not database.shared if exclusive is None else exclusive
+        self._boot = boot
         rules = Rules(limit=limit, max_tries=max_tries, retention=retention, boot=boot)
-        self._ledger = self.ledger(rules, clock=clock)
-        self._changes: GroupCommit[Change, Any] = GroupCommit(
-            database, self._ledger.apply, committed=self._notice
-        )
+        self._ledger = self.ledger(rules, now=self._now, shared=database.shared)
+        self._changes: GroupCommit[Change, Any] = GroupCommit(database, self._apply, committed=self._notice)
         self._counts: dict[str, Counts] = {}
         self._next_due_at: float | None = None
         self._told_of: float | None = None
         self._news = True
         self._woken = anyio.Event()
+        self._listening = False
+        self._told_at = float("-inf")
 
     async def accept(self, request: QueuedRequest, *, lease_for: float | None = None) -> Accepted:
         return cast(Accepted, await self._change("accept", request.queue_id, (request, lease_for)))
@@ -132,31 +140,34 @@ class SqlQueue:
             "SELECT lane, queued, leased, answered, (SELECT accepted_at FROM requests r WHERE r.lane = lanes.lane"
             " AND r.published_at IS NULL ORDER BY r.place LIMIT 1) AS first FROM lanes WHERE queued + leased + answered > 0"
         )
-        now = self._clock()
-        rows = await self._database.read(lambda connection: connection.execute(text(sql)).all())
+        now, rows = await self._database.read(
+            lambda connection: (self._now(connection), connection.execute(text(sql)).all())
+        )
         return {
             row.lane: LaneStats(row.queued, row.leased, row.answered, max(0.0, now - row.first))
             for row in rows
         }
 
     async def recent_starts(self, *, seconds: float) -> Mapping[str, Sequence[float]]:
-        now = self._clock()
-        rows = await self._database.read(
-            lambda connection: connection.execute(text(_STARTED), {"horizon": now - seconds}).all()
-        )
+        def work(connection: Connection) -> tuple[float, Sequence[AnyRow]]:
+            now = self._now(connection)
+            return now, connection.execute(text(_STARTED), {"horizon": now - seconds}).all()
+
+        now, rows = await self._database.read(work)
         ages: defaultdict[str, list[float]] = defaultdict(list)
         for row in rows:
             ages[row.lane] += [now - row.started_at] * row.tries
         return ages
 
     async def wait(self, seconds: float) -> None:
-        """As promised; meant for one dispatcher per process. What other processes add is found after `seconds`."""
+        """As promised; meant for one dispatcher per process. What it makes ready, other processes are told of."""
         end = anyio.current_time() + seconds
+        self._listen()
         await anyio.lowlevel.checkpoint()
         while not self._news and (pause := end - anyio.current_time()) > 0:
             due_at = self._next_due_at
             if due_at is not None and due_at != self._told_of:
-                pause = min(pause, due_at - self._clock())
+                pause = min(pause, due_at - self._about_now())
                 if pause <= 0:  # told once: a row that nobody has room for must not keep the caller spinning
                     self._told_of = due_at
                     break
@@ -169,6 +180,9 @@ class SqlQueue:
         while some := await self._database.write(self._ledger.purge):
             purged += some
         return purged
+
+    async def check(self) -> None:
+        await self._database.check()
 
     async def __aenter__(self) -> Self:
         await self._database.open()
@@ -199,6 +213,30 @@ class SqlQueue:
 
         return await self._database.read(work)
 
+    def _apply(self, connection: Connection, changes: Sequence[Change]) -> Sequence[Any]:
+        """In the writer thread: the ledger's work, and a word to other processes where rows became ready."""
+        results = self._ledger.apply(connection, changes)
+        if self._ledger.stirred and self._database.shared:
+            now = time.monotonic()
+            if self._ledger.filled or now - self._told_at > _TELL_EVERY:
+                self._database.tell(connection, _CHANNEL, self._boot)
+                self._told_at = now
+        return results
+
+    def _listen(self) -> None:
+        """From the first time that somebody waits; who never waits needs no news."""
+        if self._listening:
+            return
+        self._listening = True
+        self._database.listen(_CHANNEL, lambda boot: None if boot == self._boot else self._wake())
+
+    def _about_now(self) -> float:
+        """The database's time by this machine's monotonic clock, without asking."""
+        if self._clock is not None:
+            return self._clock()
+        moment, seen_at = self._ledger.seen
+        return moment + time.monotonic() - seen_at
+
     def _notice(self) -> None:
         """After each commit, while the writer rests: take over its counts, wake who waits if that is worth it."""
         self._counts |= self._ledger.counts
@@ -206,7 +244,14 @@ class SqlQueue:
         sooner = due_at is not None and (self._next_due_at is None or due_at < self._next_due_at)
         self._next_due_at = due_at
         if self._ledger.stirred:
-            self._news = True
-        if self._ledger.stirred or sooner:
-            self._woken.set()
-            self._woken = anyio.Event()
+            self._wake()
+        elif sooner:
+            self._rouse()
+
+    def _wake(self) -> None:
+        self._news = True
+        self._rouse()
+
+    def _rouse(self) -> None:
+        self._woken.set()
+        self._woken = anyio.Event()

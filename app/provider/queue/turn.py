@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from sqlalchemy import Connection
 
@@ -40,12 +41,22 @@ class Counts(NamedTuple):
 
 @dataclass(slots=True)
 class Turn:
-    """One transaction: its moment, the rows it moved between states, and whether it made any ready."""
+    """One transaction: its moment, the rows it moved between states, and whether it made any ready.
+
+    `reachable` are the ids whose rows this transaction has locked or made; None where nobody else writes.
+    `unsure` are lanes whose counters were seen to be different from what this process knew.
+    """
 
     connection: Connection
     now: float
+    reachable: set[bytes] | None = None
     stirred: bool = False
+    unsure: set[str] = field(default_factory=set)
     moves: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0]))
+
+    def reaches(self, queue_id: UUID) -> bool:
+        """Whether a change by id may look for the row, or comes as if before it was made."""
+        return self.reachable is None or queue_id.bytes in self.reachable
 
     def move(self, lane: str, before: State | None, after: State | None) -> None:
         """Count one row; None stands outside, `published` is outside too."""

@@ -1,0 +1,166 @@
+"""A connection that is made when it is needed, and dropped when an answer is late so that none is mixed up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+import structlog
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from app.errors import ConfigurationError, StoreUnavailable
+from app.provider.queue.redis.examination import read_info, risks, unfit
+
+Command = Sequence[str | bytes | int]
+
+T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
+
+
+class Connection:
+    """One connection to the Redis at `url`; whoever asks is answered in order.
+
+    At each connect its Redis is examined and given `greeting`. Connecting takes at most `connect_timeout` seconds and
+    an answer `answer_timeout`; nothing is tried again here.
+    """
+
+    def __init__(
+        self, url: str, *, connect_timeout: float, answer_timeout: float, greeting: Sequence[Command] = ()
+    ) -> None:
+        pool = ConnectionPool.from_url(
+            url,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=None,  # the deadlines here hold for a whole exchange, not for each packet
+            socket_connect_timeout=connect_timeout,
+            socket_keepalive=True,
+        )
+        self._raw: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
+        self._connect_timeout = connect_timeout
+        self._answer_timeout = answer_timeout
+        self._greeting = greeting
+        self._sending = asyncio.Lock()
+        self._reading = asyncio.Lock()
+        self._lives = 0
+        self._unanswered = 0
+        where = pool.connection_kwargs
+        self.name = f"Redis at {where.get('path') or '{host}:{port}'.format_map({'host': 'localhost', 'port': 6379, **where})}"
+
+    async def open(self) -> None:
+        """Connect for the first time, and warn once of what its settings may lose.
+
+        :raises ConfigurationError: this Redis must not be used.
+        :raises StoreUnavailable: it is away.
+        """
+        info, appendfsync = await self._connect()
+        if fault := unfit(info):
+            await self._end()
+            raise ConfigurationError(f"{self.name} {fault}.")
+        if risk := risks(info, appendfsync):
+            _log.warning("accepted work may be lost", redis=self.name, reason=risk)
+
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """One answer for each command; what Redis refuses is an error among them.
+
+        :raises StoreUnavailable: the commands may or may not have been carried out.
+        """
+        async with self._sending:
+            if self._raw.is_connected and not self._unanswered and await self._raw.can_read():
+                await self._end()  # Redis ended it meanwhile
+            if not self._raw.is_connected:
+                info, _ = await self._connect()
+                if fault := unfit(info):
+                    raise await self._away(fault, retry_after=5.0)
+            life = self._lives
+            await self._guard(self._send(commands), life, self._answer_timeout)
+            self._unanswered += 1
+        try:
+            async with self._reading:
+                return await self._guard(self._receive(len(commands), life), life, self._answer_timeout)
+        finally:
+            self._unanswered -= 1
+
+    async def tell(self, command: Command) -> None:
+        """Send a command whose answer will come as a push.
+
+        :raises StoreUnavailable: the connection is lost.
+        """
+        await self._guard(self._send([command]), self._lives, self._answer_timeout)
+
+    async def next_push(self, seconds: float) -> Any | None:
+        """What a connection that has subscribed is sent next; None when that is nothing for so many `seconds`.
+
+        :raises StoreUnavailable: the connection is lost.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._raw.read_response(disconnect_on_error=False)
+        except TimeoutError:
+            return None
+        except (OSError, RedisError) as error:
+            raise await self._away("is away") from error
+
+    async def close(self) -> None:
+        """Give the connection up; the next question makes a new one."""
+        await self._end()
+        await asyncio.sleep(0)  # the transport closes in the next turn of the loop
+
+    async def _connect(self) -> tuple[dict[str, str], str | None]:
+        self._lives += 1
+        info, setting, *_ = await self._guard(self._greet(), self._lives, self._connect_timeout)
+        if isinstance(info, ResponseError):
+            raise await self._away(f"refuses INFO ({info})")
+        appendfsync = (
+            setting[1].decode() if isinstance(setting, list) and setting else None
+        )  # may be forbidden
+        return read_info(info), appendfsync
+
+    async def _greet(self) -> list[Any]:
+        await self._raw.connect()  # type: ignore[no-untyped-call]
+        commands = (("INFO",), ("CONFIG", "GET", "appendfsync"), *self._greeting)
+        await self._send(commands)
+        return await self._receive(len(commands), self._lives)
+
+    async def _send(self, commands: Sequence[Command]) -> None:
+        await self._raw.send_packed_command(self._raw.pack_commands(commands), check_health=False)
+
+    async def _receive(self, count: int, life: int) -> list[Any]:
+        if life != self._lives:
+            raise ConnectionError
+        answers: list[Any] = []
+        for _ in range(count):
+            try:
+                answers.append(await self._raw.read_response())
+            except ResponseError as error:
+                answers.append(error)
+        return answers
+
+    async def _guard(self, work: Coroutine[Any, Any, T], life: int, seconds: float) -> T:
+        """Do `work` within so many seconds; a connection of which that cannot be said is given up."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await work
+        except TimeoutError as error:
+            raise await self._away(f"did not answer within {seconds:g} s", life=life) from error
+        except (OSError, RedisError) as error:
+            raise await self._away("is away", life=life) from error
+        except BaseException:
+            await self._end(life)
+            raise
+
+    async def _away(
+        self, what: str, *, life: int | None = None, retry_after: float = 1.0
+    ) -> StoreUnavailable:
+        await self._end(life)
+        return StoreUnavailable(f"{self.name} {what}.", retry_after=retry_after)
+
+    async def _end(self, life: int | None = None) -> None:
+        """End the connection; whoever still waits for its answers is not to read those of the next."""
+        if life in {None, self._lives}:
+            self._lives += 1
+            await self._raw.disconnect(nowait=True)

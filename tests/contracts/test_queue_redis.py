@@ -1,0 +1,412 @@
+"""What RedisQueue promises beyond the contract's words: kills, an emptied or hanging Redis, short memory, real time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+from typing import Any
+from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
+
+import anyio
+import pytest
+from redis import Redis as Client
+from structlog.testing import capture_logs
+
+from app.contracts import Outcome
+from app.errors import ConfigurationError, LeaseLost, StoreUnavailable
+from app.provider.queue.protocol import Lease, QueuedRequest, State, StoredOutcome
+from app.provider.queue.redis import RedisQueue
+from tests.contracts.queue_world import JUDGED, request
+from tests.engines import Redis, free_ports
+from tests.engines.server import is_free
+
+pytestmark = pytest.mark.anyio
+
+VERDICT = StoredOutcome(Outcome.SUCCEEDED, b"verdict")
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Redis]:
+    """A Redis to kill, hang and fill; it keeps what it acknowledged."""
+    server = Redis(appendfsync="always")
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def server(own: Redis) -> Iterator[Redis]:
+    yield own
+    with Client.from_url(own.url) as client:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", 0)
+        client.config_set("appendonly", "yes")
+        client.config_set("appendfsync", "always")
+        client.flushall()
+
+
+def queue_in(server: Redis, **given: Any) -> RedisQueue:
+    settings: dict[str, Any] = {"boot": uuid4().hex, "answer_timeout": 2.0}
+    return RedisQueue(server.url, **(settings | given))
+
+
+def anew(number: int | None = None, *, body: bytes = b"{}", lane: str = JUDGED) -> QueuedRequest:
+    queue_id = uuid4() if number is None else uuid5(NAMESPACE_OID, str(number))
+    return QueuedRequest(
+        queue_id=queue_id,
+        correlation_id=queue_id,
+        principal="teacher",
+        lane=lane,
+        body=body,
+        fingerprint=b"\xff\x00 sha",
+        callback_topic="results",
+        callback_key="batch",
+    )
+
+
+async def lease_one(queue: RedisQueue, seconds: float = 60.0) -> Lease:
+    (lease,) = await queue.lease(JUDGED, limit=1, seconds=seconds)
+    return lease
+
+
+async def until(holds: Callable[[], object]) -> None:
+    while not holds():  # noqa: ASYNC110 - any condition, of parts that know nothing of tests
+        await anyio.sleep(0.005)
+
+
+async def lose_connections(queue: RedisQueue, client: Client) -> None:
+    """The question that comes first afterwards may be the one that finds out."""
+    client.client_kill_filter(_type="normal", skipme=True)
+    with suppress(StoreUnavailable):
+        await queue.find(uuid4())
+
+
+class Traffic:
+    """Clients and workers who note what was acknowledged, and ask again when Redis is away."""
+
+    def __init__(self, queue: RedisQueue) -> None:
+        self.queue = queue
+        self.accepted: set[UUID] = set()
+        self.published: set[UUID] = set()
+        self.failures = 0
+        self.over = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(8):
+                    tasks.start_soon(self.ask)
+                for _ in range(4):
+                    tasks.start_soon(self.work)
+                yield
+                self.over = True
+
+    async def ask(self) -> None:
+        while not self.over:
+            asked = anew()
+            await self.insist(lambda asked=asked: self.queue.accept(asked))  # type: ignore[misc]
+            self.accepted.add(asked.queue_id)
+
+    async def work(self) -> None:
+        while not self.over:
+            leases = await self.insist(lambda: self.queue.lease(JUDGED, limit=4, seconds=60.0))
+            for lease in leases:
+                try:
+                    await self.insist(lambda lease=lease: self.queue.store(lease, VERDICT))  # type: ignore[misc]
+                    await self.insist(lambda lease=lease: self.queue.mark_published(lease))  # type: ignore[misc]
+                except LeaseLost:
+                    continue  # marked in the moment of the kill, and the answer lost: told twice, as promised
+                self.published.add(lease.request.queue_id)
+
+    async def insist(self, do: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                return await do()
+            except StoreUnavailable:
+                self.failures += 1
+                await anyio.sleep(0.01)
+
+    async def fails(self, count: int) -> None:
+        """Return when Redis was away so many more times."""
+        failures = self.failures + count
+        await until(lambda: self.failures >= failures)
+
+    async def grows(self, count: int = 200) -> None:
+        """Return when so many more were accepted and published."""
+        accepted, published = len(self.accepted) + count, len(self.published) + count
+        await until(lambda: len(self.accepted) >= accepted and len(self.published) >= published)
+
+
+async def test_what_redis_acknowledged_outlives_its_kill_and_work_goes_on_within_5_s(server: Redis) -> None:
+    async with queue_in(server, limit=1_000_000) as queue:
+        traffic = Traffic(queue)
+        async with traffic.running():
+            for _ in range(2):
+                await traffic.grows()
+                server.kill()
+                await traffic.fails(10)
+                server.launch()
+                await until(lambda: not is_free(server.port))
+                with anyio.fail_after(5):
+                    await traffic.grows(1)
+            await traffic.grows()
+        states = {queue_id: await queue.find(queue_id) for queue_id in traffic.accepted}
+        assert not [queue_id for queue_id, entry in states.items() if entry is None], "accepted, and lost"
+        for queue_id in traffic.published:
+            entry = states[queue_id]
+            assert entry is not None
+            assert (entry.state, entry.outcome) == (State.PUBLISHED, Outcome.SUCCEEDED)
+
+
+async def test_an_emptied_redis_is_filled_again_and_no_place_is_used_twice(server: Redis) -> None:
+    async with queue_in(server) as queue:
+        for number in range(3):
+            await queue.accept(anew(number))
+        before = await queue.browse()
+        lease = await lease_one(queue)
+        with Client.from_url(server.url) as client:
+            client.flushall()
+        for write in (queue.store(lease, VERDICT), queue.mark_published(lease), queue.extend(lease, 60.0)):
+            with pytest.raises(LeaseLost):
+                await write
+        assert await queue.find(lease.request.queue_id) is None
+        assert queue.waiting(JUDGED) == 0
+        for number in range(3):
+            assert not (await queue.accept(anew(number))).known
+        again = await lease_one(queue)
+        assert again.place > max(entry.place for entry in before)
+        assert again.attempt == lease.attempt
+        with pytest.raises(LeaseLost):
+            await queue.store(lease, VERDICT)
+        await queue.store(again, VERDICT)
+
+
+async def test_traffic_goes_on_while_redis_is_emptied(server: Redis) -> None:
+    async with queue_in(server, limit=1_000_000) as queue:
+        traffic = Traffic(queue)
+        async with traffic.running():
+            for _ in range(3):
+                await traffic.grows(50)
+                with Client.from_url(server.url) as client:
+                    client.flushall()
+            await traffic.grows(50)
+        assert traffic.failures == 0
+
+
+async def test_a_redis_that_hangs_fails_its_callers_in_time_and_heals(server: Redis) -> None:
+    async with queue_in(server, answer_timeout=0.3, connect_timeout=0.3) as queue:
+        server.pause()
+        try:
+            with anyio.fail_after(5):
+                for _ in range(3):
+                    asked = [queue.accept(anew()) for _ in range(300)]
+                    answers = await asyncio.gather(*asked, return_exceptions=True)
+                    assert {type(answer) for answer in answers} == {StoreUnavailable}
+        finally:
+            server.resume()
+        assert not (await queue.accept(anew(1))).known
+        assert (await queue.find(anew(1).queue_id)) is not None
+
+
+async def test_a_redis_that_is_not_there_is_named(server: Redis) -> None:
+    (port,) = free_ports(1)
+    with pytest.raises(StoreUnavailable, match=f"127.0.0.1:{port}"):
+        await RedisQueue(f"redis://127.0.0.1:{port}/0", boot="boot").__aenter__()
+    async with queue_in(server) as queue:
+        server.kill()
+        with pytest.raises(StoreUnavailable, match=f"127.0.0.1:{server.port}"):
+            await queue.check()
+        server.start()
+        await queue.check()
+
+
+async def test_short_memory_refuses_new_work_and_lets_the_old_be_finished(server: Redis) -> None:
+    async with queue_in(server) as queue, queue_in(server) as other:
+        for number in range(3):
+            await queue.accept(anew(number))
+        first, second, third = await queue.lease(JUDGED, limit=3, seconds=60.0)
+        with Client.from_url(server.url) as client:
+            client.config_set("maxmemory", client.info("memory")["used_memory"] // 2)
+        asked = [queue.accept(anew(9)), queue.store(first, VERDICT), queue.release(second)]
+        refused, *taken = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(refused, StoreUnavailable)
+        assert "memory" in refused.detail
+        assert not [error for error in taken if isinstance(error, BaseException)]
+        await queue.mark_published(first)
+        await queue.extend(third, 60.0)
+        assert (await lease_one(other)).place == second.place
+        with pytest.raises(StoreUnavailable):
+            await queue.check()
+        assert await queue.find(anew(9).queue_id) is None
+
+
+async def test_an_eviction_policy_that_loses_work_is_refused(server: Redis) -> None:
+    with Client.from_url(server.url) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        with pytest.raises(ConfigurationError, match="maxmemory-policy noeviction"):
+            await queue_in(server).__aenter__()
+        client.config_set("maxmemory-policy", "noeviction")
+        async with queue_in(server) as queue:
+            client.config_set("maxmemory-policy", "allkeys-lru")
+            await lose_connections(queue, client)
+            with pytest.raises(StoreUnavailable, match="allkeys-lru"):
+                await queue.accept(anew(0))
+            client.config_set("maxmemory-policy", "volatile-lru")  # it throws away nothing of ours
+            await queue.accept(anew(0))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "warned"),
+    [
+        ("appendonly", "no", "appendonly is off"),
+        ("appendfsync", "everysec", "power cut"),
+        ("appendfsync", "always", ""),
+    ],
+)
+async def test_what_a_crash_may_cost_is_said_once(
+    server: Redis, setting: str, value: str, warned: str
+) -> None:
+    with Client.from_url(server.url) as client:
+        client.config_set(setting, value)
+        with capture_logs() as logs:
+            async with queue_in(server) as queue:
+                await lose_connections(queue, client)
+                await queue.check()
+    assert [warned in line["reason"] for line in logs] == ([True] if warned else [])
+
+
+async def test_a_redis_that_forgot_the_scripts_gets_them_again(server: Redis) -> None:
+    async with queue_in(server, limit=1_000) as queue:
+        await queue.accept(anew(0))
+        with Client.from_url(server.url) as client:
+            client.script_flush()
+        lease_and_more = [
+            queue.lease(JUDGED, limit=1, seconds=60.0),
+            *(queue.accept(anew()) for _ in range(300)),
+        ]
+        (leases, *_) = await asyncio.gather(*lease_and_more)
+        assert len(leases) == 1  # type: ignore[arg-type]
+        assert (await queue.stats())[JUDGED].waiting == 300
+
+
+async def test_what_another_process_adds_ends_the_waiting(server: Redis) -> None:
+    async with queue_in(server) as one, queue_in(server) as two:
+        await two.wait(0.0)
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(two.wait, 60.0)
+                await anyio.wait_all_tasks_blocked()
+                await one.accept(anew(0))
+            lease = await lease_one(two)
+            await two.wait(0.0)
+            await two.release(lease, after=0.1)
+            while not await one.lease(JUDGED, limit=1, seconds=0.1):
+                await one.wait(60.0)
+            while not await two.lease(JUDGED, limit=1, seconds=60.0):
+                await two.wait(60.0)
+
+
+async def test_the_news_come_through_again_after_redis_was_away(server: Redis) -> None:
+    async with queue_in(server) as one, queue_in(server) as two:
+        await two.wait(0.0)
+        server.kill()
+        server.start()
+        with anyio.fail_after(10):
+            await two.wait(60.0)  # what was missed counts as news
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(two.wait, 60.0)
+                await anyio.wait_all_tasks_blocked()
+                await one.accept(anew(0))
+
+
+async def test_load_is_no_storm_of_news(server: Redis) -> None:
+    async with queue_in(server, limit=1_000) as queue:
+        with Client.from_url(server.url) as client, client.pubsub() as listener:
+            listener.subscribe("{juxta}:news")
+            listener.get_message(timeout=5)
+            for _ in range(50):
+                await queue.accept(anew())
+            while await queue.lease(JUDGED, limit=1, seconds=60.0):
+                pass
+            client.publish("{juxta}:news", "end")
+            heard = []
+            while (message := listener.get_message(timeout=5)) and message["data"] != b"end":
+                heard.append(message["data"])
+    assert len(heard) == 2  # the first row, and the end of the first lease
+
+
+async def test_time_is_that_of_redis(server: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = count()
+    monkeypatch.setattr(time, "time", lambda: float(next(ticks)))
+    with Client.from_url(server.url) as client:
+        seconds, micros = client.time()
+    async with queue_in(server) as one, queue_in(server) as two:
+        lease = (await one.accept(anew(0), lease_for=0.2)).lease
+        assert lease is not None
+        assert 0 <= lease.accepted_at - (seconds + micros / 1e6) < 10
+        assert await two.lease(JUDGED, limit=1, seconds=60.0) == []
+        with anyio.fail_after(10):
+            while not (taken := await two.lease(JUDGED, limit=1, seconds=60.0)):
+                await two.wait(60.0)
+        assert taken[0].attempt == 2
+        assert 0 <= (await one.stats())[JUDGED].oldest < 20
+
+
+async def test_moments_come_back_to_the_last_digit(server: Redis) -> None:
+    now = 1_795_612_345.0 + 1 / 3
+    async with queue_in(server, clock=lambda: now) as queue:
+        lease = (await queue.accept(anew(0), lease_for=0.1)).lease
+        assert lease is not None
+        assert lease.accepted_at == now
+        entry = await queue.find(lease.request.queue_id)
+        assert entry is not None
+        assert (entry.accepted_at, entry.ready_at, entry.expires_at) == (now, now + 0.1, now + 86_400.0)
+        assert 2**40 < entry.place < 2**49
+
+
+async def test_whoever_opens_with_other_rules_files_the_rows_by_them(server: Redis) -> None:
+    async with queue_in(server, max_tries=1) as queue:
+        await queue.accept(anew(0))
+        (lease,) = await queue.lease(JUDGED, limit=1, seconds=60.0, begin=True)
+        await queue.release(lease)
+        assert await queue.lease(JUDGED, limit=1, seconds=60.0) == []
+    async with queue_in(server, max_tries=2) as queue:
+        (lease,) = await queue.lease(JUDGED, limit=1, seconds=60.0, begin=True)
+        await queue.release(lease)
+    async with queue_in(server, max_tries=1) as queue:
+        assert len(await queue.lease_closing(limit=1, seconds=60.0)) == 1
+
+
+async def test_long_lines_are_looked_through_in_parts(server: Redis) -> None:
+    async with queue_in(server) as queue:
+        for number in range(0, 1_200, 200):
+            await asyncio.gather(*[queue.accept(anew(n)) for n in range(number, number + 200)])
+        leases = await queue.lease(JUDGED, limit=1_100, seconds=0.05, begin=True)
+        assert len(leases) == 1_100
+        assert len(await queue.browse(limit=2_000)) == 1_200
+        assert len(await queue.browse(state=State.QUEUED, limit=2_000)) == 100
+        assert len(await queue.browse(lane="unknown", limit=2_000)) == 0
+        assert len((await queue.recent_starts(seconds=60.0))[JUDGED]) == 1_100
+        again: set[int] = set()
+        with anyio.fail_after(10):
+            while len(again) < 1_200:
+                again |= {lease.place for lease in await queue.lease(JUDGED, limit=2_000, seconds=60.0)}
+                if len(again) < 1_200:
+                    await queue.wait(60.0)
+        await asyncio.gather(*[queue.cancel(anew(n).queue_id) for n in range(1_200)])
+        assert (await queue.stats())[JUDGED].leased == 1_200
+
+
+async def test_a_caller_who_leaves_takes_nothing_back(server: Redis) -> None:
+    async with queue_in(server) as queue:
+        asking = asyncio.create_task(queue.accept(request(0), lease_for=60.0))
+        await asyncio.sleep(0)
+        asking.cancel()
+        assert await queue.promise_callback(request(0).queue_id) is None
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert [entry.state for entry in await queue.browse()] == [State.LEASED]
