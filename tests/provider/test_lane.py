@@ -145,3 +145,30 @@ def test_lanes_are_made_on_first_use_and_remember_a_former_life() -> None:
     assert lanes["a"].seconds_until_room() == pytest.approx(30)
     assert lanes["bb"].seconds_until_room() == 0
     assert [lane.name for lane in lanes] == ["a", "bb"]
+
+
+def test_a_call_within_a_call_counts_toward_the_rate() -> None:
+    clock = Clock()
+    it = lane(clock, requests_per_minute=2)
+    (slot,) = it.take(1)
+    slot.begin()
+    assert it.start_again() == 0
+    assert it.start_again() == 60
+    assert it.take(1) == []
+    slot.succeed(tokens=10)
+    assert it.running == 0
+    clock.now = 60
+    assert it.start_again() == 0
+    assert len(it.take(2)) == 1
+
+
+def test_the_minute_of_a_judge_behind_a_network_may_be_a_little_longer() -> None:
+    clock = Clock()
+    it = lane(clock, requests_per_minute=1, period=61)
+    (slot,) = it.take(1)
+    slot.begin()
+    slot.succeed(tokens=0)
+    clock.now = 60.5
+    assert it.take(1) == []
+    clock.now = 61
+    assert len(it.take(1)) == 1

@@ -62,7 +62,7 @@ def test_flags_name_the_essay() -> None:
     "text",
     [
         "Emoji of a family: \U0001f468\u200d\U0001f469\u200d\U0001f467, and a flag \U0001f3f3\ufe0f.",
-        "می\u200cخواهم به مدرسه بروم.",
+        "می\u200cخواهم به مدرسه بروم.",  # noqa: RUF001
         "In my opinion the judge in the film was right, and the winner was sad.",
         "We should choose a better system. The essays we write are too long; the rules ignore pupils.",
         "Option A: stay. Option B: leave. I have confidence in my friends.",

@@ -84,7 +84,7 @@ def test_nothing_is_guessed(answer: str, fault: str) -> None:
 
 
 def test_all_faults_are_told_at_once() -> None:
-    with pytest.raises(Unreadable, match='"winner" is not .*; "confidence" is missing'):
+    with pytest.raises(Unreadable, match=r'"winner" is not .*; "confidence" is missing'):
         read_verdict(json.dumps({"justification": "x", "winner": "C"}))
 
 
@@ -138,5 +138,5 @@ def test_the_schema_is_closed_and_needs_every_member() -> None:
     "text", ['{"a": 1, "a": 2}', "Infinity", "[1, NaN]", "{'a': 1}", b"\xff", "", "1" * 5000]
 )
 def test_json_is_the_standards_json(text: str | bytes) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         strict_json(text)
