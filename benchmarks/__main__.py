@@ -25,7 +25,6 @@ REPEATS = {
     "bus": 1,
     "kafka": 1,
     "queue": 1,
-    "redis": 1,
     "http": 1,
     "flow": 3,
     "memory": 1,
