@@ -15,10 +15,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ExceptionHandler
 
+from app import dead_letters
 from app.access import routes as access_routes
 from app.access.access import Access
 from app.access.gate import principal
 from app.access.policy import CJ, PLATFORM, PROVIDER, WEB, Need
+from app.bus.redrive import DeadLetters
 from app.cj.batch import BatchSettings, NewBatch
 from app.cj.changes import Changes
 from app.cj.folder import read_folder
@@ -31,7 +33,9 @@ from app.contracts import JudgeKind
 from app.documents import document_routes
 from app.edge import EXCEPTION_HANDLERS
 from app.errors import Unavailable
+from app.provider import operating
 from app.provider import routes as provider_routes
+from app.provider.breakers import Breakers
 from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.protocol import RequestQueue
 from app.provider.status import Status
@@ -105,6 +109,11 @@ def house_routes(container: punq.Container, closing: anyio.Event) -> list[BaseRo
         Route("/healthz", healthy),
         Route("/readyz", readiness(container)),
         *access_routes.routes(access.audit),
+        *dead_letters.routes(
+            container.resolve(DeadLetters),
+            specify=access.specify,
+            body_deadline=settings.http.body_timeout,
+        ),
         *document_routes(settings),
     ]
     policy: dict[str, Need] = {**PLATFORM}
@@ -116,6 +125,13 @@ def house_routes(container: punq.Container, closing: anyio.Event) -> list[BaseRo
             body_limit=settings.http.body_limit,
             body_deadline=settings.http.body_timeout,
             principal=principal,
+        )
+        routes += operating.routes(
+            container.resolve(LLMOrchestrator),
+            container.resolve(RequestQueue),
+            container.resolve(Breakers),
+            specify=access.specify,
+            body_deadline=settings.http.body_timeout,
         )
         policy |= PROVIDER
     if settings.serves_cj:

@@ -48,6 +48,21 @@ class CircuitBreaker:
         self._openings = 0
         self._permit = 0
         self._reason = ""
+        self._open_since: float | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why it last opened, or by whose hand it closed; empty once it closed by itself."""
+        return self._reason
+
+    @property
+    def tripped(self) -> bool:
+        """Whether it was opened by hand, and only `reset` closes it."""
+        return self._open_until == math.inf
+
+    def open_seconds(self, now: float) -> float | None:
+        """For how long it has not been closed; None when it is closed, or was opened by who did not say when."""
+        return None if self._open_since is None else max(0.0, now - self._open_since)
 
     def state(self, now: float) -> BreakerState:
         """Where the breaker stands at `now`."""
@@ -103,9 +118,11 @@ class CircuitBreaker:
         if permit == self._permit:
             self._probe_until = None
 
-    def trip(self, reason: str) -> None:
+    def trip(self, reason: str, now: float | None = None) -> None:
         """Open by hand; only `reset` closes it again."""
         self._permit += 1
+        if self._open_until is None:
+            self._open_since = now
         self._open_until, self._probe_until = math.inf, None
         self._reason = f"by hand: {reason}"
 
@@ -136,6 +153,8 @@ class CircuitBreaker:
 
     def _open(self, now: float, reason: str) -> None:
         self._permit += 1
+        if self._open_until is None:
+            self._open_since = now
         cooldown = min(self._cooldown_cap, self._cooldown * 2.0 ** min(self._openings, 30))
         self._openings += 1
         self._open_until, self._probe_until = now + cooldown, None
@@ -144,7 +163,7 @@ class CircuitBreaker:
 
     def _close(self) -> None:
         self._permit += 1
-        self._open_until = self._probe_until = None
+        self._open_until = self._probe_until = self._open_since = None
         self._openings = 0
         self._failures.clear()
         self._reason = ""

@@ -1,4 +1,4 @@
--- The changes that come by id, from those who ask: accept, promise a callback, cancel.
+-- The changes that come by id, from those who ask and those on call: accept, promise a callback, cancel, hurry.
 
 local function next_place()
   local place = call('HINCRBY', META, 'place', 1)
@@ -60,6 +60,18 @@ function changes.cancel(id)
   end
   if row.outcome == '' and row.cancelled == '' then
     settle(row, {cancelled = '1', ready_at = row.held ~= '' and row.ready_at or math.min(row.ready_at, now)})
+    stirred = true
+  end
+  return {'ok', entry_of(id)}
+end
+
+function changes.hurry(id)
+  local row = load(id)
+  if not row then
+    return {'unknown'}
+  end
+  if row.state ~= 'published' and row.held == '' and row.ready_at > now then
+    settle(row, {ready_at = now})
     stirred = true
   end
   return {'ok', entry_of(id)}

@@ -141,6 +141,12 @@ class RedisQueue:
             raise unknown(queue_id)
         return read_entry(*entry)
 
+    async def hurry(self, queue_id: UUID) -> Entry:
+        word, *entry = await self._change("hurry", queue_id.hex)
+        if word == b"unknown":
+            raise unknown(queue_id)
+        return read_entry(*entry)
+
     # -- by lease
 
     async def lease(self, lane: str, *, limit: int, seconds: float, begin: bool = False) -> Sequence[Lease]:
