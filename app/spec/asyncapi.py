@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from app.bus.dead_letter import dead_letter
+from app.bus.dead_letter import REDRIVES, dead_letter
 from app.bus.protocol import Record, Reject, dead_letter_topic
 from app.contracts import EventEnvelope, JudgeKind, LLMOrchestratorResponse, Outcome, TokenUsage, Winner
 from app.contracts.events import SCHEMA_VERSION, result_event
@@ -29,6 +29,7 @@ RESULT_HEADERS: Mapping[str, str] = {
     "ce_time": "When the comparison ended.",
     "content-type": "Of the body.",
     "traceparent": "W3C trace context of the request, when it came with one.",
+    REDRIVES: "How often this record was a dead letter and was sent again; absent when never.",
 }
 DEAD_HEADERS: Mapping[str, str] = {
     "dead-topic": "Where the record was; redriving publishes it there again.",
@@ -36,7 +37,7 @@ DEAD_HEADERS: Mapping[str, str] = {
     "dead-error": "The type of the error and the line that raised it, never its text.",
     "dead-reason": "Why, in words, when the handler rejected it; never a part of the record.",
 }
-OPTIONAL_HEADERS = frozenset({"traceparent"})
+OPTIONAL_HEADERS = frozenset({"traceparent", REDRIVES})
 _EVENT = TypeAdapter(EventEnvelope[LLMOrchestratorResponse])
 _SASL = {"PLAIN": "plain", "SCRAM-SHA-256": "scramSha256", "SCRAM-SHA-512": "scramSha512"}
 _DESCRIPTION = f"""\
