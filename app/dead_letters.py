@@ -17,7 +17,7 @@ from app.edge import number_of, parse, read_body, strict, written
 
 PAGE, MOST = 50, 500
 MOST_AT_ONCE = 500
-BODY_LIMIT = 10_000
+BODY_LIMIT = 200_000
 SHOWN = 100_000
 """Bytes of a letter that are shown; a foreign one may be megabytes."""
 
@@ -50,7 +50,7 @@ class RedriveRequest(Wire):
     where: tuple[Annotated[Text, Field(min_length=1, max_length=300)], ...] = Field((), max_length=5)
     max: int = Field(100, ge=1, le=MOST_AT_ONCE)
     dry_run: bool = False
-    cursor: Annotated[Text, Field(max_length=20_000)] | None = None
+    cursor: Annotated[Text, Field(max_length=8_000, pattern=r"^[0-9:-]*$")] | None = None
 
 
 LETTERS = TypeAdapter(LetterPage)
@@ -68,9 +68,6 @@ def routes(
 ) -> list[Route]:
     """Every route; a topic that is not named is the first of `letters`. `specify` tells the audit log more."""
 
-    def topic_of(request: Request) -> str:
-        return request.query_params.get("topic", letters.topics[0])
-
     async def topics(_request: Request) -> Response:
         return written(WAITING, WaitingLetters(topics=await letters.counts()))
 
@@ -78,7 +75,7 @@ def routes(
         query = request.query_params
         where = query.get("where")
         page = await letters.page(
-            topic_of(request),
+            query.get("topic", letters.topics[0]),
             where=() if where is None else (Where.read(where),),
             after=query.get("after"),
             limit=number_of(query.get("limit"), "limit", PAGE, least=1, most=MOST),
@@ -86,13 +83,11 @@ def routes(
         return written(LETTERS, page)
 
     async def letter(request: Request) -> Response:
-        found = await letters.find(topic_of(request), request.path_params["letter_id"])
-        return written(LETTER, Letter.of(found))
+        return written(LETTER, Letter.of(await letters.find(**request.path_params)))
 
     async def record(request: Request) -> Response:
         """What it holds may be personal, so that only operators see it, and the log says who did."""
-        await specify(request, topic_of(request))
-        found = await letters.find(topic_of(request), request.path_params["letter_id"])
+        found = await letters.find(**request.path_params)
         body = found.record.body
         shown = LetterRecord(
             letter=Letter.of(found),
@@ -121,8 +116,8 @@ def routes(
         Route("/api/v1/dead-letters", strict(index, "topic", "where", "after", "limit"), methods=["GET"]),
         Route("/api/v1/dead-letters/topics", strict(topics), methods=["GET"]),
         Route("/api/v1/dead-letters/redrive", strict(redrive), methods=["POST"]),
-        Route("/api/v1/dead-letters/{letter_id}", strict(letter, "topic"), methods=["GET"]),
-        Route("/api/v1/dead-letters/{letter_id}/record", strict(record, "topic"), methods=["GET"]),
+        Route("/api/v1/dead-letters/{topic}/{letter_id}", strict(letter), methods=["GET"]),
+        Route("/api/v1/dead-letters/{topic}/{letter_id}/record", strict(record), methods=["GET"]),
     ]
 
 

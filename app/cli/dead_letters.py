@@ -60,8 +60,13 @@ def show(
     key: Key = None,
 ) -> None:
     """Show one dead letter."""
-    path = f"/api/v1/dead-letters/{quote(letter_id, safe='')}{'/record' if reveal else ''}"
-    found = asking(url, key, lambda server: server.get(path, topic=topic))
+
+    async def look(server: Server) -> dict[str, Any]:
+        topics = [topic] if topic else [*(await server.get("/api/v1/dead-letters/topics"))["topics"]]
+        place = f"{quote(topics[0], safe='')}/{quote(letter_id, safe='')}"
+        return await server.get(f"/api/v1/dead-letters/{place}{'/record' if reveal else ''}")
+
+    found = asking(url, key, look)
     if as_json:
         print(json.dumps(found))
         return

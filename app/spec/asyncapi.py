@@ -29,7 +29,6 @@ RESULT_HEADERS: Mapping[str, str] = {
     "ce_time": "When the comparison ended.",
     "content-type": "Of the body.",
     "traceparent": "W3C trace context of the request, when it came with one.",
-    REDRIVES: "How often this record was a dead letter and was sent again; absent when never.",
 }
 DEAD_HEADERS: Mapping[str, str] = {
     "dead-topic": "Where the record was; redriving publishes it there again.",
@@ -37,7 +36,10 @@ DEAD_HEADERS: Mapping[str, str] = {
     "dead-error": "The type of the error and the line that raised it, never its text.",
     "dead-reason": "Why, in words, when the handler rejected it; never a part of the record.",
 }
-OPTIONAL_HEADERS = frozenset({"traceparent", REDRIVES})
+REDRIVEN_HEADERS: Mapping[str, str] = {
+    REDRIVES: "How often this record was a dead letter and was sent again; absent when never.",
+}
+OPTIONAL_HEADERS = frozenset({"traceparent"})
 _EVENT = TypeAdapter(EventEnvelope[LLMOrchestratorResponse])
 _SASL = {"PLAIN": "plain", "SCRAM-SHA-256": "scramSha256", "SCRAM-SHA-512": "scramSha512"}
 _DESCRIPTION = f"""\
@@ -155,14 +157,13 @@ def _operation(action: str, topic: str, words: str) -> dict[str, Any]:
 
 def _messages(payload: Schema, *, dead: bool) -> dict[str, Any]:
     record = example()
+    headers = {**RESULT_HEADERS, **REDRIVEN_HEADERS}
     messages = {
-        "result": _message(
-            "How one comparison ended", record, payload, RESULT_HEADERS, required=set(RESULT_HEADERS)
-        )
+        "result": _message("How one comparison ended", record, payload, headers, required=set(RESULT_HEADERS))
     }
     if dead:
         letter = dead_letter(record, "cj", Reject("This event belongs to no batch that is known here."))
-        headers = {**RESULT_HEADERS, **DEAD_HEADERS}
+        headers = {**headers, **DEAD_HEADERS}
         messages["deadLetter"] = _message(
             "A record that could not be handled, as it was",
             letter,

@@ -23,7 +23,7 @@ from app.errors import (
     StoreUnavailable,
     TooLarge,
 )
-from app.spec.operation import Answer, Link, Operation, Parameter
+from app.spec.operation import Answer, Operation, Parameter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +56,20 @@ _TOPIC = Parameter(
     description="The topic they died on; without it the callback topic of this process.",
     schema={"type": "string"},
 )
-_LETTER = Parameter(
-    name="letter_id",
-    where="path",
-    description="From the list: partition and offset.",
-    schema={"type": "string", "pattern": r"^[0-9]{1,9}-[0-9]{1,18}$"},
+_LETTER_ID = {"type": "string", "pattern": r"^[0-9]{1,9}-[0-9]{1,18}$"}
+_LETTER = (
+    Parameter(
+        name="topic",
+        where="path",
+        description="The topic it died on.",
+        schema={"type": "string", "pattern": r"^[a-zA-Z0-9._-]{1,249}$"},
+    ),
+    Parameter(
+        name="letter_id",
+        where="path",
+        description="From the list: partition and offset.",
+        schema=_LETTER_ID,
+    ),
 )
 
 ALIVE = TypeAdapter(Alive)
@@ -130,7 +139,7 @@ OPERATIONS = (
                 name="after",
                 where="query",
                 description="Begin behind this letter: `next` of the page before.",
-                schema=_LETTER.schema,
+                schema=_LETTER_ID,
             ),
             Parameter(
                 name="limit",
@@ -144,7 +153,6 @@ OPERATIONS = (
                 status=200,
                 description="A page of letters, without what they hold.",
                 body=LETTERS,
-                links=(Link(operation="deadLetter", parameter="letter_id", pointer="/letters/0/id"),),
             ),
         ),
         problems=(NotFound, InvalidRequest, BusUnavailable),
@@ -188,22 +196,22 @@ OPERATIONS = (
     ),
     Operation(
         method="GET",
-        path="/api/v1/dead-letters/{letter_id}",
+        path="/api/v1/dead-letters/{topic}/{letter_id}",
         name="deadLetter",
         module="platform",
         summary="One dead letter, without what it holds",
-        parameters=(_LETTER, _TOPIC),
+        parameters=_LETTER,
         answers=(Answer(status=200, description="Whose it was, and why it died.", body=LETTER),),
         problems=(NotFound, InvalidRequest, BusUnavailable),
     ),
     Operation(
         method="GET",
-        path="/api/v1/dead-letters/{letter_id}/record",
+        path="/api/v1/dead-letters/{topic}/{letter_id}/record",
         name="deadLetterRecord",
         module="platform",
         summary="What a dead letter holds",
         description="It may be personal data; the audit log says who looked.",
-        parameters=(_LETTER, _TOPIC),
+        parameters=_LETTER,
         answers=(Answer(status=200, description="Headers and body.", body=RECORD),),
         problems=(NotFound, InvalidRequest, BusUnavailable, StoreUnavailable),
     ),
