@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.bus.redrive import DeadLetters, Letter, LetterPage, Redriven, Where
+from app.bus.letter import Letter, Where
+from app.bus.redrive import DeadLetters, LetterPage, Redriven
 from app.contracts.wire import Text, Wire
 from app.edge import number_of, parse, read_body, strict, written
 

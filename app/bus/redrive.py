@@ -10,11 +10,11 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
 
 import anyio
 
 from app.bus.dead_letter import again, redrives
+from app.bus.letter import Letter, Where, place_of
 from app.bus.marks import LONGEST, Marks
 from app.bus.protocol import Bus, DeadLetterLog, Kept, Record
 from app.errors import BusUnavailable, Conflict, InvalidRequest, NotFound, RecordRefused
@@ -28,69 +28,7 @@ CHUNK = 100
 MOST_SEEN = 5_000
 """Letters looked at for one question; the answer says where to go on."""
 
-_FIELDS = ("reason", "group", "error", "key", "id")
-_WHERE = re.compile(rf"({'|'.join(_FIELDS)})([=~])(.+)", re.DOTALL)
-_PLACE = re.compile(r"(\d{1,9})-(\d{1,18})")
 _CURSOR = re.compile(r"\d{1,9}-\d{1,18}(:\d{1,9}-\d{1,18})+")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
-    """A dead letter without what it holds. `id` is its place, `record_id` that of the record it was."""
-
-    id: str
-    at: float | None
-    record_id: str
-    key: str
-    group: str
-    reason: str
-    error: str
-    redrives: int
-    size: int
-
-    @classmethod
-    def of(cls, kept: Kept) -> Self:
-        """What people may see of it."""
-        record, said = kept.record, kept.record.headers
-        return cls(
-            id=f"{kept.partition}-{kept.offset}",
-            at=kept.at,
-            record_id=record.id,
-            key=record.key,
-            group=said.get("dead-group", ""),
-            reason=said.get("dead-reason", ""),
-            error=said.get("dead-error", ""),
-            redrives=redrives(record),
-            size=len(record.body),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """One condition on letters: `field=text` is exactly so, `field~text` has it in it, in any case of letters."""
-
-    name: str
-    exact: bool
-    text: str
-
-    @classmethod
-    def read(cls, words: str) -> Self:
-        """Read what people type.
-
-        :raises InvalidRequest: it is no condition.
-        """
-        found = _WHERE.fullmatch(words)
-        if found is None:
-            raise InvalidRequest(
-                "A condition is field=text or field~text.",
-                errors=(("where", f"fields: {', '.join(_FIELDS)}"),),
-            )
-        return cls(found[1], found[2] == "=", found[3])
-
-    def matches(self, letter: Letter) -> bool:
-        """Whether the letter is meant."""
-        value = str(getattr(letter, "record_id" if self.name == "id" else self.name))
-        return value == self.text if self.exact else self.text.casefold() in value.casefold()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +98,7 @@ class DeadLetters:
         :raises NotFound: it is not there, or not any more.
         """
         self._know(topic)
-        partition, offset = _place(letter_id)
+        partition, offset = place_of(letter_id)
         async with self._bus.dead_letters(topic) as log:
             if offset in log.spans.get(partition, ()):
                 for kept in await log.read(partition, offset, 1):
@@ -289,7 +227,7 @@ def _open(cursor: str | None, log: DeadLetterLog) -> tuple[tuple[int, int], Mapp
         return (0, 0), {partition: span.stop for partition, span in log.spans.items()}
     if not _CURSOR.fullmatch(cursor):
         raise InvalidRequest("That is no cursor of a redrive.", errors=(("cursor", "`next` of an answer"),))
-    start, *ends = (_place(part) for part in cursor.split(":"))
+    start, *ends = (place_of(part) for part in cursor.split(":"))
     return start, dict(ends)
 
 
@@ -297,13 +235,6 @@ def _cursor(start: tuple[int, int], ends: Mapping[int, int]) -> str:
     return ":".join(f"{partition}-{offset}" for partition, offset in (start, *ends.items()))
 
 
-def _place(text: str) -> tuple[int, int]:
-    found = _PLACE.fullmatch(text)
-    if found is None:
-        raise InvalidRequest("That is no id of a dead letter.", errors=(("id", "like 3-1207"),))
-    return int(found[1]), int(found[2])
-
-
 def _behind(letter_id: str) -> tuple[int, int]:
-    partition, offset = _place(letter_id)
+    partition, offset = place_of(letter_id)
     return partition, offset + 1

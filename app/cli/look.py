@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli.options import AsJson, Assignments, ConfigFile, DataFolder, settings_of
-from app.cli.running import Key, asking
+from app.cli.running import Key, asking_all
 from app.errors import InvalidRequest, JuxtaError
 from app.lock import locked
 from app.provider.queue.protocol import Entry, State
@@ -156,8 +156,11 @@ def _flat(tree: dict[str, object], path: str = "") -> Iterator[tuple[str, object
 def doctor(
     *,
     url: Annotated[
-        str | None,
-        typer.Option(help="Ask a running server instead: what is stuck there, and why?", show_default=False),
+        list[str] | None,
+        typer.Option(
+            help="Ask a running server instead: what is stuck there, and why? Repeatable, for roles apart.",
+            show_default=False,
+        ),
     ] = None,
     key: Key = None,
     config: ConfigFile = None,
@@ -165,10 +168,10 @@ def doctor(
     data: DataFolder = None,
 ) -> None:
     """Check whether Juxta can run here, or how a running server is; say what to do where something is wrong."""
-    if url is not None:
+    if url:
         from app.cli.stuck import examine  # noqa: PLC0415 - as in `trace`
 
-        sys.exit(1 if asking(url, key, examine) else 0)
+        sys.exit(1 if asking_all(url, key, examine) else 0)
     checks: list[tuple[str, Callable[[Settings], str]]] = [
         ("Python", lambda _: platform.python_version()),
         ("SQLite", _sqlite),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Annotated, Any, Self, TypeVar
 
@@ -101,6 +102,16 @@ def _content(url: str, status: int, content: bytes) -> dict[str, Any]:
         raise ProviderUnavailable(
             f"What answers at {url} is no Juxta ({status}).", hint="Name its address with --url."
         ) from error
+
+
+def asking_all(urls: Sequence[str], key: str | None, work: Callable[[Sequence[Server]], Awaitable[T]]) -> T:
+    """As `asking`, with several servers."""
+
+    async def ask() -> T:
+        async with AsyncExitStack() as opened:
+            return await work([await opened.enter_async_context(Server(url, key)) for url in urls])
+
+    return anyio.run(ask)
 
 
 def asking(url: str, key: str | None, work: Callable[[Server], Awaitable[T]]) -> T:

@@ -10,8 +10,9 @@ import anyio
 import pytest
 
 from app.bus.dead_letter import redrives
+from app.bus.letter import Where
 from app.bus.protocol import Bus, DeadLetterLog, DeliveryPolicy, Record, Reject
-from app.bus.redrive import MOST_REDRIVES, DeadLetters, Where
+from app.bus.redrive import MOST_REDRIVES, DeadLetters
 from app.errors import BusUnavailable, Conflict, InvalidRequest, NotFound
 from tests.contracts.bus_model import World
 from tests.contracts.bus_worlds import WORLDS, MemoryWorld
