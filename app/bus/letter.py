@@ -12,6 +12,7 @@ from app.errors import InvalidRequest
 
 _FIELDS = ("reason", "group", "error", "key", "id")
 _WHERE = re.compile(rf"({'|'.join(_FIELDS)})([=~])(.+)", re.DOTALL)
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _PLACE = re.compile(r"(\d{1,9})-(\d{1,18})")
 
 
@@ -44,6 +45,11 @@ class Letter:
             redrives=redrives(record),
             size=len(record.body),
         )
+
+    @property
+    def kind(self) -> str:
+        """Its reason without ids, so that those that died of the same are counted together."""
+        return _ID.sub("…", self.reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class LetterPage:
 
 @dataclass(slots=True, kw_only=True)
 class Redriven:
-    """What a redrive did, or would do: `sent` letters, counted by reason, and those `refused`, by why.
+    """What a redrive did, or would do: `sent` letters, counted by reason without its ids, and those `refused`, by why.
 
     `next` is where to go on, null once every letter was looked at that was there at the first request.
     """
@@ -173,7 +173,7 @@ class _Run:
                 self.said.refused[error.detail] += 1
                 return
         self.said.sent += 1
-        self.said.reasons[letter.reason] += 1
+        self.said.reasons[letter.kind] += 1
 
     async def mark(self) -> None:
         if self._unmarked:

@@ -20,7 +20,7 @@ def ls(*, as_json: AsJson = False, url: Url = URL, key: Key = None) -> None:
     if as_json:
         print(json.dumps(found))
     else:
-        print_table(f"{len(found)} breakers", found, ("lane", "words"), whole="lane")
+        print_table(f"Circuit breakers: {len(found)}", found, ("lane", "words"), whole="lane")
 
 
 def trip(lane: Lane, *, reason: Reason, as_json: AsJson = False, url: Url = URL, key: Key = None) -> None:

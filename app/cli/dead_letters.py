@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -43,9 +43,9 @@ def ls(
     if as_json:
         print(json.dumps(letters))
         return
-    more = " and more behind them" if page["next"] else ""
+    more = ", and more behind them" if page["next"] else ""
     columns = ("id", "at", "reason", "group", "error", "redrives", "key")
-    print_table(f"{len(letters)} dead letters{more}", letters, columns, whole="id")
+    print_table(f"Dead letters: {len(letters)}{more}", letters, columns, whole="id")
 
 
 def show(
@@ -115,18 +115,18 @@ def redrive(
     asked = {"topic": topic, "where": where or [], "max": most}
     if dry_run or not yes:
         planned = asking(url, key, lambda server: _run(server, asked, dry_run=True))
-        if dry_run and as_json:
-            print(json.dumps(asdict(planned)))
-            return
-        if not as_json:
+        ends_here = dry_run or not planned.sent
+        if as_json and ends_here:
+            print(json.dumps(vars(planned)))
+        elif not as_json:
             _print_plan(planned)
-        if dry_run:
+        if ends_here:
             return
-        if planned.sent and sys.stdin.isatty() and not typer.confirm(f"Send {planned.sent} again?", err=True):
+        if sys.stdin.isatty() and not typer.confirm(f"Send {planned.sent} again?", err=True):
             return
     done = asking(url, key, lambda server: _run(server, asked, dry_run=False))
     if as_json:
-        print(json.dumps(asdict(done)))
+        print(json.dumps(vars(done)))
     say(f"Sent again: {done.sent}. Left where they are: {done.refused.total()}{_why(done.refused)}.")
 
 
@@ -151,7 +151,10 @@ def _print_plan(planned: Run) -> None:
     rows: list[dict[str, Any]] = [
         {"letters": number, "reason": reason} for reason, number in planned.reasons.most_common()
     ]
-    print_table(f"{planned.sent} dead letters can be sent again", rows, ("letters", "reason"))
+    if rows:
+        print_table(f"To be sent again: {planned.sent}", rows, ("letters", "reason"))
+    else:
+        say("No dead letter that is meant can be sent again.")
     if planned.refused:
         say(f"Left where they are: {planned.refused.total()}{_why(planned.refused)}.")
 

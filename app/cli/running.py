@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.errors import ConfigurationError, ProviderUnavailable
+from app.errors import ConfigurationError, NotFound, ProviderUnavailable
 
 T = TypeVar("T")
 
@@ -97,7 +97,10 @@ def _content(url: str, status: int, content: bytes) -> dict[str, Any]:
         found = json.loads(content)
         if status < 300 or "problem" not in str(found.get("type", "")):  # noqa: PLR2004 - success; or readiness
             return dict(found)
-        raise error_of(Problem.model_validate(found))
+        problem = Problem.model_validate(found)
+        if status == NotFound.status:  # also of a route that this role does not serve
+            raise NotFound(problem.detail, hint=problem.hint)
+        raise error_of(problem)
     except (ValueError, AttributeError, ValidationError) as error:
         raise ProviderUnavailable(
             f"What answers at {url} is no Juxta ({status}).", hint="Name its address with --url."
@@ -126,7 +129,7 @@ def asking(url: str, key: str | None, work: Callable[[Server], Awaitable[T]]) ->
 
 def print_table(title: str, rows: list[dict[str, Any]], columns: tuple[str, ...], *, whole: str = "") -> None:
     """Rows for people; the column `whole` is never broken."""
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(title=Text(title, no_wrap=True), title_justify="left")
     for column in columns:
         table.add_column(column, no_wrap=column == whole, overflow="fold")
     for row in rows:

@@ -179,7 +179,7 @@ OPERATIONS = (
             "\n\nAt most `max` are sent by one request; go on with `next` as `cursor` until it is null."
         ),
         body=TypeAdapter(RedriveRequest),
-        example={"where": ["reason~no batch"], "dry_run": True},
+        example={"where": ["reason~unknown correlation_id"], "dry_run": True},
         answers=(
             Answer(status=200, description="What was sent, by reason, and what was not.", body=REDRIVEN),
         ),

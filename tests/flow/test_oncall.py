@@ -13,6 +13,12 @@ from uuid import uuid4
 
 import pytest
 
+from tests.engines import Kafka
+
+from .deployment import Deployment, create, finished
+from .house import LANE as SIMULATED
+from .house import QUESTION, essay
+from .installations import on_kafka
 from .process import ROOT, Process, process_on, until
 
 ESSAYS = ROOT / "examples" / "essays"
@@ -113,9 +119,11 @@ def test_dead_letters_are_seen_and_sent_again_and_the_log_says_by_whom(server: P
     assert "body" not in hidden
     record = told(server, "dead-letters", "show", letter["id"], "--reveal")
     assert json.loads(record["body"])["event_type"]
-    planned = told(server, "dead-letters", "redrive", "--dry-run", "--where", "reason~belongs")
-    assert planned["sent"] == len(told(server, "dead-letters", "ls", "--where", "reason~belongs"))
     count = len(told(server, "dead-letters", "ls"))
+    planned = told(server, "dead-letters", "redrive", "--dry-run", "--where", "reason~CORRELATION_ID")
+    reason = "unknown correlation_id …: no comparison of this cj asked for it"
+    assert planned == {"sent": count, "reasons": {reason: count}, "refused": {}}
+    assert told(server, "dead-letters", "ls", "--where", "group=nobody") == []
     done = juxta("dead-letters", "redrive", "--max", "1", "--url", server.url)
     assert done.returncode == 0, done.stderr
     assert "Sent again: 1." in done.stderr
@@ -170,3 +178,39 @@ def test_with_keys_it_needs_one_with_the_scope(tmp_path: Path) -> None:
         refused = juxta("dead-letters", "redrive", *url, "--key", keys["read"])
         assert "scope operate" in refused.stderr
         assert juxta("dead-letters", "redrive", "--dry-run", *url, "--key", keys["operate"]).returncode == 0
+
+
+def test_with_roles_apart_doctor_asks_them_all_and_dead_letters_are_seen_from_any(
+    tmp_path: Path, kafka: Kafka
+) -> None:
+    if kafka.process_id is None:
+        kafka.start()
+    deployment = Deployment(tmp_path, on_kafka())
+    with deployment.provider("p1") as provider, deployment.cj(provider) as cj:
+        urls = ("--url", cj.url, "--url", provider.url)
+        topic = deployment.settings["cj.callback_topic"]
+        alone = {
+            "user_prompt": QUESTION,
+            "essay_a": essay(1),
+            "essay_b": essay(2),
+            "callback_topic": topic,
+            "correlation_id": str(uuid4()),
+        }
+        provider.client.post("/api/v1/comparison", json=alone).raise_for_status()
+        told(provider, "breaker", "trip", SIMULATED, "--reason", "so that both wait")
+        alone["correlation_id"] = str(uuid4())
+        assert provider.client.post("/api/v1/comparison", json=alone).status_code == 202
+        batch_id = create(cj, essays=4)
+        until(lambda: cj.batch(batch_id)["queued"])
+        done = juxta("doctor", *urls)
+        assert done.returncode == 1
+        assert f"waiting for judge {SIMULATED}: breaker open since " in done.stdout
+        told(provider, "breaker", "reset", SIMULATED, "--reason", "they waited")
+        until(lambda: finished(cj, batch_id))
+        (letter,) = until(lambda: told(cj, "dead-letters", "ls"))
+        assert letter["at"] is not None
+        assert told(provider, "dead-letters", "ls", "--topic", topic) == [letter]
+        assert told(provider, "dead-letters", "redrive", "--topic", topic)["sent"] == 1
+        (again,) = until(lambda: told(cj, "dead-letters", "ls"))  # nobody's, still
+        assert (again["record_id"], again["redrives"]) == (letter["record_id"], 1)
+        assert f"dead letters of {topic}: 1" in juxta("doctor", *urls).stdout
