@@ -27,7 +27,15 @@ from app.cj.store import BatchStore
 from app.cj.submitter import Submitter
 from app.cj.views import Views
 from app.cj.workflow import Workflow
-from app.contracts import LLMComparisonRequest, LLMConfigOverrides, ProviderStatus
+from app.contracts import (
+    JudgeKind,
+    LLMComparisonRequest,
+    LLMConfigOverrides,
+    ModelInfo,
+    ModelList,
+    Pricing,
+    ProviderStatus,
+)
 from app.database import Database
 from app.engines import Databases
 from app.lock import locked
@@ -46,9 +54,12 @@ from app.settings import ROOT, JudgeLimits, Settings
 class ProviderPort:
     """The provider in this process: the validated request is handed over, without socket or JSON."""
 
-    def __init__(self, orchestrator: LLMOrchestrator, status: Status) -> None:
+    def __init__(
+        self, orchestrator: LLMOrchestrator, status: Status, models: Callable[[], ModelList]
+    ) -> None:
         self._orchestrator = orchestrator
         self._status = status
+        self._models = models
 
     async def generate_comparison(self, request: LLMComparisonRequest) -> Answer:
         """Ask the orchestrator; see `ProviderClient`."""
@@ -61,6 +72,10 @@ class ProviderPort:
     async def check_judge(self, asked: LLMConfigOverrides) -> None:
         """Ask the judge's lane; see `ProviderClient`."""
         self._status.check(asked)
+
+    async def models(self) -> ModelList:
+        """See `ProviderClient`."""
+        return self._models()
 
     async def status(self) -> ProviderStatus:
         """See `ProviderClient`."""
@@ -221,13 +236,31 @@ def _cj(container: punq.Container, settings: Settings) -> None:
 
 def _provider_client(container: punq.Container, settings: Settings) -> ProviderClient:
     if settings.serves_provider:
-        return ProviderPort(container.resolve(LLMOrchestrator), container.resolve(Status))
+        return ProviderPort(
+            container.resolve(LLMOrchestrator), container.resolve(Status), partial(_offered, settings)
+        )
     return HttpProviderClient(
         *settings.cj.provider_urls,
         shared=settings.shares_queue,
         timeout=settings.cj.provider_timeout,
         key=settings.cj.provider_key.get_secret_value(),
         connections=settings.cj.concurrency + LOOKS,
+    )
+
+
+def _offered(settings: Settings) -> ModelList:
+    """The judges of this installation that need no network; they take nothing."""
+    kinds = {"rules": JudgeKind.RULES} | (
+        {"simulated": JudgeKind.SIMULATED} if settings.judges.simulated.scores else {}
+    )
+    return ModelList(
+        models=tuple(
+            ModelInfo(
+                provider=name, model=str(asked.model), kind=kind, price=Pricing(prompt=0.0, completion=0.0)
+            )
+            for name, kind in kinds.items()
+            for asked in batch_settings(settings, provider=name).judges
+        )
     )
 
 

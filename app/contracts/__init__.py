@@ -11,6 +11,7 @@ from app.contracts.comparison import (
     Winner,
 )
 from app.contracts.events import EventEnvelope, LLMOrchestratorResponse
+from app.contracts.models import ModelInfo, ModelList, Pricing
 from app.contracts.problem import FieldError, Problem
 from app.contracts.provider import JudgeAccepted, LaneStatus, ProviderStatus
 from app.contracts.topics import COMPARISON_RESULT_TOPIC, COMPARISON_RESULT_TYPE, is_legal_topic
@@ -28,7 +29,10 @@ __all__ = [
     "LLMConfigOverrides",
     "LLMOrchestratorResponse",
     "LaneStatus",
+    "ModelInfo",
+    "ModelList",
     "Outcome",
+    "Pricing",
     "Problem",
     "ProviderStatus",
     "TokenUsage",
