@@ -20,7 +20,9 @@ from rich.text import Text
 from app.cj.batch import BatchState, NewBatch
 from app.cj.changes import Changes
 from app.cj.essays import least_words
+from app.cj.estimate import estimate, require_prices
 from app.cj.folder import Folder, read_folder
+from app.cj.provider_client import ProviderClient
 from app.cj.scoring_ranking import RankedEssay
 from app.cj.statistics.reliability import kendall_tau_b
 from app.cj.statistics.stopping import most_comparisons
@@ -31,6 +33,7 @@ from app.container import batch_settings, bootstrap, running
 from app.errors import Conflict, InvalidRequest
 from app.settings import Settings
 from app.web.report import judgements_csv, ranking_csv, ranking_json, report_html
+from app.web.words import banners, cost, flag, most
 
 LOOK_EVERY = 0.5
 
@@ -98,6 +101,7 @@ def _run(
 async def _judge(container: punq.Container, new: NewBatch, quiet: bool) -> Ranked:  # noqa: FBT001 - anyio.run passes positions
     async with running(container):
         views: Views = container.resolve(Views)
+        await _look_at_the_money(container.resolve(ProviderClient), new, quiet=quiet)
         batch_id = await container.resolve(Workflow).create(new, start=True)
         with Progress(
             TextColumn("judging"),
@@ -120,6 +124,20 @@ async def _judge(container: punq.Container, new: NewBatch, quiet: bool) -> Ranke
             f"The batch is {summary.batch.state}. {summary.batch.problem or ''} {_failures(summary)}"
         )
     return Ranked(summary, rows, comparisons)
+
+
+async def _look_at_the_money(provider: ProviderClient, new: NewBatch, *, quiet: bool) -> None:
+    """Say what it may cost before anything is spent.
+
+    :raises InvalidRequest: a budget that cannot be kept.
+    """
+    known = await provider.models()
+    require_prices(new.settings, known)
+    sizes = [len(essay.text.encode()) for essay in new.essays]
+    found = estimate(sizes, len(new.question.encode()), new.settings, known)
+    said = most(found.cost_usd, found.budget_usd)
+    if said and not quiet:
+        say(f"at most {found.comparisons} comparisons; {said}, if every answer filled all its room")
 
 
 async def _follow(progress: Progress, views: Views, changes: Changes, batch_id: UUID) -> None:
@@ -169,10 +187,14 @@ def _print(ranked: Ranked) -> None:
     say(
         f"{batch.decided} comparisons by {kinds}; reliability {reliability} (empirical Bayes); {batch.stop_reason}"
     )
+    if batch.cost_usd:
+        say(f"cost: {cost(batch)}")
     if ranked.summary.failures:
         say(_failures(ranked.summary))
-    if "rules" in ranked.summary.judge_kinds:
-        say("Judged by rules, not by people or an AI. Use it to learn the tool; do not grade pupils with it.")
+    for one in flagged(ranked.comparisons):
+        say(f"needs a human look: {one.essay} {'; '.join(map(flag, one.found))}")
+    for _, sentence in banners(ranked.summary):
+        say(sentence)
 
 
 def _make(out: Path) -> None:
