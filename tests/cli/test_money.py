@@ -102,7 +102,7 @@ def test_no_budget_is_promised_where_a_price_is_unknown(server: FakeLLMProcess, 
     before = server.stats()["starts"]
     done = rank(server, "--budget", "0.05", model="unheard-of")
     assert done.returncode == 1
-    assert "The price of openai/unheard-of is not known" in done.stderr
+    assert "nobody here knows what openai/unheard-of costs" in done.stderr
     assert server.stats()["starts"] == before
     (tmp_path / "models.toml").write_text(PRICED)
     assert (
