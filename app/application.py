@@ -86,15 +86,17 @@ def _by_path(handler: Any) -> ExceptionHandler:
 
 
 async def _load_examples(container: punq.Container) -> None:
-    """Give an empty installation something to look at."""
+    """Give an empty installation something to look at; nobody is asked who costs money."""
     if await container.resolve(Views).batches(limit=1):
         return
     folder = read_folder([ROOT / "examples" / "essays"])
+    settings: Settings = container.resolve(Settings)
+    free = "rules" if settings.judges.default in settings.judges.llm else settings.judges.default
     new = NewBatch(
         title="Example: an hour later?",
         question=folder.question,
         essays=folder.essays,
-        settings=batch_settings(container.resolve(Settings), seed=1),
+        settings=batch_settings(settings, provider=free, seed=1),
     )
     await container.resolve(Workflow).create(new, start=True)
 

@@ -51,7 +51,7 @@ from app.provider.queue.protocol import (
     RequestQueue,
     StoredOutcome,
 )
-from app.provider.rate_limiter import PERIOD
+from app.provider.rate_limiter import REMEMBERED
 from app.provider.spending import Spending
 from app.provider.waiting import Call, Gone, until
 
@@ -170,7 +170,7 @@ class LLMOrchestrator:
         return entry
 
     async def __aenter__(self) -> Self:
-        self._lanes.remember(await self._queue.recent_starts(seconds=PERIOD))
+        self._lanes.remember(await self._queue.recent_starts(seconds=REMEMBERED))
         await self._background.enter()
         self._background.help(self._judging.keep_leases)
         return self

@@ -26,7 +26,7 @@ from app.provider.judging import DEFAULT_RETRY, Again, Concluded, Judging, Retry
 from app.provider.lane import Clock, Lane, Lanes, Slot
 from app.provider.publishing import Bell, Publishing
 from app.provider.queue.protocol import Lease, Reply, RequestQueue
-from app.provider.rate_limiter import PERIOD
+from app.provider.rate_limiter import REMEMBERED
 from app.provider.spending import Spending
 
 LOOK_AROUND = 5.0
@@ -100,7 +100,7 @@ class QueueProcessor(Publishing):
         self._background = Background()
 
     async def __aenter__(self) -> Self:
-        self._lanes.remember(await self._queue.recent_starts(seconds=PERIOD))
+        self._lanes.remember(await self._queue.recent_starts(seconds=REMEMBERED))
         await self._background.enter()
         self._background.help(self._judging.keep_leases)
         self._background.help(self._purge)

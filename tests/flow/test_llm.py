@@ -38,13 +38,15 @@ def fake(*options: str) -> Iterator[FakeLLMProcess]:
 
 
 @contextmanager
-def serving(folder: Path, server: FakeLLMProcess, *settings: str, model: str = "priced") -> Iterator[Process]:
+def serving(
+    folder: Path, server: FakeLLMProcess, *settings: str, model: str = "priced", demo: str = "--no-demo"
+) -> Iterator[Process]:
     folder.mkdir(exist_ok=True)
     (folder / "models.toml").write_text(CATALOGUE)
     assigned = (f'judges.catalogue=["{folder / "models.toml"}"]', *settings)
     options = [word for one in assigned for word in ("--set", one)]
     judge = ("--judge", "openai", "--model", model, "--base-url", f"{server.url}/v1")
-    with process_on(folder / "data", "--no-demo", *judge, *options) as process:
+    with process_on(folder / "data", demo, *judge, *options) as process:
         yield process
 
 
@@ -153,6 +155,13 @@ def test_several_providers_have_a_share_of_the_limit_each(tmp_path: Path) -> Non
         until(lambda: server.stats()["starts"] == 3)
         until(lambda: process.client.get("/api/v1/providers").json()["lanes"][0]["seconds_until_room"] > 30)
         assert server.stats()["starts"] == 3
+
+
+def test_the_example_essays_cost_nothing_whoever_judges_by_default(tmp_path: Path) -> None:
+    with fake() as server, serving(tmp_path, server, "judges.rules.pace=0", demo="--demo") as process:
+        (batch,) = process.client.get("/api/v1/batches").json()["batches"]
+        until(lambda: process.batch(batch["id"])["state"] == "finished")
+        assert server.stats()["starts"] == 0
 
 
 def test_a_provider_is_tested_for_free_and_the_test_is_audited(tmp_path: Path) -> None:
