@@ -219,6 +219,8 @@ class RedisQueue:
 
     async def wait(self, seconds: float) -> None:
         """As promised; meant for one dispatcher per process."""
+        if self._listening is not None and self._listening.done():
+            self._listening.result()  # a bug there is not to be found out at the end
         await self._news.wait(seconds)
 
     async def purge(self) -> int:
