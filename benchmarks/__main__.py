@@ -25,6 +25,7 @@ REPEATS = {
     "bus": 1,
     "kafka": 1,
     "queue": 1,
+    "postgresql": 1,
     "http": 1,
     "flow": 3,
     "memory": 1,

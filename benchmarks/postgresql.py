@@ -80,14 +80,13 @@ def by_hand(url: str) -> float:
 def _raw_group(connection: psycopg.Connection) -> None:
     connection.execute(
         "INSERT INTO jobs (key, state, body) SELECT column1, 'queued', column2"
-        " FROM unnest(%b::bytea[], %b::bytea[]) AS given (column1, column2)",
+        " FROM unnest(%s::bytea[], %s::bytea[]) AS given (column1, column2)",
         [[_request().queue_id.bytes for _ in range(WAITERS)], [BODY] * WAITERS],
     )
     connection.commit()
     rows = connection.execute(
         "SELECT id, key, body FROM jobs WHERE state = 'queued' ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED",
         [WAITERS],
-        binary=True,
     ).fetchall()
     ids = [row[0] for row in rows]
     connection.execute(
@@ -98,7 +97,7 @@ def _raw_group(connection: psycopg.Connection) -> None:
     connection.commit()
     connection.execute(
         "UPDATE jobs SET state = 'answered', body = '', event = column2"
-        " FROM unnest(%b::bigint[], %b::bytea[]) AS given (column1, column2) WHERE id = column1",
+        " FROM unnest(%s::bigint[], %s::bytea[]) AS given (column1, column2) WHERE id = column1",
         [ids, [VERDICT.event] * WAITERS],
     )
     connection.commit()
