@@ -39,6 +39,7 @@ from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.protocol import RequestQueue
 from app.provider.queue_processor import QueueProcessor
 from app.provider.rate_limiter import PERIOD
+from app.provider.spending import Spending
 from app.provider.status import Status
 from app.settings import JudgeLimits, LLMSettings, Settings
 
@@ -60,7 +61,7 @@ class ProviderPort:
 
     async def check_judge(self, asked: LLMConfigOverrides) -> None:
         """Ask the judge's lane; see `ProviderClient`."""
-        self._status.check(asked)
+        await self._status.check(asked)
 
     async def status(self) -> ProviderStatus:
         """See `ProviderClient`."""
@@ -120,7 +121,13 @@ def _provider(container: punq.Container, settings: Settings) -> None:
             lanes=container.resolve(Lanes),
             judges=container.resolve("judges"),
             default_provider=settings.judges.default,
+            models=container.resolve(Bench).models,
+            probes=container.resolve(Bench).probes,
         ),
+    )
+    single(
+        Spending,
+        lambda: Spending(container.resolve(Databases).provider, retention=settings.queue.retention),
     )
     retry = RetryPolicy(tries=settings.queue.max_tries)
     single(
@@ -135,6 +142,7 @@ def _provider(container: punq.Container, settings: Settings) -> None:
             lease=settings.queue.lease,
             drain=settings.provider.drain,
             retry=retry,
+            spending=container.resolve(Spending),
         ),
     )
     single(
@@ -147,6 +155,7 @@ def _provider(container: punq.Container, settings: Settings) -> None:
             lease=settings.queue.lease,
             drain=settings.provider.drain,
             retry=retry,
+            spending=container.resolve(Spending),
         ),
     )
 
@@ -297,6 +306,8 @@ async def _open(container: punq.Container, settings: Settings, house: AsyncExitS
     if settings.serves_provider:
         await house.enter_async_context(container.resolve(ModelClient))
         await house.enter_async_context(container.resolve(RequestQueue))
+        if settings.queue.kind != "sql":  # else the queue opened it; what was spent stands there in any case
+            await house.enter_async_context(container.resolve(Databases).provider)
     await house.enter_async_context(bus)
     if settings.serves_provider:
         await house.enter_async_context(container.resolve(QueueProcessor))

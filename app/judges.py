@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from app.contracts import JudgeKind, ModelInfo, Pricing
 from app.errors import ConfigurationError
 from app.provider.judges.llm import anthropic, google, openai
 from app.provider.judges.llm.catalogue import Catalogue, load_catalogue
@@ -18,6 +19,7 @@ from app.provider.judges.llm.prompt import load_prompt
 from app.provider.judges.llm.wire import Format
 from app.provider.judges.protocol import Judges
 from app.provider.judges.rules import load_rules
+from app.provider.judges.simulated import MODEL as SIMULATED
 from app.provider.judges.simulated import load_simulated
 from app.settings import ROOT, VENDOR_KEYS, LLMSettings, Settings
 
@@ -32,10 +34,10 @@ SPARE = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """Who judges here. `models` are the language models by provider, `probes` ask their providers whether they would."""
+    """Who judges here. `models` tells people of them, `probes` ask providers of language models whether they would."""
 
     judges: Judges
-    models: Mapping[str, tuple[Model, ...]]
+    models: tuple[ModelInfo, ...]
     probes: Mapping[str, Probe]
 
 
@@ -50,8 +52,11 @@ def bench(
     """
     rules, simulated = settings.judges.rules, settings.judges.simulated
     norms = rooted(settings.judges.norms)
-    found: dict[str, object] = {"rules": load_rules(norms, pace=rules.pace, length_term=rules.length_term)}
+    panel = load_rules(norms, pace=rules.pace, length_term=rules.length_term)
+    found: dict[str, object] = {"rules": panel}
+    infos = [_costs_nothing("rules", name, JudgeKind.RULES) for name in panel.models]
     if simulated.scores:
+        infos.append(_costs_nothing("simulated", SIMULATED, JudgeKind.SIMULATED))
         found["simulated"] = load_simulated(
             Path(simulated.scores), seed=simulated.seed, latency=simulated.latency
         )
@@ -69,8 +74,9 @@ def bench(
             timeout=section.timeout,
             start_again=start_again,
         )
+        infos += [_info(name, model) for model in known]
         probes[name] = Probe(listing(name, base_url=section.base_url, key=key), client)
-    return Bench(judges=found, models=models, probes=probes)  # type: ignore[arg-type]
+    return Bench(judges=found, models=tuple(infos), probes=probes)  # type: ignore[arg-type]
 
 
 def language_models(settings: Settings) -> dict[str, tuple[Model, ...]]:
@@ -87,6 +93,25 @@ def language_models(settings: Settings) -> dict[str, tuple[Model, ...]]:
     if faults:
         raise ConfigurationError("\n".join(faults))
     return {name: tuple(_models(name, section, catalogue)) for name, section in offered.items()}
+
+
+def _costs_nothing(provider: str, model: str, kind: JudgeKind) -> ModelInfo:
+    return ModelInfo(provider=provider, model=model, kind=kind, price=Pricing(prompt=0, completion=0))
+
+
+def _info(provider: str, model: Model) -> ModelInfo:
+    price = model.price
+    return ModelInfo(
+        provider=provider,
+        model=model.name,
+        kind=JudgeKind.LLM,
+        price=price
+        and Pricing(prompt=price.prompt, completion=price.completion, cached=price.cached, on=price.on),
+        context_tokens=model.context_tokens,
+        answer_tokens=model.answer_tokens,
+        bytes_per_token=model.bytes_per_token,
+        efforts=model.efforts,
+    )
 
 
 def rooted(path: Path) -> Path:

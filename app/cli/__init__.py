@@ -8,7 +8,14 @@ import sys
 import typer
 
 from app.cli import keys, look, rank, serve, spec
-from app.errors import ConfigurationError, Conflict, JuxtaError, NotFound, ProviderUnavailable
+from app.errors import (
+    ConfigurationError,
+    Conflict,
+    JudgeUnavailable,
+    JuxtaError,
+    NotFound,
+    ProviderUnavailable,
+)
 
 app = typer.Typer(
     name="juxta",
@@ -45,6 +52,7 @@ _EXITS: tuple[tuple[type[JuxtaError], int], ...] = (
     (NotFound, 3),
     (Conflict, 4),
     (ProviderUnavailable, 5),
+    (JudgeUnavailable, 5),
 )
 
 
