@@ -55,6 +55,8 @@ KEY = "canary-key-77aa"
 HANGS = frozenset({"never_answers", "hangs_after_headers", "slow_drip"})
 HANG = 1.0
 """Seconds a judge is given that never comes to an end."""
+LONG = UNSAID + 2
+"""Seconds asked for in words: longer than what is given when a server says nothing."""
 PATIENT = 50.0
 """Seconds for all cells together; they run side by side."""
 EXPIRES = 40.0
@@ -130,7 +132,7 @@ class Proof:
             client = await stack.enter_async_context(ModelClient())
             for name in MISBEHAVIOURS:
                 server = await stack.enter_async_context(FakeLLM(key=KEY))
-                await server.misbehave(Plan(name=name))
+                await server.misbehave(Plan(name=name, wait=LONG if name == "rate_limited_in_words" else 1.0))
                 self.servers[name] = server
                 self._judges |= {f"{each}.{name}": self._judge(each, name, client) for each in FORMATS}
             self._container.register("judges", instance=self._judges)
@@ -241,7 +243,7 @@ WAITS = [
         "rate_limited_seconds": 1.0,
         "rate_limited_date": 1.0,
         "rate_limited_ms": 1.0,
-        "rate_limited_in_words": 1.0,
+        "rate_limited_in_words": LONG,
         "rate_limited_bare": UNSAID,
         "rate_limited_nonsense": UNSAID,
     }.items()
