@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -30,17 +31,17 @@ from app.cj.workflow import Workflow
 from app.contracts import LLMComparisonRequest, LLMConfigOverrides, ProviderStatus
 from app.database import Database
 from app.engines import Databases
+from app.judges import SPARE, Bench, bench
 from app.lock import locked
-from app.provider.judges.protocol import Judges
-from app.provider.judges.rules import load_rules
-from app.provider.judges.simulated import load_simulated
+from app.provider.judges.llm.http import ModelClient
 from app.provider.judging import RetryPolicy
 from app.provider.lane import LaneLimits, Lanes
 from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.protocol import RequestQueue
 from app.provider.queue_processor import QueueProcessor
+from app.provider.rate_limiter import PERIOD
 from app.provider.status import Status
-from app.settings import ROOT, JudgeLimits, Settings
+from app.settings import JudgeLimits, LLMSettings, Settings
 
 
 class ProviderPort:
@@ -66,6 +67,9 @@ class ProviderPort:
         """See `ProviderClient`."""
         return self._status.now()
 
+
+TRAVEL = 1.0
+"""Seconds by which calls that start a minute apart may arrive closer together."""
 
 LOOKS = 4
 """Connections to the provider beyond those that carry comparisons."""
@@ -98,7 +102,16 @@ def _access(settings: Settings, database: Database) -> Access:
 
 def _provider(container: punq.Container, settings: Settings) -> None:
     single = partial(_single, container)
-    single("judges", lambda: judges(settings))
+    single(ModelClient, lambda: ModelClient())  # noqa: PLW0108 - punq would look for the arguments of the class
+    single(
+        Bench,
+        lambda: bench(
+            settings,
+            container.resolve(ModelClient),
+            start_again=lambda lane: container.resolve(Lanes)[lane].start_again(),
+        ),
+    )
+    single("judges", lambda: container.resolve(Bench).judges)
     single(Lanes, lambda: Lanes(lambda name: _limits(settings, name)))
     single(RequestQueue, lambda: engines.queue(settings, container.resolve(Databases).provider))
     single(
@@ -139,36 +152,33 @@ def _provider(container: punq.Container, settings: Settings) -> None:
     )
 
 
-def judges(settings: Settings) -> Judges:
-    """Every judge that can be asked; the simulated one only with a file of scores."""
-    rules, simulated = settings.judges.rules, settings.judges.simulated
-    norms = _rooted(settings.judges.norms)
-    found: dict[str, object] = {"rules": load_rules(norms, pace=rules.pace, length_term=rules.length_term)}
-    if simulated.scores:
-        found["simulated"] = load_simulated(
-            Path(simulated.scores), seed=simulated.seed, latency=simulated.latency
-        )
-    return found  # type: ignore[return-value]
-
-
-def _rooted(path: Path) -> Path:
-    return path if path.is_absolute() or path.exists() else ROOT / path
-
-
 def _limits(settings: Settings, lane: str) -> LaneLimits:
     """A lane is named provider/model; the provider's limits hold for each of its lanes."""
     name = lane.split("/", 1)[0]
     limits: JudgeLimits = getattr(settings.judges, name)
-    per_minute = limits.requests_per_minute // settings.provider.processes
-    return LaneLimits(
+    processes = settings.provider.processes
+    found = LaneLimits(
         concurrency=limits.concurrency,
         direct_concurrency=limits.direct_concurrency,
-        requests_per_minute=max(1, per_minute) if limits.requests_per_minute else None,
+        requests_per_minute=_share(limits.requests_per_minute, processes),
         failures=settings.breaker.failures,
         failure_window=settings.breaker.window,
         cooldown=settings.breaker.cooldown,
         cooldown_cap=settings.breaker.cooldown_cap,
     )
+    if not isinstance(limits, LLMSettings):
+        return found
+    return replace(
+        found,
+        tokens_per_minute=_share(limits.tokens_per_minute, processes),
+        period=PERIOD + TRAVEL,
+        call_timeout=limits.timeout + SPARE,
+    )
+
+
+def _share(per_minute: int, processes: int) -> int | None:
+    """What of a limit is this process's; 0 is no limit."""
+    return max(1, per_minute // processes) if per_minute else None
 
 
 def _cj(container: punq.Container, settings: Settings) -> None:
@@ -242,9 +252,16 @@ PERSONAS = ("balanced", "language", "structure", "accuracy", "content")
 def batch_settings(
     settings: Settings, *, provider: str | None = None, seed: int | None = None
 ) -> BatchSettings:
-    """What a new batch gets unless it says otherwise; the rules judge is a panel of five personas."""
+    """What a new batch gets unless it says otherwise.
+
+    The rules judge is a panel of five personas; of language models the first is asked.
+    """
     provider = provider or settings.judges.default
-    models = [f"panel-v1/{persona}" for persona in PERSONAS] if provider == "rules" else ["simulated-v1"]
+    if provider == "rules":
+        models = [f"panel-v1/{persona}" for persona in PERSONAS]
+    else:
+        llm = settings.judges.llm.get(provider)
+        models = [llm.models[0]] if llm and llm.models else ["simulated-v1"]
     return BatchSettings(
         judges=tuple(LLMConfigOverrides(provider=provider, model=model) for model in models),
         comparisons_per_essay=settings.cj.comparisons_per_essay,
@@ -279,6 +296,7 @@ async def _open(container: punq.Container, settings: Settings, house: AsyncExitS
         bus.subscribe(settings.cj.callback_topic, settings.cj.group, container.resolve(EventProcessor).handle)
         await house.enter_async_context(container.resolve(Databases).cj)
     if settings.serves_provider:
+        await house.enter_async_context(container.resolve(ModelClient))
         await house.enter_async_context(container.resolve(RequestQueue))
     await house.enter_async_context(bus)
     if settings.serves_provider:

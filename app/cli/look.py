@@ -159,6 +159,7 @@ def doctor(*, config: ConfigFile = None, assignments: Assignments = None, data: 
         ("SQLite", _sqlite),
         ("settings", lambda s: f"role {s.role}, bus {s.bus.kind}, queue {s.queue.kind}"),
         ("judges", _judges),
+        ("keys of language models", _keys),
         ("data folder", _data_folder),
         ("disk", _disk),
     ]
@@ -201,9 +202,18 @@ def _sqlite(_settings: Settings) -> str:
 
 
 def _judges(settings: Settings) -> str:
-    from app.container import judges  # noqa: PLC0415 - slow to import
+    from app.judges import bench  # noqa: PLC0415 - slow to import
+    from app.provider.judges.llm.http import ModelClient  # noqa: PLC0415
 
-    return ", ".join(judges(settings))
+    return ", ".join(bench(settings, ModelClient()).judges)
+
+
+def _keys(settings: Settings) -> str:
+    """Whether there are keys; never one of them."""
+    return ", ".join(
+        f"{name} {'present' if section.key.get_secret_value().strip() else 'absent'}"
+        for name, section in settings.judges.llm.items()
+    )
 
 
 def _data_folder(settings: Settings) -> str:

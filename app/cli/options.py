@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ import typer
 from pydantic import SecretStr
 from rich.console import Console
 
-from app.settings import Settings, Sources, load
+from app.errors import ConfigurationError
+from app.settings import VENDOR_KEYS, Settings, Sources, load
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="A TOML file of settings.", show_default=False)
@@ -24,6 +26,17 @@ Assignments = Annotated[
 ]
 DataFolder = Annotated[
     Path | None, typer.Option("--data", help="Folder of the databases.", show_default=False)
+]
+Judge = Annotated[
+    str | None,
+    typer.Option(help="rules, simulated, openai, anthropic or google.", show_default=False),
+]
+Model = Annotated[str | None, typer.Option(help="Of the language models the one to ask.", show_default=False)]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="Where they are, when not at their vendor: http://127.0.0.1:11434/v1", show_default=False
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
@@ -40,6 +53,25 @@ def place_of(url: SecretStr) -> str:
     """Host, port and name of an engine, without user and password."""
     parts = urlsplit(url.get_secret_value())
     return parts.netloc.rpartition("@")[2] + parts.path
+
+
+def judge_settings(judge: str | None, model: str | None, base_url: str | None) -> list[str]:
+    """The settings that --judge, --model and --base-url stand for.
+
+    :raises ConfigurationError: a model or an address without a judge that takes one.
+    """
+    named = [f"judges.default={judge}"] if judge is not None else []
+    if model is None and base_url is None:
+        return named
+    if judge not in VENDOR_KEYS:
+        raise ConfigurationError(
+            f"--model and --base-url go with --judge {', '.join(VENDOR_KEYS)}; given is --judge {judge or '(none)'}"
+        )
+    if model is not None:
+        named.append(f"judges.{judge}.models={json.dumps([model])}")
+    if base_url is not None:
+        named.append(f"judges.{judge}.base_url={json.dumps(base_url)}")
+    return named
 
 
 def settings_of(

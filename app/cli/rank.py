@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.options import AsJson, Assignments, ConfigFile
+from app.cli.options import AsJson, Assignments, BaseUrl, ConfigFile, Judge, Model, judge_settings
 from app.errors import InvalidRequest
 
 QUICK = ("judges.rules.pace=0", "judges.rules.concurrency=8")
@@ -23,7 +23,9 @@ def rank(
             help="What judges are asked, or @file; else question.txt beside the essays.", show_default=False
         ),
     ] = None,
-    judge: Annotated[str | None, typer.Option(help="rules or simulated.", show_default=False)] = None,
+    judge: Judge = None,
+    model: Model = None,
+    base_url: BaseUrl = None,
     per_essay: Annotated[
         int | None, typer.Option(help="Comparisons per essay, at most.", show_default=False)
     ] = None,
@@ -47,13 +49,13 @@ def rank(
     if question and question.startswith("@"):
         question = _text(Path(question[1:]))
     named = {
-        "judges.default": judge,
         "cj.comparisons_per_essay": per_essay,
         "cj.target_reliability": reliability,
     }
     chosen = [
         *QUICK,
         *(assignments or []),
+        *judge_settings(judge, model, base_url),
         *(f"{key}={value}" for key, value in named.items() if value is not None),
     ]
     ranking.run(

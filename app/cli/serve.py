@@ -9,10 +9,22 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from app.cli.options import Assignments, ConfigFile, DataFolder, place_of, settings_of, talk
+from app.cli.options import (
+    Assignments,
+    BaseUrl,
+    ConfigFile,
+    DataFolder,
+    Judge,
+    Model,
+    judge_settings,
+    place_of,
+    settings_of,
+    talk,
+)
 from app.errors import ConfigurationError
 from app.settings import Settings
 
@@ -33,7 +45,9 @@ def serve(
         int | None, typer.Option(help="Port; the next free one if taken.", show_default=False)
     ] = None,
     role: Annotated[str | None, typer.Option(help="all, provider or cj.", show_default=False)] = None,
-    judge: Annotated[str | None, typer.Option(help="Who judges by default.", show_default=False)] = None,
+    judge: Judge = None,
+    model: Model = None,
+    base_url: BaseUrl = None,
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Keep nothing after the end.")] = False,
     demo: Annotated[bool, typer.Option(help="Load the example essays into an empty data folder.")] = True,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
@@ -46,8 +60,9 @@ def serve(
     if context.invoked_subcommand is not None:
         _refuse_misplaced(context)
         return
-    named = {"http.host": host, "http.port": port, "role": role, "judges.default": judge}
+    named = {"http.host": host, "http.port": port, "role": role}
     shorthand = [f"{key}={value}" for key, value in named.items() if value is not None]
+    shorthand += judge_settings(judge, model, base_url)
     with ExitStack() as stack:
         if ephemeral:
             data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="juxta-")))
@@ -91,7 +106,7 @@ def _panel(settings: Settings, url: str, *, ephemeral: bool) -> Panel:
             "Role",
             {"all": "", "provider": "provider: judges", "cj": "cj: batches, ranking, pages"}[settings.role],
         ),
-        ("Judge", JUDGES[settings.judges.default]),
+        ("Judge", _judge(settings)),
         ("Pace", f"{pace:g} s a comparison, so that you can watch (judges.rules.pace)" if pace else ""),
         ("Provider", "" if settings.serves_provider else ", ".join(settings.cj.provider_urls)),
         ("Database", _database(settings, ephemeral=ephemeral)),
@@ -102,6 +117,22 @@ def _panel(settings: Settings, url: str, *, ephemeral: bool) -> Panel:
         if value:
             table.add_row(name, value)
     return Panel(table, title="Juxta is ready", expand=False)
+
+
+def _judge(settings: Settings) -> str:
+    """Who judges by default, what it is, and what is known of its cost."""
+    name = settings.judges.default
+    section = settings.judges.llm.get(name)
+    if section is None:
+        return JUDGES[name]
+    where = section.base_url.rstrip("/")
+    who = escape(f"{section.models[0]} (an AI, by {name} at {where}; essays are sent there)")
+    if not settings.serves_provider:
+        return who
+    from app.judges import language_models  # noqa: PLC0415 - slow to import, and it is loaded by now
+
+    price = language_models(settings)[name][0].price
+    return f"{who}\n{price.words if price else 'its price is unknown, and so is what judging costs'}"
 
 
 def _database(settings: Settings, *, ephemeral: bool) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from app.contracts import LaneStatus
 from app.provider.circuit_breaker import CircuitBreaker
 from app.provider.judges.protocol import JudgeError
-from app.provider.rate_limiter import RateLimiter, Start
+from app.provider.rate_limiter import PERIOD, RateLimiter, Start
 
 Clock = Callable[[], float]
 SMOOTHING = 0.1
@@ -21,13 +21,15 @@ class LaneLimits:
     """What one judge configuration bears; durations in seconds.
 
     `concurrency` 0 means that no machine calls this judge: its rows wait for people. The rates are this process's
-    share. `call_timeout` ends a call that hangs.
+    share, over `period`: a minute, and a little more for a judge behind a network, where what starts a minute apart may
+    arrive closer together. `call_timeout` ends a call that hangs.
     """
 
     concurrency: int = 8
     direct_concurrency: int = 4
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    period: float = PERIOD
     failures: int = 5
     failure_window: float = 60.0
     cooldown: float = 10.0
@@ -118,7 +120,10 @@ class Lane:
             probe_deadline=limits.call_timeout + 10.0,
         )
         self.limiter = RateLimiter(
-            requests=limits.requests_per_minute, tokens=limits.tokens_per_minute, recent=recent
+            requests=limits.requests_per_minute,
+            tokens=limits.tokens_per_minute,
+            period=limits.period,
+            recent=recent,
         )
         self.freed: Callable[[], None] = lambda: None
         self.running = 0

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 
 from app.contracts import is_legal_topic
-from app.settings.sections import Settings
+from app.settings.sections import LLMSettings, Settings
 
 _URL = re.compile(r"https?://[^/\s?#@]+/?")
 _ADDRESS = re.compile(r"[^\s:/,]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 _POSTGRES = re.compile(r"postgres(ql)?://[^/\s]*/[^/\s]+")
+_BASE_URL = re.compile(r"https?://[^/\s?#@]+(/[^\s?#@]*)?")
+_KEY = re.compile(r"[!-~]*")
 _REDIS = re.compile(r"rediss?://[^/\s]+|unix://\S+")
 
 
@@ -40,6 +42,8 @@ def faults(settings: Settings, *, serving: bool = True) -> list[str]:
         )
     if settings.judges.default == "simulated" and not settings.judges.simulated.scores:
         found.append("judges.default: 'simulated' needs judges.simulated.scores, a csv file `sha256,score`")
+    for name, section in settings.judges.llm.items():
+        found += _faults_of_llm(name, section, chosen=settings.judges.default == name)
     if settings.breaker.cooldown > settings.breaker.cooldown_cap:
         found.append(
             f"breaker.cooldown: {settings.breaker.cooldown} is over breaker.cooldown_cap = {settings.breaker.cooldown_cap}"
@@ -49,6 +53,24 @@ def faults(settings: Settings, *, serving: bool = True) -> list[str]:
             f"queue.retention: {settings.queue.retention} must be longer than cj.expires_in = {settings.cj.expires_in}, "
             "or a repair could be taken for a new request"
         )
+    return found
+
+
+def _faults_of_llm(name: str, section: LLMSettings, *, chosen: bool) -> list[str]:
+    found = []
+    if chosen and not section.models:
+        found.append(
+            f"judges.default: '{name}' needs a model; name one with --model, or in judges.{name}.models"
+        )
+    if len(set(section.models)) < len(section.models):
+        found.append(f"judges.{name}.models: a name stands twice in {', '.join(section.models)}")
+    if not _BASE_URL.fullmatch(section.base_url):
+        found.append(
+            f"judges.{name}.base_url: what is given is no address; write https://HOST or http://HOST:PORT/PATH, "
+            "without a user, a query or a fragment"
+        )
+    if not _KEY.fullmatch(section.key.get_secret_value().strip()):
+        found.append(f"judges.{name}.key: what is given holds a space or a letter that no key has")
     return found
 
 

@@ -6,13 +6,18 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from app.contracts.comparison import MOST_EXPIRES_IN
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
+Names = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=200)], ...],
+    BeforeValidator(lambda given: given.replace(",", " ").split() if isinstance(given, str) else given),
+]
+"""A list, or words with commas between them, as people type it."""
 
 
 class Section(BaseModel):
@@ -131,13 +136,36 @@ class SimulatedSettings(JudgeLimits):
     latency: Annotated[float, Field(ge=0)]
 
 
+class LLMSettings(JudgeLimits):
+    """The language models of one wire format; offered when `models` names some. `tokens_per_minute` 0: no limit.
+
+    `timeout` is for one comparison, its repair included.
+    """
+
+    models: Names
+    base_url: str
+    key: SecretStr
+    structured: Literal["", "json_schema", "tool", "json_object", "none"]
+    tokens_per_minute: Annotated[int, Field(ge=0)]
+    timeout: Seconds
+
+
 class JudgesSettings(Section):
     """Who can judge."""
 
-    default: Literal["rules", "simulated"]
+    default: Literal["rules", "simulated", "openai", "anthropic", "google"]
     norms: Path
+    catalogue: Annotated[tuple[Path, ...], Field(min_length=1)]
     rules: RulesSettings
     simulated: SimulatedSettings
+    openai: LLMSettings
+    anthropic: LLMSettings
+    google: LLMSettings
+
+    @property
+    def llm(self) -> dict[str, LLMSettings]:
+        """The language models, by wire format, whether offered or not."""
+        return {"openai": self.openai, "anthropic": self.anthropic, "google": self.google}
 
 
 class BreakerSettings(Section):

@@ -18,6 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 DEFAULTS = ROOT / "config" / "default.toml"
 PREFIX = "JUXTA_"
 
+VENDOR_KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY", "google": "GEMINI_API_KEY"}
+"""Where people keep their keys already."""
+
 Sources = dict[str, str]
 
 
@@ -44,6 +47,7 @@ def load(
         ("command line", _assigned(assignments)),
     ):
         _merge(values, layer, sources, name)
+    _take_vendor_keys(values, sources, environment)
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
@@ -70,6 +74,18 @@ def _environment(environment: Mapping[str, str]) -> dict[str, Any]:
         if name.startswith(PREFIX)
     ]
     return _nested(pairs)
+
+
+def _take_vendor_keys(values: dict[str, Any], sources: Sources, environment: Mapping[str, str]) -> None:
+    """The keys that people have already, for the vendors that gave them: no other server is shown one."""
+    vendors = _toml(DEFAULTS)["judges"]
+    for name, variable in VENDOR_KEYS.items():
+        section, given = values["judges"].get(name), environment.get(variable, "").strip()
+        if not (given and isinstance(section, dict)) or section.get("key"):
+            continue
+        if str(section.get("base_url")).rstrip("/") == vendors[name]["base_url"]:
+            section["key"] = given
+            sources[f"judges.{name}.key"] = f"environment, {variable}"
 
 
 def _assigned(assignments: Sequence[str]) -> dict[str, Any]:
@@ -117,6 +133,9 @@ def _merge(
             sources[dotted] = name
 
 
+_SECRET = ("key", "password", "url")
+
+
 def _line(fault: Any, sources: Sources) -> str:
     key = ".".join(map(str, fault["loc"]))
     origin = sources.get(key) or next(
@@ -125,4 +144,5 @@ def _line(fault: Any, sources: Sources) -> str:
     where = f" (from {origin})" if origin else ""
     if fault["type"] == "extra_forbidden":
         return f"{key}: unknown setting{where}; all settings stand in config/default.toml"
-    return f"{key}: {fault['input']!r}{where} is not allowed: {fault['msg'].lower()}"
+    shown = "what is given" if key.endswith(_SECRET) else repr(fault["input"])
+    return f"{key}: {shown}{where} is not allowed: {fault['msg'].lower()}"

@@ -160,3 +160,15 @@ def test_a_call_within_a_call_counts_toward_the_rate() -> None:
     clock.now = 60
     assert it.start_again() == 0
     assert len(it.take(2)) == 1
+
+
+def test_the_minute_of_a_judge_behind_a_network_may_be_a_little_longer() -> None:
+    clock = Clock()
+    it = lane(clock, requests_per_minute=1, period=61)
+    (slot,) = it.take(1)
+    slot.begin()
+    slot.succeed(tokens=0)
+    clock.now = 60.5
+    assert it.take(1) == []
+    clock.now = 61
+    assert len(it.take(1)) == 1

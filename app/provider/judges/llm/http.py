@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +17,7 @@ LARGEST = 1_000_000
 
 
 class ModelClient:
-    """Sends one POST and gives back what came, whatever its status. Enter it before use.
+    """Sends one request and gives back what came, whatever its status. Enter it before use.
 
     `connect` and `total` are seconds, `largest` bytes. Compressed answers are not asked for and not read: a small one
     may unpack to anything. The caller's cancellation ends a call at once and closes its connection.
@@ -45,9 +46,18 @@ class ModelClient:
 
         :raises JudgeError: `unavailable` without an answer, `timeout` beyond the deadline, `malformed` over the cap.
         """
+        body = json.dumps(call.body, ensure_ascii=False, separators=(",", ":")).encode()
+        headers = {"content-type": "application/json", **call.headers}
+        return await self._answer(self._send("POST", call.url, headers, body, total), total)
+
+    async def get(self, url: str, headers: Mapping[str, str], *, total: float) -> Answer:
+        """As `post`, of what costs nothing to look at."""
+        return await self._answer(self._send("GET", url, headers, None, total), total)
+
+    async def _answer(self, sending: Awaitable[Answer], total: float) -> Answer:
         problem: JudgeError
         try:
-            return await self._send(call, total)
+            return await sending
         except TimeoutError as error:
             if isinstance(error, aiohttp.ConnectionTimeoutError):
                 problem = _away("no connection in time")
@@ -57,25 +67,28 @@ class ModelClient:
             problem = _away(type(error).__name__)
         raise problem  # here, so that no error in its context holds an address, a header or a text
 
-    async def _send(self, call: Call, total: float) -> Answer:
-        async with self._session.post(
-            URL(call.url, encoded=True),
-            data=json.dumps(call.body, ensure_ascii=False, separators=(",", ":")).encode(),
-            headers={"content-type": "application/json", **call.headers},
+    async def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, total: float
+    ) -> Answer:
+        async with self._session.request(
+            method,
+            URL(url, encoded=True),
+            data=body,
+            headers=headers,
             timeout=aiohttp.ClientTimeout(total=total, connect=self._connect),
             allow_redirects=False,
         ) as response:
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            if headers.get("content-encoding", "identity").lower() != "identity":
+            sent = {name.lower(): value for name, value in response.headers.items()}
+            if sent.get("content-encoding", "identity").lower() != "identity":
                 response.close()
                 raise JudgeError("malformed", "The answer is compressed, which was not asked for.")
-            body = bytearray()
+            content = bytearray()
             async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > self._largest:
+                content += chunk
+                if len(content) > self._largest:
                     response.close()
                     raise JudgeError("malformed", f"The answer is larger than {self._largest} bytes.")
-            return Answer(response.status, headers, bytes(body))
+            return Answer(response.status, sent, bytes(content))
 
 
 def _away(how: str) -> JudgeError:

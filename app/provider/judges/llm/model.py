@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 Effort = Literal["none", "low", "medium", "high"]
@@ -33,13 +34,23 @@ class Usage:
 class Price:
     """US dollars per million tokens.
 
-    What is read from or written to the provider's cache costs like the rest, unless it has a price of its own.
+    What is read from or written to the provider's cache costs like the rest, unless it has a price of its own. `on` is
+    the day on which somebody read it at the provider.
     """
 
     prompt: float
     completion: float
     cached: float | None = None
     cache_written: float | None = None
+    on: date | None = None
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        if not (self.prompt or self.completion):
+            return "costs nothing"
+        read = f", read on {self.on}" if self.on else ""
+        return f"{self.prompt:g} USD a million tokens in, {self.completion:g} out{read}"
 
     def of(self, usage: Usage) -> float:
         """What these tokens cost, in US dollars."""
@@ -55,6 +66,10 @@ class Price:
         return total / MILLION
 
 
+FREE = Price(prompt=0.0, completion=0.0)
+"""Of models on one's own machine."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """One model of a provider.
@@ -65,7 +80,7 @@ class Model:
     less. `structured` is how the server can be held to a schema. `most_temperature` None: it takes no temperature.
     `efforts` are the reasoning efforts that can be asked of it; `reasoning` says whether the provider is told a level
     or a budget of tokens. `names`: what else the server may call it in an answer; "*" is any name, for servers that
-    name a file. Without a `price` it costs nothing, as on one's own machine.
+    name a file. Without a `price` nobody here knows what it costs, and 0 stands where a figure is needed.
     """
 
     name: str
