@@ -154,11 +154,13 @@ class QueueFull(JuxtaError):
 class NoVerdict(JuxtaError):
     """The outcome is stored, final for its correlation_id, and no verdict.
 
-    `cause` names the class of the failure; `anew` says whether a new comparison, under a new id, may do better.
+    `cause` names the class of the failure; `anew` says whether a new comparison, under a new id, may do better;
+    `cost_usd` is what the judge took all the same.
     """
 
     cause: str = ""
     anew: bool = False
+    cost_usd: float = 0.0
 
 
 class JudgeFailed(NoVerdict):

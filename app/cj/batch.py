@@ -55,7 +55,8 @@ class BatchSettings(Wire):
     """How a batch is judged; frozen with the batch, so that a changed configuration never changes a running one.
 
     Each pair is judged by one of `judges`, shared fairly. `comparisons_per_essay` caps the verdicts an essay gets on
-    average, `target_reliability` ends the batch earlier, `budget_usd` at the latest after the waves in flight.
+    average, `target_reliability` ends the batch earlier. Once what verdicts and failures cost has reached `budget_usd`,
+    nothing more is sent: only calls under way at that moment can exceed it.
     """
 
     judges: Annotated[tuple[LLMConfigOverrides, ...], Field(min_length=1)]
@@ -147,15 +148,25 @@ def freeze(request: LLMComparisonRequest) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One open row to be sent: the request frozen when it was planned, or a cancellation to pass on."""
+    """One row to be sent: the request frozen when it was planned, or a cancellation to pass on.
+
+    `broke`: the budget of its batch is spent. `sent`: it was sent before, so that the provider may have it.
+    """
 
     id: UUID
     batch_id: UUID
     cancelled: bool
+    broke: bool
+    sent: bool
     frozen: bytes
     question: str
     essay_a: str
     essay_b: str
+
+    @property
+    def unsendable(self) -> bool:
+        """Whether nobody has seen it and nobody will."""
+        return self.broke and not self.sent and not self.cancelled
 
     def request(self) -> LLMComparisonRequest:
         """The exact request that was planned."""
@@ -174,13 +185,17 @@ class PlannedPair:
     again: int
 
 
+NEVER_SENT = "budget-spent"
+"""The error code of a comparison that ended unsent."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """One result on its way into the store, by whichever road it came."""
+    """One result on its way into the store, by whichever road it came; what was never sent came by none."""
 
     id: UUID
     batch_id: UUID | None
-    road: Road
+    road: Road | None
     outcome: Outcome
     winner: Winner | None = None
     confidence: float | None = None
@@ -193,6 +208,8 @@ class Arrival:
     response_time_ms: int = 0
     attempts: int = 0
     prompt_sha256: str | None = None
+    prompt_version: str | None = None
+    flags: tuple[str, ...] = ()
     error_code: str | None = None
     error_detail: str | None = None
     retryable: bool = False
@@ -207,6 +224,18 @@ class Arrival:
             outcome=Outcome.SUCCEEDED,
             attempts=1,
             **_verdict(answer),
+        )
+
+    @classmethod
+    def never_sent(cls, task: Task) -> Arrival:
+        """How a comparison ends for which there was no money left."""
+        return cls(
+            id=task.id,
+            batch_id=task.batch_id,
+            road=None,
+            outcome=Outcome.CANCELLED,
+            error_code=NEVER_SENT,
+            error_detail="The budget of the batch was spent before this comparison was sent.",
         )
 
     @classmethod
@@ -238,6 +267,8 @@ def _verdict(source: LLMComparisonResponse | LLMOrchestratorResponse) -> dict[st
         "tokens": source.token_usage.total_tokens,
         "response_time_ms": source.response_time_ms,
         "prompt_sha256": source.prompt_sha256,
+        "prompt_version": source.prompt_version,
+        "flags": source.flags,
     }
 
 

@@ -64,7 +64,7 @@ class EventProcessor:
         self.recorded.update(
             arrival.road
             for arrival, fate in zip(arrivals, recorded.fates, strict=True)
-            if fate is Fate.APPLIED
+            if fate is Fate.APPLIED and arrival.road is not None
         )
         for batch_id in touched:
             self._changes.announce(batch_id)

@@ -198,7 +198,7 @@ def error_of(problem: Problem) -> JuxtaError:
     if isinstance(error, InvalidRequest):
         error.errors = tuple((fault.field, fault.message) for fault in problem.errors)
     if isinstance(error, NoVerdict):
-        error.cause, error.anew = problem.code, problem.retryable
+        error.cause, error.anew, error.cost_usd = problem.code, problem.retryable, problem.cost_usd
     return error
 
 

@@ -21,7 +21,7 @@ from app.cj.changes import Changes
 from app.cj.scoring_ranking import Scoring, as_verdicts, score
 from app.cj.statistics.pairing import next_pairs
 from app.cj.statistics.stopping import StopReason, most_comparisons, stop_reason
-from app.cj.store import BatchStore, Ended, Plan
+from app.cj.store import BatchStore, Ended, Plan, is_broke
 from app.contracts import LLMComparisonRequest
 from app.errors import NotFound, Unavailable
 
@@ -38,6 +38,7 @@ class Memory:
 
     All of it can be read again from the store. `wave` is the last wave inside; `failed` waits to be asked again;
     `closing`: there is nothing new to ask, but the waves in flight may still bring a pair to ask again.
+    `withdrawn`: the budget is spent, and what waited at the provider was taken back.
     Waves up to `excused` were sent before somebody resumed the batch; their failures do not pause it again.
     """
 
@@ -51,6 +52,7 @@ class Memory:
     ended: int = 0
     cost_usd: float = 0.0
     closing: bool = False
+    withdrawn: bool = False
     excused: int = 0
     scoring: Scoring | None = None
 
@@ -167,6 +169,8 @@ class Planner:
             if batch.state is not BatchState.PAUSED:
                 self._memories.pop(batch_id, None)
             return False
+        if is_broke(batch) and not (memory and memory.withdrawn):
+            return await self._withdraw(batch, memory)
         to_the_end = batch.stop_reason or (memory and memory.closing)
         horizon = batch.waves if to_the_end else batch.waves - IN_FLIGHT + 1
         if progress.complete < horizon:
@@ -179,6 +183,13 @@ class Planner:
         plan = await anyio.to_thread.run_sync(self._decide, batch, memory)
         return await self._carry_out(plan, memory)
 
+    async def _withdraw(self, batch: Batch, memory: Memory | None) -> bool:
+        """Spend no more. What was never sent is ended by whoever claims it next."""
+        memory = memory or await self._remember(batch)
+        await self._store.withdraw(batch.id)
+        memory.withdrawn = True
+        return True
+
     async def _remember(self, batch: Batch) -> Memory:
         texts = await self._store.texts(batch.id)
         if len(texts) < batch.essays:
@@ -187,12 +198,16 @@ class Planner:
         return memory
 
     def _hopeless(self, batch: Batch, memory: Memory, fresh: Sequence[Ended]) -> bool:
-        """Whether what came in since the last look, or since somebody resumed the batch, holds not one verdict."""
+        """Whether what came in since the last look, or since somebody resumed the batch, holds not one verdict.
+
+        Where the money is spent, nothing is left that a pause could save.
+        """
         if batch.id in self._excused:
             self._excused.discard(batch.id)
             memory.excused = batch.waves
         blamed = [one for one in fresh if one.wave > memory.excused]
-        return any(one.again == 0 for one in blamed) and all(one.share is None for one in blamed)
+        hopeless = any(one.again == 0 for one in blamed) and all(one.share is None for one in blamed)
+        return hopeless and not is_broke(batch)
 
     async def _carry_out(self, plan: Plan, memory: Memory) -> bool:
         if plan.stop_reason in _UNHURRIED and not plan.finished:

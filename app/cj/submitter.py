@@ -113,7 +113,7 @@ class Submitter:
     async def _send(self, task: Task) -> None:
         self._under_way[task.id] += 1
         try:
-            await (self._cancel(task) if task.cancelled else self._submit(task))
+            await self._deal_with(task)
             self._away_since = None
         except JuxtaError as error:
             await self._put_off(task, error)
@@ -123,6 +123,16 @@ class Submitter:
                 del self._under_way[task.id]
             self._free += 1
             self._freed.set()
+
+    async def _deal_with(self, task: Task) -> None:
+        if task.cancelled:
+            await self._cancel(task)
+        elif task.unsendable:
+            await self._record(Arrival.never_sent(task))
+        elif task.broke:
+            await self._withdraw(task)
+        else:
+            await self._submit(task)
 
     async def _submit(self, task: Task) -> None:
         try:
@@ -138,9 +148,26 @@ class Submitter:
         else:
             await self._record(Arrival.of_response(answer, task.batch_id))
 
-    async def _cancel(self, task: Task) -> None:
-        if self._under_way[task.id] > 1:  # a cancellation must not overtake the POST it cancels
+    async def _withdraw(self, task: Task) -> None:
+        """The money was spent after it was sent: take it back, unless the judge has been called for it already.
+
+        Once cancelled it can be asked for like any other: the same id brings what became of it, and calls nobody.
+        """
+        self._wait_for_the_post(task)
+        try:
+            await self._provider.cancel_comparison(task.id)
+        except NotFound:  # it never got there, or was forgotten there: asked again it would be called
+            await self._record(Arrival.never_sent(task))
+        else:
+            await self._submit(task)
+
+    def _wait_for_the_post(self, task: Task) -> None:
+        """A cancellation must not overtake the POST it cancels."""
+        if self._under_way[task.id] > 1:
             raise Unavailable("The comparison is still being sent.", retry_after=0.1)
+
+    async def _cancel(self, task: Task) -> None:
+        self._wait_for_the_post(task)
         with suppress(NotFound, Conflict):  # never accepted, or answered before: nobody is left to be told
             await self._provider.cancel_comparison(task.id)
         await self._stored(lambda: self._store.cancellation_sent(task.id))
@@ -183,8 +210,10 @@ class Submitter:
 
 def _without_verdict(task: Task, error: JuxtaError) -> Arrival:
     """A final problem is this comparison's outcome."""
-    cause, anew = (
-        (error.cause or error.code, error.anew) if isinstance(error, NoVerdict) else (error.code, False)
+    cause, anew, cost = (
+        (error.cause or error.code, error.anew, error.cost_usd)
+        if isinstance(error, NoVerdict)
+        else (error.code, False, 0.0)
     )
     return Arrival(
         id=task.id,
@@ -194,4 +223,5 @@ def _without_verdict(task: Task, error: JuxtaError) -> Arrival:
         error_code=cause,
         error_detail=error.detail,
         retryable=anew,
+        cost_usd=cost,
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from pydantic import Field
+
 from app.contracts.wire import Text, Tolerant
 
 
@@ -19,7 +21,7 @@ class Problem(Tolerant):
 
     For a stored outcome (502, 504, 409 of a comparison) that means a new comparison under a new id: the outcome of
     the old one is final. `type` is `urn:juxta:problem:<code>`; `errors` lists refused fields by name, never by value, so that no essay
-    text travels in an error.
+    text travels in an error. `cost_usd` is what a judge took for no verdict.
     """
 
     type: Text
@@ -31,6 +33,7 @@ class Problem(Tolerant):
     retry_after: float | None = None
     correlation_id: UUID | None = None
     errors: tuple[FieldError, ...] = ()
+    cost_usd: float = Field(0.0, ge=0, le=1e9)
 
     @property
     def code(self) -> str:

@@ -53,6 +53,10 @@ class BatchStore:
         """Pause a batch that still runs, with the reason for the screen; False when somebody was faster."""
         return await self._database.write(lambda c: batches.pause(c, batch_id, problem))
 
+    async def withdraw(self, batch_id: UUID) -> None:
+        """The money is spent: plan no more for a running batch, and take back what still waits at the provider."""
+        await self._database.write(lambda c: batches.withdraw(c, batch_id, self._now(c)))
+
     async def bury(self) -> int:
         """Delete batches marked so, once no cancellation is left to pass on; a tombstone takes late callbacks.
 

@@ -8,12 +8,16 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from app.cj.batch import Batch, BatchSettings, BatchState, NewBatch
+from app.cj.statistics.stopping import StopReason
 from app.cj.store import locks
 from app.database.statements import fetch
 from app.errors import Conflict, NotFound
 
 _ONE = "SELECT * FROM batches WHERE id = :id"
 _HELD = f"{_ONE} FOR UPDATE"
+_BROKE = """UPDATE batches SET stop_reason = coalesce(stop_reason, :reason), version = version + 1 WHERE id = :id"""
+_RECALL = """UPDATE comparisons SET due_at = :now
+    WHERE batch_id = :id AND state = 'submitted' AND queued_at IS NOT NULL AND due_at > :now"""
 _DONE_WITH = """SELECT id FROM batches b WHERE state = 'deleting' AND NOT EXISTS
     (SELECT 1 FROM comparisons c WHERE c.batch_id = b.id AND c.due_at IS NOT NULL) ORDER BY id FOR UPDATE"""
 
@@ -21,6 +25,7 @@ _DONE_WITH = """SELECT id FROM batches b WHERE state = 'deleting' AND NOT EXISTS
 def batch_of(row: Any) -> Batch:
     """Read a row of `batches`."""
     fields = row._asdict()
+    del fields["budget_usd"]  # for statements to compare with; it is one of the settings
     return Batch(
         **fields
         | {
@@ -46,14 +51,15 @@ def create(connection: Connection, batch_id: UUID, new: NewBatch, state: BatchSt
     """Store a batch and its essays, unless that was done before."""
     made = connection.execute(
         text(
-            """INSERT INTO batches (id, title, question, settings, state, essays, created_at)
-            VALUES (:id, :title, :question, :settings, :state, :essays, :now) ON CONFLICT DO NOTHING"""
+            """INSERT INTO batches (id, title, question, settings, budget_usd, state, essays, created_at)
+            VALUES (:id, :title, :question, :settings, :budget, :state, :essays, :now) ON CONFLICT DO NOTHING"""
         ),
         {
             "id": str(batch_id),
             "title": new.title,
             "question": new.question,
             "settings": new.settings.model_dump_json(),
+            "budget": new.settings.budget_usd,
             "state": state,
             "essays": len(new.essays),
             "now": now,
@@ -142,6 +148,18 @@ def bury(connection: Connection, now: float) -> int:
         ):
             connection.execute(text(f"DELETE FROM {table} WHERE {column} = :id"), rows)  # noqa: S608 - our own names
     return len(rows)
+
+
+def withdraw(connection: Connection, batch_id: UUID, now: float) -> None:
+    """Ask no more pairs, for want of money, and make due what waits at the provider: it is cancelled there.
+
+    What is just being sent is due when that ended, or its claim.
+    """
+    if find(connection, batch_id, held=True).state is not BatchState.RUNNING:
+        return
+    fetch(connection, _BROKE, id=str(batch_id), reason=StopReason.BUDGET)
+    locks.comparisons_of(connection, [str(batch_id)])
+    fetch(connection, _RECALL, id=str(batch_id), now=now)
 
 
 def pause(connection: Connection, batch_id: UUID, problem: str) -> bool:

@@ -111,7 +111,7 @@ def commit(connection: Connection, plan: Plan, now: float) -> bool:
     done = connection.execute(
         text(
             """UPDATE batches SET waves = waves + :more, planned = planned + :planned,
-            fitted_wave = :fitted, reliability = :reliability, stop_reason = :reason, version = version + 1,
+            fitted_wave = :fitted, reliability = :reliability, stop_reason = coalesce(stop_reason, :reason), version = version + 1,
             state = CASE WHEN :finished THEN 'finished' ELSE state END,
             finished_at = CASE WHEN :finished THEN :now ELSE finished_at END
             WHERE id = :id AND waves = :waves AND state = 'running'"""

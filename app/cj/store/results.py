@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from app.cj.batch import Arrival, ComparisonState, Fate
+from app.cj.store.money import is_spent
 from app.contracts import Outcome
 from app.database.statements import AnyRow, over
 
@@ -40,6 +42,8 @@ _RESULT = {
     "response_time_ms": "integer",
     "attempts": "integer",
     "prompt_sha256": "text",
+    "prompt_version": "text",
+    "flags": "text",
     "error_code": "text",
     "error_detail": "text",
     "retryable": "boolean",
@@ -54,7 +58,8 @@ _MOST = 2**31 - 1
 
 _COUNT = """UPDATE batches SET decided = decided + given.column2, failed = failed + given.column3,
     cost_usd = cost_usd + given.column4, version = version + 1
-    FROM {given text integer integer float8} WHERE id = given.column1 RETURNING id, decided + failed AS ended"""
+    FROM {given text integer integer float8} WHERE id = given.column1
+    RETURNING id, decided + failed AS ended, cost_usd, budget_usd"""
 _CLOSE = """UPDATE waves SET open = open - given.column3 FROM {given text integer integer}
     WHERE batch_id = given.column1 AND number = given.column2 RETURNING batch_id, open"""
 _ANSWERED = "UPDATE comparisons SET due_at = NULL WHERE id {among text}"
@@ -62,7 +67,7 @@ _ANSWERED = "UPDATE comparisons SET due_at = NULL WHERE id {among text}"
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of arrivals, in their order, and which batches have a wave that is now complete."""
+    """What became of arrivals, in their order, and which batches have a wave that is now complete, or no money left."""
 
     fates: tuple[Fate, ...]
     completed: frozenset[UUID]
@@ -122,12 +127,16 @@ def _end(connection: Connection, fresh: Iterable[tuple[Arrival, AnyRow]], now: f
         by_batch[row.batch_id].append(arrival)
         waves[row.batch_id, row.wave] += 1
     rows = []
-    for batch_id, ended in over(connection, _COUNT, [_count(*one) for one in by_batch.items()]):
+    broke = set()
+    counted = over(connection, _COUNT, [_count(*one) for one in by_batch.items()])
+    for batch_id, ended, cost, budget in counted:
         members = by_batch[batch_id]
+        if is_spent(cost, budget):
+            broke.add(UUID(batch_id))
         rows += [_ended(arrival, order) for order, arrival in enumerate(members, ended - len(members) + 1)]
     over(connection, _END, rows, now=now)
     left = over(connection, _CLOSE, [(*wave, count) for wave, count in waves.items()])
-    return frozenset(UUID(batch_id) for batch_id, still_open in left if still_open == 0)
+    return frozenset(broke | {UUID(batch_id) for batch_id, still_open in left if still_open == 0})
 
 
 def _count(batch_id: str, arrivals: Sequence[Arrival]) -> tuple[object, ...]:
@@ -152,6 +161,8 @@ def _ended(arrival: Arrival, order: int) -> tuple[object, ...]:
         arrival.cost_usd,
         *(min(number, _MOST) for number in (arrival.tokens, arrival.response_time_ms, arrival.attempts)),
         arrival.prompt_sha256,
+        arrival.prompt_version,
+        json.dumps(arrival.flags) if arrival.flags else None,
         arrival.error_code,
         arrival.error_detail,
         arrival.retryable,

@@ -1,6 +1,10 @@
 """What must be sent to the provider, and when: first sends, repairs and cancellations alike.
 
 `due_at` is now when a row is planned, the soft deadline when the provider has it, and empty once it has ended.
+
+Each claim looks at the money: a row of a batch whose budget is spent is handed out to be ended, not to be sent. On
+PostgreSQL the look and a result of the same moment may pass each other, so that what is being claimed at that moment
+counts as under way.
 """
 
 from __future__ import annotations
@@ -13,16 +17,18 @@ from sqlalchemy import Connection, text
 
 from app.cj.batch import Task
 from app.cj.store import locks
+from app.cj.store.money import BROKE
 from app.database.statements import fetch, over
 
-_DUE = """SELECT c.id, c.batch_id, c.state = 'cancelled' AS cancelled, c.body, b.question, a.text AS essay_a,
-    z.text AS essay_b FROM comparisons c JOIN batches b ON b.id = c.batch_id
+_DUE = f"""SELECT c.id, c.batch_id, c.state = 'cancelled' AS cancelled, {BROKE} AS broke, c.posts > 0 AS sent, c.body,
+    b.question, a.text AS essay_a, z.text AS essay_b FROM comparisons c JOIN batches b ON b.id = c.batch_id
     JOIN texts a ON a.batch_id = c.batch_id AND a.position = c.first
     JOIN texts z ON z.batch_id = c.batch_id AND z.position = c.second
     WHERE c.due_at <= :now AND (b.state = 'running' OR c.state = 'cancelled')
-    ORDER BY c.due_at, c.sequence LIMIT :limit FOR UPDATE OF c SKIP LOCKED"""
+    ORDER BY c.due_at, c.sequence LIMIT :limit FOR UPDATE OF c SKIP LOCKED"""  # noqa: S608 - our own constant
 _CLAIM = """UPDATE comparisons SET state = CASE state WHEN 'planned' THEN 'submitted' ELSE state END, due_at = :due,
     posts = posts + 1, submitted_at = coalesce(submitted_at, :now) WHERE id {among text}"""
+_HOLD = "UPDATE comparisons SET due_at = :due WHERE id {among text}"
 _POSTPONE = """UPDATE comparisons SET queued_at = coalesce(given.column3, queued_at),
     due_at = CASE WHEN state = 'cancelled' THEN coalesce(given.column3, given.column2) ELSE given.column2 END
     FROM {given text float8 float8} WHERE id = given.column1 AND due_at IS NOT NULL RETURNING id, state"""
@@ -49,9 +55,15 @@ def claim(connection: Connection, *, limit: int, until: float, now: float) -> li
 
     Rows that another process takes at this moment are passed over.
     """
-    rows = fetch(connection, _DUE, now=now, limit=limit)
-    over(connection, _CLAIM, [(row.id,) for row in rows], now=now, due=until)
-    return [Task(UUID(name), UUID(batch), bool(cancelled), *rest) for name, batch, cancelled, *rest in rows]
+    tasks = [
+        Task(UUID(name), UUID(batch), bool(cancelled), bool(broke), bool(sent), *rest)
+        for name, batch, cancelled, broke, sent, *rest in fetch(connection, _DUE, now=now, limit=limit)
+    ]
+    unsent = [(str(task.id),) for task in tasks if task.unsendable]
+    sendable = [(str(task.id),) for task in tasks if not task.unsendable]
+    over(connection, _CLAIM, sendable, now=now, due=until)
+    over(connection, _HOLD, unsent, due=until)
+    return tasks
 
 
 def release(connection: Connection, claims: Iterable[tuple[UUID, float]], now: float) -> None:
