@@ -300,8 +300,8 @@ class RedisQueue:
         now = "" if self._clock is None else repr(self._clock())
         header = (self._prefix, now, *self._rules)
         answers, told = await self._script.run(self._connection, header, changes)
-        if told is not None:
-            self._notice(*told)
+        for each in told:
+            self._notice(*each)
         return answers
 
     def _notice(self, now: bytes, stirred: bytes, due_at: bytes, *counts: Any) -> None:

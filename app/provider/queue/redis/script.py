@@ -48,8 +48,8 @@ class Script:
 
     async def run(
         self, connection: Connection, header: Sequence[Argument], changes: Sequence[Change]
-    ) -> tuple[list[Any], list[Any] | None]:
-        """An answer or an error for each change, and what the ledger last told of itself.
+    ) -> tuple[list[Any], list[list[Any]]]:
+        """An answer or an error for each change, and what the ledger told of itself each time.
 
         What grows goes first: a caller that was cancelled while it was accepted may already ask for the clean-up.
 
@@ -69,7 +69,7 @@ class Script:
                 commands.append(command)
         replies = await self._ask(connection, commands)
         answers: list[Any] = [None] * len(changes)
-        told = None
+        told: list[list[Any]] = []
         for group, reply in zip(groups, replies, strict=True):
             if isinstance(reply, ReadOnlyError):
                 await (
@@ -82,7 +82,7 @@ class Script:
             else:
                 for position, answer in zip(group, reply[0], strict=True):
                     answers[position] = answer
-                told = reply[1]
+                told.append(reply[1])
         return answers, told
 
     async def _ask(self, connection: Connection, commands: Sequence[Command]) -> list[Any]:
