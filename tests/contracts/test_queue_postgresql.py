@@ -49,11 +49,11 @@ def server() -> Iterator[PostgreSQL]:
 
 
 @pytest.fixture
-async def url(server: PostgreSQL) -> AsyncIterator[str]:
+async def url(server: PostgreSQL) -> str:
     with psycopg.connect(server.url, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS juxta_provider CASCADE")
     async with PostgresDatabase(server.url, "juxta_provider", migrations=MIGRATIONS):
-        yield server.url
+        return server.url
 
 
 def opened(
@@ -385,3 +385,54 @@ async def test_a_wrong_clock_of_this_machine_changes_nothing(
         with anyio.fail_after(10):
             while not await wrong.lease(JUDGED, limit=1, seconds=60.0):
                 await wrong.wait(60.0)
+
+
+# -- by index
+
+
+async def test_no_statement_of_the_daily_work_reads_the_whole_ledger(url: str) -> None:
+    async with opened(url, "one") as queue:
+        born = await asyncio.gather(*[queue.accept(anew(), lease_for=60.0) for _ in range(3_000)])
+        await asyncio.gather(*[queue.store(answer.lease, VERDICT) for answer in born if answer.lease])
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ANALYZE juxta_provider.requests, juxta_provider.payloads, juxta_provider.lanes")
+    before = rows_scanned(url)
+    async with opened(url, "two") as queue:
+        for _ in range(8):  # often enough to be prepared, and planned for any values
+            await live_a_day(queue)
+    assert rows_scanned(url) - before < 3_000
+
+
+async def live_a_day(queue: RequestQueue) -> None:
+    asked = [anew() for _ in range(4)]
+    for each in asked[:3]:
+        await queue.accept(each)
+    await queue.accept(asked[3], lease_for=60.0)
+    await queue.cancel(asked[2].queue_id)
+    await queue.promise_callback(asked[3].queue_id)
+    (lease, second) = await queue.lease(JUDGED, limit=2, seconds=60.0)
+    await queue.begin_try(lease)
+    await queue.extend(lease, 60.0)
+    await asyncio.gather(queue.store(lease, VERDICT), queue.store(second, VERDICT))
+    await asyncio.gather(queue.mark_published(lease), queue.release(second))
+    for closing in await queue.lease_closing(limit=10, seconds=60.0):
+        await queue.store(closing, VERDICT)
+        await queue.mark_published(closing)
+    await queue.find(asked[0].queue_id)
+    await queue.stats()
+    await queue.recent_starts(seconds=0.0)
+    await queue.browse(lane=JUDGED, state=State.QUEUED)
+    await queue.purge()
+
+
+def rows_scanned(url: str) -> int:
+    """Sessions report when they end."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        ours = "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'juxta %'"
+        while connection.execute(ours).fetchone():
+            pass
+        row = connection.execute(
+            "SELECT sum(seq_tup_read)::bigint FROM pg_stat_user_tables WHERE schemaname = 'juxta_provider'"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
