@@ -27,10 +27,15 @@ from app.cj.store import BatchStore
 from app.cj.submitter import Submitter
 from app.cj.views import Views
 from app.cj.workflow import Workflow
-from app.contracts import LLMComparisonRequest, LLMConfigOverrides, ProviderStatus
+from app.contracts import (
+    LLMComparisonRequest,
+    LLMConfigOverrides,
+    ModelList,
+    ProviderStatus,
+)
 from app.database import Database
 from app.engines import Databases
-from app.judges import SPARE, Bench, bench
+from app.judges import SPARE, judges, model_infos, probes
 from app.lock import locked
 from app.provider.judges.llm.http import ModelClient
 from app.provider.judging import RetryPolicy
@@ -62,6 +67,10 @@ class ProviderPort:
     async def check_judge(self, asked: LLMConfigOverrides) -> None:
         """Ask the judge's lane; see `ProviderClient`."""
         await self._status.check(asked)
+
+    async def models(self) -> ModelList:
+        """See `ProviderClient`."""
+        return self._status.models()
 
     async def status(self) -> ProviderStatus:
         """See `ProviderClient`."""
@@ -104,14 +113,13 @@ def _provider(container: punq.Container, settings: Settings) -> None:
     single = partial(_single, container)
     single(ModelClient, lambda: ModelClient())  # noqa: PLW0108 - punq would look for the arguments of the class
     single(
-        Bench,
-        lambda: bench(
+        "judges",
+        lambda: judges(
             settings,
             container.resolve(ModelClient),
             start_again=lambda lane: container.resolve(Lanes)[lane].start_again(),
         ),
     )
-    single("judges", lambda: container.resolve(Bench).judges)
     single(Lanes, lambda: Lanes(lambda name: _limits(settings, name)))
     single(RequestQueue, lambda: engines.queue(settings, container.resolve(Databases).provider))
     single(
@@ -121,8 +129,8 @@ def _provider(container: punq.Container, settings: Settings) -> None:
             lanes=container.resolve(Lanes),
             judges=container.resolve("judges"),
             default_provider=settings.judges.default,
-            models=container.resolve(Bench).models,
-            probes=container.resolve(Bench).probes,
+            models=model_infos(settings),
+            probes=probes(settings, container.resolve(ModelClient)),
         ),
     )
     single(

@@ -91,13 +91,9 @@ class Status:
             found = await probe.look()
         except JudgeError as error:
             return ProviderTest(provider=name, ok=False, words=error.detail)
-        words = "It answers; it lists no models, so whether it takes the key is not known."
-        missing: tuple[str, ...] = ()
-        if found.models is not None:
-            words = f"It answers, takes the key and lists {len(found.models)} models."
-            offered = (info.model for info in self._models.models if info.provider == name)
-            missing = tuple(model for model in offered if model not in found.models)
-        return ProviderTest(provider=name, ok=True, words=words, missing=missing, seconds=found.seconds)
+        offered = (info.model for info in self._models.models if info.provider == name)
+        missing = tuple(model for model in offered if found.models is not None and model not in found.models)
+        return ProviderTest(provider=name, ok=True, words=found.words, missing=missing, seconds=found.seconds)
 
     def _lane(self, asked: LLMConfigOverrides) -> tuple[str, str]:
         name = asked.provider or self._default_provider
