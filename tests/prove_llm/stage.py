@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import NormalDist
@@ -17,7 +17,8 @@ MODEL = "proof-1"
 QUESTION = "Which of the two describes the harbour better?"
 SPREAD = 1.8
 """Standard deviation of the true scores in logits: the judge then agrees with the truth on 81 % of random pairs."""
-PRICES = {"prompt": "0.40", "completion": "1.60", "cached": "0.10", "cache_written": "0.50"}
+Prices = Mapping[str, str]
+PRICES: Prices = {"prompt": "0.40", "completion": "1.60", "cached": "0.10", "cache_written": "0.50"}
 """US dollars for a million tokens."""
 CACHED_FROM = 128
 """Tokens that a prompt must have in common with an earlier one to be read from the fake's cache."""
@@ -48,20 +49,28 @@ def write_truth(file: Path, essays: int) -> None:
         csv.writer(stream).writerows([("sha256", "score"), *zip(digests, truth(essays), strict=True)])
 
 
-def write_catalogue(file: Path) -> None:
+def write_essays(folder: Path, essays: int) -> None:
+    """As files for `rank`, with their question."""
+    folder.mkdir(parents=True)
+    (folder / "question.txt").write_text(QUESTION, encoding="utf-8")
+    for number in range(essays):
+        (folder / f"e{number:03}.txt").write_text(essay(number), encoding="utf-8")
+
+
+def write_catalogue(file: Path, prices: Prices) -> None:
     """What the model costs, for each format."""
-    prices = ", ".join(f"{name} = {dollars}" for name, dollars in PRICES.items())
-    lines = [f'[{name}."{MODEL}"]\nprice = {{ {prices}, on = 2026-11-25 }}\n' for name in BASE]
+    said = ", ".join(f"{name} = {dollars}" for name, dollars in prices.items())
+    lines = [f'[{name}."{MODEL}"]\nprice = {{ {said}, on = 2026-11-25 }}\n' for name in BASE]
     file.write_text("\n".join(lines), encoding="utf-8")
 
 
 @contextmanager
-def fake_on(folder: Path, essays: int, *options: str) -> Iterator[FakeLLMProcess]:
+def fake_on(folder: Path, essays: int, *options: str, prices: Prices = PRICES) -> Iterator[FakeLLMProcess]:
     """The fake server as a process; it knows the true scores, the key and the prices."""
     folder.mkdir(parents=True, exist_ok=True)
     write_truth(folder / "truth.csv", essays)
     server = FakeLLMProcess(
-        "--key", KEY, "--truth", str(folder / "truth.csv"), "--prices", *PRICES.values(),
+        "--key", KEY, "--truth", str(folder / "truth.csv"), "--prices", *prices.values(),
         "--cache-minimum", str(CACHED_FROM), *options,
     )  # fmt: skip
     try:
@@ -71,13 +80,20 @@ def fake_on(folder: Path, essays: int, *options: str) -> Iterator[FakeLLMProcess
         server.close()
 
 
-def judge_options(folder: Path, server: FakeLLMProcess, *, name: str = "openai", key: str = KEY) -> list[str]:
-    """Options of `run.py` for a judge at the fake server."""
-    write_catalogue(folder / "models.toml")
+def judge_options(
+    folder: Path,
+    server: FakeLLMProcess,
+    *,
+    name: str = "openai",
+    key: str | None = KEY,
+    prices: Prices = PRICES,
+) -> list[str]:
+    """Options of `run.py` for a judge at the fake server; without `key` it comes from elsewhere."""
+    write_catalogue(folder / "models.toml", prices)
     return [
         *("--judge", name, "--model", MODEL, "--base-url", server.url + BASE[name]),
         *assigned(
-            f"judges.{name}.key={key}",
+            *([] if key is None else [f"judges.{name}.key={key}"]),
             f'judges.catalogue=["config/models.toml", "{folder / "models.toml"}"]',
         ),
     ]
