@@ -34,6 +34,7 @@ from app.errors import Unavailable
 from app.provider import routes as provider_routes
 from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.protocol import RequestQueue
+from app.provider.spending import Spending
 from app.provider.status import Status
 from app.readiness import healthy, readiness
 from app.settings import ROOT, Settings
@@ -113,6 +114,7 @@ def house_routes(container: punq.Container, closing: anyio.Event) -> list[BaseRo
             container.resolve(LLMOrchestrator),
             container.resolve(RequestQueue),
             container.resolve(Status),
+            container.resolve(Spending),
             body_limit=settings.http.body_limit,
             body_deadline=settings.http.body_timeout,
             principal=principal,

@@ -29,6 +29,8 @@ from app.cj.workflow import Workflow
 from app.cli.options import say, settings_of, talk
 from app.container import batch_settings, bootstrap, running
 from app.errors import Conflict, InvalidRequest
+from app.provider.judges.llm.http import ModelClient
+from app.provider.status import Status
 from app.settings import Settings
 from app.web.report import judgements_csv, ranking_csv, ranking_json, report_html
 
@@ -90,12 +92,32 @@ def _run(
 ) -> Ranked:
     with tempfile.TemporaryDirectory(prefix="juxta-") as data:
         settings = settings.model_copy(update={"data": Path(data)})
+        container = bootstrap(settings)
         chosen = batch_settings(settings, seed=seed).model_copy(update={"budget_usd": budget})
         new = NewBatch(title=title, question=folder.question, essays=folder.essays, settings=chosen)
-        return anyio.run(_judge, bootstrap(settings), new, quiet)
+        _refuse_unkept_budget(container, new)
+        return anyio.run(_judge, container, new, quiet)
+
+
+def _refuse_unkept_budget(container: punq.Container, new: NewBatch) -> None:
+    """A budget is a promise that needs a price."""
+    if new.settings.budget_usd is None:
+        return
+    prices = {(info.provider, info.model): info.price for info in container.resolve(Status).models().models}
+    for judge in new.settings.judges:
+        if prices.get((judge.provider or "", judge.model or "")) is None:
+            raise InvalidRequest(
+                f"The price of {judge.provider}/{judge.model} is not known, so that no budget can be kept; nothing was "
+                "judged. Write its price into a catalogue (see config/models.toml), or leave out --budget."
+            )
 
 
 async def _judge(container: punq.Container, new: NewBatch, quiet: bool) -> Ranked:  # noqa: FBT001 - anyio.run passes positions
+    async with container.resolve(
+        ModelClient
+    ):  # before the house is opened: nothing is begun that cannot be done
+        for judge in new.settings.judges:
+            await container.resolve(Status).insist(judge)
     async with running(container):
         views: Views = container.resolve(Views)
         batch_id = await container.resolve(Workflow).create(new, start=True)

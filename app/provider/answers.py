@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
-from app.contracts import JudgeAccepted, ProviderStatus
+from app.contracts import JudgeAccepted, ModelList, ProviderStatus, ProviderTest, UsageReport
 from app.provider.queue.protocol import Entry, LaneStats
 
 
@@ -31,3 +31,6 @@ QUEUE_PAGE = TypeAdapter(QueuePage)
 QUEUE_STATS = TypeAdapter(QueueStats)
 PROVIDERS = TypeAdapter(ProviderStatus)
 JUDGE = TypeAdapter(JudgeAccepted)
+MODELS = TypeAdapter(ModelList)
+TEST = TypeAdapter(ProviderTest)
+USAGE = TypeAdapter(UsageReport)

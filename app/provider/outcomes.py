@@ -17,10 +17,11 @@ from app.contracts import (
     LLMOrchestratorResponse,
     Outcome,
     Problem,
+    TokenUsage,
 )
 from app.contracts.events import result_event
 from app.errors import JudgeFailed, JuxtaError, RequestCancelled, RequestExpired
-from app.provider.judges.protocol import JudgeError, Verdict
+from app.provider.judges.protocol import JudgeError, Spent, Verdict
 from app.provider.queue.protocol import Ending, Lease, QueuedRequest, StoredOutcome
 
 DETAIL_LIMIT = 500
@@ -144,6 +145,18 @@ def ended(
         correlation_id=lease.request.correlation_id,
     )
     return _without_verdict(lease, outcome, problem, attempts=attempts, now=now)
+
+
+def with_spent(response: LLMOrchestratorResponse, total: Spent) -> LLMOrchestratorResponse:
+    """The outcome with all that its request cost, failed tries included."""
+    if not total.calls:
+        return response
+    usage = TokenUsage(
+        prompt_tokens=total.prompt_tokens,
+        completion_tokens=total.completion_tokens,
+        total_tokens=total.tokens,
+    )
+    return response.model_copy(update={"token_usage": usage, "cost_usd": total.cost_usd or 0.0})
 
 
 def to_store(lease: Lease, response: LLMOrchestratorResponse) -> StoredOutcome:

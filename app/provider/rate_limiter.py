@@ -57,10 +57,7 @@ class RateLimiter:
         pause = max(0.0, self._paused_until - now)
         if not self.bounded:
             return pause
-        while self._log and now - self._log[0].at >= self._period:
-            gone = self._log.popleft()
-            gone.counted = False
-            self._used -= gone.tokens
+        self._forget(now)
         return max(pause, self._wait_requests(now), self._wait_tokens(now, tokens))
 
     def reserve(self, now: float, *, tokens: int = 0) -> float:
@@ -69,6 +66,16 @@ class RateLimiter:
         if not wait:
             self._reserved += 1
             self._reserved_tokens += tokens
+        return wait
+
+    def widen(self, now: float, *, by: int) -> float:
+        """Let a reservation count for more tokens: 0 when it does, else the seconds to wait; then it is as it was."""
+        self._forget(now)
+        self._reserved -= 1  # to look as if the others were alone
+        wait = self._wait_tokens(now, by)
+        self._reserved += 1
+        if not wait:
+            self._reserved_tokens += by
         return wait
 
     def start(self, now: float, *, tokens: int = 0) -> Start:
@@ -94,6 +101,12 @@ class RateLimiter:
     def pause_until(self, moment: float) -> None:
         """Start nothing before `moment` (Retry-After is a floor); an earlier, longer pause stays."""
         self._paused_until = max(self._paused_until, moment)
+
+    def _forget(self, now: float) -> None:
+        while self._log and now - self._log[0].at >= self._period:
+            gone = self._log.popleft()
+            gone.counted = False
+            self._used -= gone.tokens
 
     def _wait_requests(self, now: float) -> float:
         if self._requests is None:
