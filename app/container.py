@@ -28,7 +28,12 @@ from app.cj.store import BatchStore
 from app.cj.submitter import Submitter
 from app.cj.views import Views
 from app.cj.workflow import Workflow
-from app.contracts import LLMComparisonRequest, LLMConfigOverrides, ProviderStatus
+from app.contracts import (
+    LLMComparisonRequest,
+    LLMConfigOverrides,
+    ModelList,
+    ProviderStatus,
+)
 from app.database import Database
 from app.engines import Databases
 from app.judges import SPARE, judges, model_infos, probes
@@ -63,6 +68,10 @@ class ProviderPort:
     async def check_judge(self, asked: LLMConfigOverrides) -> None:
         """Ask the judge's lane; see `ProviderClient`."""
         await self._status.check(asked)
+
+    async def models(self) -> ModelList:
+        """See `ProviderClient`."""
+        return self._status.models()
 
     async def status(self) -> ProviderStatus:
         """See `ProviderClient`."""

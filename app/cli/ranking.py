@@ -24,7 +24,7 @@ from app.cj.folder import Folder, read_folder
 from app.cj.scoring_ranking import RankedEssay
 from app.cj.statistics.reliability import kendall_tau_b
 from app.cj.statistics.stopping import most_comparisons
-from app.cj.views import Comparison, Summary, Views
+from app.cj.views import Comparison, Summary, Views, flagged
 from app.cj.workflow import Workflow
 from app.cli.options import say, settings_of, talk
 from app.container import batch_settings, bootstrap, running
@@ -66,7 +66,7 @@ def run(
     _say_remarks(folder)
     ranked = _run(folder, settings, seed=seed, budget=budget, title=paths[0].name)
     if as_json:
-        sys.stdout.write(ranking_json(ranked.summary, ranked.rows))
+        sys.stdout.write(ranking_json(ranked.summary, ranked.rows, flagged(ranked.comparisons)))
     else:
         _print(ranked)
     if out is not None:
@@ -208,7 +208,7 @@ def _make(out: Path) -> None:
 def _write(out: Path, ranked: Ranked) -> None:
     for name, content in (
         ("ranking.csv", ranking_csv(ranked.summary, ranked.rows)),
-        ("ranking.json", ranking_json(ranked.summary, ranked.rows)),
+        ("ranking.json", ranking_json(ranked.summary, ranked.rows, flagged(ranked.comparisons))),
         ("report.html", report_html(ranked.summary, ranked.rows, ranked.comparisons)),
         ("judgements.csv", judgements_csv(ranked.comparisons)),
     ):

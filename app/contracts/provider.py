@@ -9,13 +9,17 @@ from app.contracts.wire import Text, Tolerant
 
 
 class LaneStatus(Tolerant):
-    """One judge configuration of one provider process; `words` says all of it in one line. Durations in seconds."""
+    """One judge configuration of one provider process; `words` says all of it in one line. Durations in seconds.
+
+    `open_seconds` is how long its breaker has not been closed; null when it is closed, or nobody counted.
+    """
 
     name: Text
     waiting: Tally
     running: Tally
     concurrency: Tally
     breaker: Text
+    open_seconds: float | None = Field(None, ge=0)
     seconds_until_room: float = Field(ge=0)
     mean_seconds: float = Field(ge=0)
     words: Text
