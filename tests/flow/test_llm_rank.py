@@ -145,7 +145,7 @@ def test_a_wrong_key_is_one_clear_line_before_anything_is_spent(tmp_path: Path, 
         assert server.stats()["starts"] == 0
     assert done.returncode != 0
     assert done.stdout == ""
-    assert_one_line(done.stderr, f"judges.{name}")
+    assert_one_fault(done.stderr, f"The judge '{name}' cannot be asked: The provider does not accept the key")
     assert "sk-wrong-canary" not in done.stderr
 
 
@@ -160,14 +160,15 @@ def test_a_missing_key_is_one_clear_line_that_says_where_it_goes(
     done = rank(tmp_path, "--judge", name, "--model", model)
     assert done.returncode != 0
     assert done.stdout == ""
-    assert_one_line(done.stderr, VENDOR_KEYS[name])
+    assert_one_fault(done.stderr, VENDOR_KEYS[name])
 
 
-def assert_one_line(stderr: str, named: str) -> None:
-    """What is said beside the essays that were found is one line, and it names this."""
+def assert_one_fault(stderr: str, named: str) -> None:
+    """One line says what is wrong, and at most one more what to do."""
     said = [line for line in stderr.splitlines() if line.strip() and " essays; " not in line]
-    assert len(said) == 1, stderr
+    assert said[0].startswith("juxta: "), stderr
     assert named in said[0]
+    assert len(said) <= 2, stderr
 
 
 def test_a_budget_of_five_cents_stops_the_batch_with_that_reason(tmp_path: Path) -> None:

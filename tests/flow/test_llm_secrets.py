@@ -40,7 +40,6 @@ SENTENCES = tuple(
 )
 PATHS = (
     "/readyz",
-    "/metrics",
     "/api/v1/providers",
     "/api/v1/queue",
     "/api/v1/queue/stats",
@@ -72,7 +71,8 @@ def surfaces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
             until(lambda: house.batch(batch_id)["state"] != "running", patience=60)
             assert house.batch(batch_id)["state"] == "finished", house.batch(batch_id)
             assert server.stats()["essays_missing"] == 0
-            said = {path: house.client.get(path).text for path in PATHS}
+            said = {path: house.client.get(path).raise_for_status().text for path in PATHS}
+            said["test"] = house.client.post("/api/v1/providers/openai/test").raise_for_status().text
             said["comparisons"] = house.client.get(f"/api/v1/batches/{batch_id}/comparisons").text
             said["batch"] = json.dumps(house.batch(batch_id))
             said["problems"] = "".join(

@@ -19,7 +19,8 @@ from .stage import assigned, create, fake_on, house_on, judge_options
 BREAKER = re.compile(r"breaker (open|half-open|closed)[^<\"]*")
 LOOK_EVERY = 0.25
 Phase = Literal["before", "during", "after"]
-CENT = Decimal("0.01")
+EXACT = Decimal("0.000001")
+"""US dollars: far below a cent, and above what floating point adds wrongly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,7 @@ class Found:
     weather: Weather
     batch: dict[str, Any]
     server: dict[str, Any]
+    usage: list[dict[str, Any]]
     roads: dict[str, int]
     seconds: float
     breaker: list[tuple[Phase, str]] = field(default_factory=list)
@@ -102,7 +104,7 @@ def run(weather: Weather, folder: Path) -> Found:
 def _watch(weather: Weather, server: FakeLLMProcess, house: Process) -> Found:
     began = time.monotonic()
     batch_id = create(house, weather.essays, comparisons_per_essay=weather.per_essay)
-    found = Found(weather, {}, {}, {}, 0.0)
+    found = Found(weather, {}, {}, [], {}, 0.0)
     over_at = math.inf
 
     def ended() -> bool:
@@ -121,6 +123,7 @@ def _watch(weather: Weather, server: FakeLLMProcess, house: Process) -> Found:
     until(lambda: not server.stats()["running"])
     found.server = server.stats()
     found.batch = house.batch(batch_id)
+    found.usage = house.client.get("/api/v1/usage").json()["rows"]
     found.roads = house.client.get("/readyz").json()["recorded"]
     return found
 
@@ -149,8 +152,14 @@ def checks(found: Found) -> Iterator[Check]:
     yield Check("calls that the server refused as too many", "0", str(refused), refused == 0)
     yield Check(
         "cost by Juxta = cost by the server, answers sent whole", f"{found.charged:.6f} USD", f"{found.cost:.6f} USD",
-        abs(found.cost - found.charged) < Decimal("0.000001") and found.charged > 0,
+        abs(found.cost - found.charged) < EXACT and found.charged > 0,
     )  # fmt: skip
+    spent = sum((Decimal(str(row["cost_usd"])) for row in found.usage), Decimal(0))
+    yield Check(
+        "cost in `usage`", f"{found.charged:.6f} USD", f"{spent:.6f} USD", abs(spent - found.charged) < EXACT
+    )
+    called = sum(row["calls"] for row in found.usage)
+    yield Check("calls in `usage`", str(server["starts"]), str(called), called == server["starts"])
     cached = sum(model["cached"] for model in server["models"].values())
     yield Check("tokens that the server read from its cache", "> 0", str(cached), cached > 0)
     for road in ("response", "callback"):
