@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import NormalDist
 
 from app.provider.judges.prompt import text_sha256
+from app.settings import VENDOR_KEYS
 from tests.fake_llm import FakeLLMProcess
-from tests.flow.process import Process, process_on
+from tests.flow.process import ROOT, Process, process_on
 
 KEY = "sk-canary-4b1d-of-the-proof"
 MODEL = "proof-1"
@@ -109,6 +113,19 @@ def house_on(folder: Path, *options: str) -> Iterator[Process]:
     """`run.py` in a folder of its own, without the examples."""
     with process_on(folder / "house", "--no-demo", *options) as process:
         yield process
+
+
+def rank(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """`run.py rank` on the essays of the folder, in an environment without a key."""
+    around = {name: value for name, value in os.environ.items() if name not in VENDOR_KEYS.values()}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), "rank", str(folder / "essays"), "--json", *options],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=around | {"COLUMNS": "300"},
+    )
 
 
 def create(process: Process, essays: int, *, name: str = "openai", **settings: object) -> str:
