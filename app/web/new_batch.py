@@ -68,11 +68,15 @@ class Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What a start comes to, in words for the button: `cost` is empty for judges that take nothing."""
+    """What a start comes to, in words for the button: `cost` is empty for judges that take nothing.
+
+    `beyond` is what it would come to at most, where the budget is less.
+    """
 
     comparisons: int
     time: str
     cost: str
+    beyond: str
     unpriced: tuple[str, ...]
 
 
@@ -181,6 +185,7 @@ def what_it_comes_to(batch: Batch, essays: Sequence[NewEssay], defaults: BatchDe
         comparisons=found.comparisons,
         time="" if found.seconds is None else words.duration(found.seconds),
         cost=words.most(found.cost_usd, found.budget_usd),
+        beyond=words.beyond(found.cost_usd, found.budget_usd),
         unpriced=found.unpriced,
     )
 

@@ -121,9 +121,14 @@ def most(cost: float | None, budget: float | None) -> str:
     """What a start costs at most, for its button; nothing for judges that take nothing."""
     if cost is None:
         return "cost unknown"
-    if budget is not None and budget < cost:
+    if budget is not None and beyond(cost, budget):
         return f"stops at {usd(budget)}"
     return f"at most {usd_up(cost)}" if cost else ""
+
+
+def beyond(cost: float | None, budget: float | None) -> str:
+    """What a start would come to at most without its budget; nothing where the budget is enough."""
+    return usd_up(cost) if cost is not None and budget is not None and budget < cost else ""
 
 
 def cost(batch: Batch) -> str:

@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.cj.batch import Batch, BatchSettings, NewBatch, NewEssay
+from app.cj.routes import BatchApi
 from app.contracts import (
     JudgeKind,
     LaneStatus,
@@ -30,6 +31,7 @@ from app.contracts import (
     Pricing,
     ProviderStatus,
 )
+from app.contracts.comparison import DAY
 from app.edge import EXCEPTION_HANDLERS
 from app.web import live, pages
 from app.web.defaults import BatchDefaults, JudgeChoice
@@ -115,14 +117,17 @@ def new_batch(title: str = "Year 9", names: tuple[str, ...] = (), **settings: An
 
 
 class Late:
-    """A part that exists only once the application runs."""
+    """The methods of a part that exists only once the application runs."""
 
     def __init__(self, site: Site, name: str) -> None:
         self._site = site
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(getattr(self._site.cj, self._name), name)
+        def call(*given: Any, **named: Any) -> Any:
+            return getattr(getattr(self._site.cj, self._name), name)(*given, **named)
+
+        return call
 
 
 @dataclass
@@ -158,8 +163,25 @@ class Site:
                 self.call = portal.call
                 yield
 
+        async def any_judge(_asked: LLMConfigOverrides) -> None:
+            """Every judge will do."""
+
+        async def models() -> ModelList:
+            return self.defaults.known
+
+        api = BatchApi(
+            workflow,
+            views,
+            defaults=lambda: new_batch().settings,
+            check_judge=any_judge,
+            models=models,
+            longest_expiry=7 * DAY,
+            body_limit=1_000_000,
+            body_timeout=10.0,
+        )
         return Starlette(
             routes=[
+                *api.routes(),
                 *pages.routes(
                     workflow=workflow,
                     views=views,

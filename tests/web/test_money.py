@@ -13,7 +13,7 @@ from app.cj.batch import BatchState
 from app.contracts import JudgeKind, LLMConfigOverrides, ModelInfo, ModelList, Pricing
 from app.web import words
 from app.web.defaults import JudgeChoice
-from tests.web.conftest import DEFAULTS, Site, new_batch
+from tests.web.conftest import DEFAULTS, Site, essay_text, new_batch
 from tests.web.test_new_batch import submit, two
 
 
@@ -126,3 +126,35 @@ def test_what_a_start_costs_is_never_rounded_down(
     cost: float | None, budget: float | None, said: str
 ) -> None:
     assert words.most(cost, budget) == said
+
+
+ASKED = {
+    "question": "Which is better?",
+    "essays": [{"name": f"e{n}", "text": essay_text(n)} for n in range(4)],
+    "settings": {"judges": [{"provider": "openai", "model": "big"}], "comparisons_per_essay": 3},
+}
+
+
+def test_a_program_is_told_what_a_batch_would_come_to(paid: Site, client: TestClient) -> None:
+    answer = client.post("/api/v1/batches/estimate", json=ASKED)
+    found = answer.json()
+    assert answer.status_code == 200
+    assert (found["comparisons"], found["budget_usd"], found["unpriced"]) == (6, None, [])
+    assert 0.48 < found["cost_usd"] < 0.52  # six answers of 8,000 tokens, and what is read
+    assert paid.call(paid.cj.views.batches) == []
+    strange = ASKED | {"settings": {"judges": [{"provider": "openai", "model": "strange"}]}}
+    found = client.post("/api/v1/batches/estimate", json=strange).json()
+    assert (found["cost_usd"], found["unpriced"]) == (None, ["openai/strange"])
+
+
+def test_a_budget_that_cannot_be_kept_is_refused(paid: Site, client: TestClient) -> None:
+    settings = {"judges": [{"provider": "openai", "model": "strange"}], "budget_usd": 1.0}
+    answer = client.post("/api/v1/batches", json=ASKED | {"settings": settings})
+    assert answer.status_code == 422
+    assert [fault["field"] for fault in answer.json()["errors"]] == ["settings.budget_usd"]
+    assert "openai/strange" in answer.json()["detail"]
+    assert paid.call(paid.cj.views.batches) == []
+    settings["judges"] = [{"provider": "openai", "model": "big"}]
+    assert (
+        client.post("/api/v1/batches", json=ASKED | {"settings": settings, "start": False}).status_code == 201
+    )
