@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import tomllib
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -52,10 +51,9 @@ def assert_one_fault(stderr: str, named: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_keys_around(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_keys_around(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in VENDOR_KEYS.values():
         monkeypatch.delenv(variable, raising=False)
-    return
 
 
 @pytest.mark.parametrize("name", BASE)
@@ -98,12 +96,12 @@ def test_a_batch_with_a_wrong_key_is_refused_when_it_is_handed_in(tmp_path: Path
     assert WRONG not in answer.text
 
 
-def within(spent: Decimal, server: FakeLLMProcess, dearest: Decimal) -> bool:
+def assert_within(spent: Decimal, server: FakeLLMProcess, dearest: Decimal) -> None:
     """Beyond the budget goes at most what was under way when it was reached; and what is said was billed."""
     seen = server.stats()
     assert spent == pytest.approx(Decimal(seen["cost_usd"]), abs=EXACT)
     assert seen["starts"] < ESSAYS * PER_ESSAY // 2
-    return BUDGET <= spent <= BUDGET + seen["most_running"] * dearest
+    assert BUDGET <= spent <= BUDGET + seen["most_running"] * dearest
 
 
 def test_a_budget_of_five_cents_stops_rank_with_that_reason(tmp_path: Path) -> None:
@@ -116,7 +114,7 @@ def test_a_budget_of_five_cents_stops_rank_with_that_reason(tmp_path: Path) -> N
         ranking = json.loads(done.stdout)
         with (tmp_path / "out" / "judgements.csv").open(newline="", encoding="utf-8") as stream:
             dearest = max(Decimal(row["cost_usd"] or 0) for row in csv.DictReader(stream))
-        assert within(Decimal(str(ranking["cost_usd"])), server, dearest)
+        assert_within(Decimal(str(ranking["cost_usd"])), server, dearest)
     assert ranking["stop_reason"] == "budget_spent"
     assert KEY not in done.stderr
 
@@ -132,7 +130,7 @@ def test_a_budget_of_five_cents_stops_a_batch_and_its_page_says_so(tmp_path: Pat
         batch = house.batch(batch_id)
         rows = house.client.get(f"/api/v1/batches/{batch_id}/comparisons").json()["comparisons"]
         dearest = max(Decimal(str(row["cost_usd"] or 0)) for row in rows)
-        assert within(Decimal(str(batch["cost_usd"])), server, dearest)
+        assert_within(Decimal(str(batch["cost_usd"])), server, dearest)
         page = house.client.get(f"/batches/{batch_id}/live").text
     assert (batch["state"], batch["stop_reason"]) == ("finished", "budget_spent")
     assert "the budget is spent" in page
