@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import ConfigurationError
-from app.settings import DEFAULTS, ROOT, Section, Settings, load
+from app.settings import DEFAULTS, Section, Settings, load
 
 
 def keys(section: type[Section], path: str = "") -> set[str]:
@@ -144,43 +144,50 @@ def test_an_assignment_without_a_value_says_how_to_write_it() -> None:
         load(None, ["http.port"], {})
 
 
-def test_a_command_may_be_given_the_settings_of_a_server_whatever_its_role() -> None:
-    environment = {"JUXTA_CJ__PROVIDER_URLS": '["http://a:1"]'}
-    load(environment=environment, serving=False)
-    with pytest.raises(ConfigurationError, match="role 'all' has its provider in the same process"):
-        load(environment=environment)
+OWN = "http://127.0.0.1:11434/v1"
 
 
-@pytest.mark.parametrize("role", ["provider", "cj"])
-def test_the_settings_for_production_are_sound_once_the_environment_says_where_things_are(role: str) -> None:
-    secret = "correct-horse"
-    environment = {
-        "JUXTA_ROLE": role,
-        "JUXTA_DATABASE__URL": f"postgresql://juxta:{secret}@db:5432/juxta",
-        "JUXTA_REDIS__URL": f"rediss://juxta:{secret}@redis:6379/0",
-        "JUXTA_CJ__PROVIDER_URLS": '["http://provider1:8001", "http://provider2:8001"]',
-    }
-    settings, _ = load(ROOT / "config" / "production.toml", environment=environment)
-    assert settings.shares_queue
-    assert settings.shares("cj")
-    assert secret not in settings.model_dump_json()
+def test_the_key_that_people_have_already_is_taken_and_its_source_named() -> None:
+    settings, sources = load(environment={"OPENAI_API_KEY": " sk-1 ", "GEMINI_API_KEY": "g-1"})
+    assert settings.judges.openai.key.get_secret_value() == "sk-1"
+    assert settings.judges.google.key.get_secret_value() == "g-1"
+    assert sources["judges.openai.key"] == "environment, OPENAI_API_KEY"
+
+
+def test_a_key_of_a_vendor_is_shown_to_no_other_server() -> None:
+    settings, _ = load(None, [f"judges.openai.base_url={OWN}"], {"OPENAI_API_KEY": "sk-1"})
+    assert settings.judges.openai.key.get_secret_value() == ""
+    environment = {"OPENAI_API_KEY": "sk-1", "JUXTA_JUDGES__OPENAI__KEY": "sk-2"}
+    for url in (OWN, "https://api.openai.com/v1/"):
+        settings, _ = load(None, [f"judges.openai.base_url={url}"], environment)
+        assert settings.judges.openai.key.get_secret_value() == "sk-2"
+
+
+@pytest.mark.parametrize("given", ["a,b", "a b", '["a", "b"]'])
+def test_models_are_a_list_or_words(given: str) -> None:
+    settings, _ = load(None, [f"judges.openai.models={given}"], {})
+    assert settings.judges.openai.models == ("a", "b")
 
 
 @pytest.mark.parametrize(
-    ("assignments", "words"),
+    ("assignment", "says"),
     [
-        (["queue.kind=redis"], "queue.kind: 'redis' is shared between processes, but bus.kind = 'memory'"),
-        (
-            ["database.kind=postgresql", "database.url=postgresql://a@b/c"],
-            "database.kind: 'postgresql' is shared",
-        ),
-        (["database.kind=postgresql", "bus.kind=kafka"], "database.url: database.kind = 'postgresql' needs"),
-        (["database.url=postgresql://a@b/c"], "database.url: would not be used"),
-        (["queue.kind=redis", "bus.kind=kafka", "redis.url=localhost:6379"], "redis.url: write redis://"),
-        (["redis.prefix={a}"], "redis.prefix"),
+        ("judges.default=anthropic", "needs a model"),
+        ("judges.openai.models=a,a", "stands twice"),
+        ("judges.openai.base_url=api.openai.com", "is no address"),
+        ("judges.openai.base_url=https://me:canary@proxy/v1", "is no address"),
+        ("judges.openai.key=canary key", "no key has"),
     ],
 )
-def test_engines_that_cannot_work_together_refuse_to_start(assignments: list[str], words: str) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        load(assignments=assignments, environment={})
-    assert words in caught.value.detail
+def test_what_no_language_model_can_be_asked_by_is_refused(assignment: str, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        load(None, [assignment], {})
+    assert "canary" not in caught.value.detail
+
+
+def test_a_secret_of_the_wrong_type_is_not_repeated(tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text("[judges.openai]\nkey = [4711]\n")
+    with pytest.raises(ConfigurationError, match=r"judges\.openai\.key") as caught:
+        load(file, [], {})
+    assert "4711" not in caught.value.detail

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from app.cj.batch import BatchSettings
 from app.cj.statistics.stopping import most_comparisons
 from app.contracts import LLMConfigOverrides, ModelInfo, ModelList, Pricing
+from app.errors import InvalidRequest
 
 AROUND = 4_000
 """Bytes of a prompt around question and essays: instructions and the schema of the answer (measured: 2,600)."""
@@ -63,6 +64,19 @@ def unpriced(judges: Sequence[LLMConfigOverrides], known: ModelList) -> tuple[st
     return tuple(
         dict.fromkeys(name or "default" for asked, name in names.items() if price(asked, known) is None)
     )
+
+
+def require_prices(settings: BatchSettings, known: ModelList) -> None:
+    """A budget is a promise to stop, which nobody can keep who does not know the price.
+
+    :raises InvalidRequest: there is a budget, and a judge of unknown price.
+    """
+    if settings.budget_usd is not None and (names := unpriced(settings.judges, known)):
+        raise InvalidRequest(
+            f"No budget can be kept: nobody here knows what {' and '.join(names)} costs.",
+            errors=(("settings.budget_usd", "the price of the judge is unknown"),),
+            hint="Leave the budget out, or write the price into config/models.toml.",
+        )
 
 
 def price(asked: LLMConfigOverrides, known: ModelList) -> Pricing | None:

@@ -17,7 +17,7 @@ from app.cj import answers
 from app.cj.answers import BatchList, BatchRanking, ComparisonPage, CountedBatch
 from app.cj.batch import AskedSettings, Batch, BatchSettings, NewBatch, NewEssays, Question, Title
 from app.cj.essays import doubts, least_words
-from app.cj.estimate import estimate, unpriced
+from app.cj.estimate import estimate, require_prices
 from app.cj.views import Views
 from app.cj.workflow import Workflow
 from app.contracts import LLMConfigOverrides, ModelList
@@ -111,7 +111,8 @@ class BatchApi:
             )
         for judge in new.settings.judges:
             await self._check(judge)
-        await self._check_money(new.settings)
+        with suppress(Unavailable):
+            require_prices(new.settings, await self._models())
         least = least_words(new.settings.judges)
         if faults := [doubt for doubt in doubts(new.essays, least_words=least) if doubt.fatal]:
             raise InvalidRequest(
@@ -132,18 +133,6 @@ class BatchApi:
             await self._models(),
         )
         return written(answers.ESTIMATE, found)
-
-    async def _check_money(self, settings: BatchSettings) -> None:
-        """A budget is a promise to stop, which nobody can keep who does not know the price."""
-        if settings.budget_usd is None:
-            return
-        with suppress(Unavailable):
-            if names := unpriced(settings.judges, await self._models()):
-                raise InvalidRequest(
-                    f"No budget can be kept: nobody here knows what {' and '.join(names)} costs.",
-                    errors=(("settings.budget_usd", "the price of the judge is unknown"),),
-                    hint="Leave the budget out, or write the price into config/models.toml.",
-                )
 
     async def _check(self, judge: LLMConfigOverrides) -> None:
         """A provider that is away cannot be asked; the batch is stored all the same, and waits for it."""

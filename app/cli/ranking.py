@@ -20,7 +20,9 @@ from rich.text import Text
 from app.cj.batch import BatchState, NewBatch
 from app.cj.changes import Changes
 from app.cj.essays import least_words
+from app.cj.estimate import estimate, require_prices
 from app.cj.folder import Folder, read_folder
+from app.cj.provider_client import ProviderClient
 from app.cj.scoring_ranking import RankedEssay
 from app.cj.statistics.reliability import kendall_tau_b
 from app.cj.statistics.stopping import most_comparisons
@@ -33,6 +35,7 @@ from app.provider.judges.llm.http import ModelClient
 from app.provider.status import Status
 from app.settings import Settings
 from app.web.report import judgements_csv, ranking_csv, ranking_json, report_html
+from app.web.words import banners, cost, flag, most
 
 LOOK_EVERY = 0.5
 
@@ -92,24 +95,9 @@ def _run(
 ) -> Ranked:
     with tempfile.TemporaryDirectory(prefix="juxta-") as data:
         settings = settings.model_copy(update={"data": Path(data)})
-        container = bootstrap(settings)
         chosen = batch_settings(settings, seed=seed).model_copy(update={"budget_usd": budget})
         new = NewBatch(title=title, question=folder.question, essays=folder.essays, settings=chosen)
-        _refuse_unkept_budget(container, new)
-        return anyio.run(_judge, container, new, quiet)
-
-
-def _refuse_unkept_budget(container: punq.Container, new: NewBatch) -> None:
-    """A budget is a promise that needs a price."""
-    if new.settings.budget_usd is None:
-        return
-    prices = {(info.provider, info.model): info.price for info in container.resolve(Status).models().models}
-    for judge in new.settings.judges:
-        if prices.get((judge.provider or "", judge.model or "")) is None:
-            raise InvalidRequest(
-                f"The price of {judge.provider}/{judge.model} is not known, so that no budget can be kept; nothing was "
-                "judged. Write its price into a catalogue (see config/models.toml), or leave out --budget."
-            )
+        return anyio.run(_judge, bootstrap(settings), new, quiet)
 
 
 async def _judge(container: punq.Container, new: NewBatch, quiet: bool) -> Ranked:  # noqa: FBT001 - anyio.run passes positions
@@ -118,6 +106,7 @@ async def _judge(container: punq.Container, new: NewBatch, quiet: bool) -> Ranke
     ):  # before the house is opened: nothing is begun that cannot be done
         for judge in new.settings.judges:
             await container.resolve(Status).insist(judge)
+    await _look_at_the_money(container.resolve(ProviderClient), new, quiet=quiet)
     async with running(container):
         views: Views = container.resolve(Views)
         batch_id = await container.resolve(Workflow).create(new, start=True)
@@ -142,6 +131,20 @@ async def _judge(container: punq.Container, new: NewBatch, quiet: bool) -> Ranke
             f"The batch is {summary.batch.state}. {summary.batch.problem or ''} {_failures(summary)}"
         )
     return Ranked(summary, rows, comparisons)
+
+
+async def _look_at_the_money(provider: ProviderClient, new: NewBatch, *, quiet: bool) -> None:
+    """Say what it may cost before anything is spent.
+
+    :raises InvalidRequest: a budget that cannot be kept.
+    """
+    known = await provider.models()
+    require_prices(new.settings, known)
+    sizes = [len(essay.text.encode()) for essay in new.essays]
+    found = estimate(sizes, len(new.question.encode()), new.settings, known)
+    said = most(found.cost_usd, found.budget_usd)
+    if said and not quiet:
+        say(f"at most {found.comparisons} comparisons; {said}, if every answer filled all its room")
 
 
 async def _follow(progress: Progress, views: Views, changes: Changes, batch_id: UUID) -> None:
@@ -191,10 +194,14 @@ def _print(ranked: Ranked) -> None:
     say(
         f"{batch.decided} comparisons by {kinds}; reliability {reliability} (empirical Bayes); {batch.stop_reason}"
     )
+    if batch.cost_usd:
+        say(f"cost: {cost(batch)}")
     if ranked.summary.failures:
         say(_failures(ranked.summary))
-    if "rules" in ranked.summary.judge_kinds:
-        say("Judged by rules, not by people or an AI. Use it to learn the tool; do not grade pupils with it.")
+    for one in flagged(ranked.comparisons):
+        say(f"needs a human look: {one.essay} {'; '.join(map(flag, one.found))}")
+    for _, sentence in banners(ranked.summary):
+        say(sentence)
 
 
 def _make(out: Path) -> None:

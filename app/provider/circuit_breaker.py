@@ -43,6 +43,7 @@ class CircuitBreaker:
         self._cooldown_cap = cooldown_cap
         self._probe_deadline = probe_deadline
         self._failures: deque[float] = deque()
+        self._opened_at: float | None = None
         self._open_until: float | None = None
         self._probe_until: float | None = None
         self._openings = 0
@@ -54,6 +55,10 @@ class CircuitBreaker:
         if self._open_until is None:
             return BreakerState.CLOSED
         return BreakerState.OPEN if now < self._open_until else BreakerState.HALF_OPEN
+
+    def open_seconds(self, now: float) -> float | None:
+        """How long it has not been closed; None when it is, or was opened by hand."""
+        return None if self._opened_at is None else now - self._opened_at
 
     def room(self, now: float) -> float:
         """How many calls may begin now: no bound, one, or none."""
@@ -113,7 +118,7 @@ class CircuitBreaker:
     def trip(self, reason: str) -> None:
         """Open by hand; only `reset` closes it again."""
         self._permit += 1
-        self._open_until, self._probe_until = math.inf, None
+        self._opened_at, self._open_until, self._probe_until = None, math.inf, None
         self._reason = f"by hand: {reason}"
 
     def reset(self, reason: str) -> None:
@@ -145,13 +150,14 @@ class CircuitBreaker:
         self._permit += 1
         cooldown = min(self._cooldown_cap, self._cooldown * 2.0 ** min(self._openings, 30))
         self._openings += 1
+        self._opened_at = now if self._opened_at is None else self._opened_at
         self._open_until, self._probe_until = now + cooldown, None
         self._failures.clear()
         self._reason = reason
 
     def _close(self) -> None:
         self._permit += 1
-        self._open_until = self._probe_until = None
+        self._opened_at = self._open_until = self._probe_until = None
         self._openings = 0
         self._failures.clear()
         self._reason = ""

@@ -238,6 +238,7 @@ class Lane:
             running=self.running,
             concurrency=self.limits.concurrency,
             breaker=breaker,
+            open_seconds=self.breaker.open_seconds(self.clock()),
             seconds_until_room=min(pause, 3600.0),
             mean_seconds=self._mean_seconds,
             words=f"{waiting} waiting, {self.running} running: {reason}, breaker {breaker}",

@@ -36,6 +36,7 @@ class StoredProblem(JuxtaError):
         super().__init__(problem.detail, hint=problem.hint)
         self.problem = problem
         self.cause, self.anew = problem.code, problem.retryable
+        self.cost_usd = problem.cost_usd or 0.0
 
 
 class StoredFailure(StoredProblem, JudgeFailed):
@@ -176,7 +177,8 @@ def answer(response: LLMOrchestratorResponse) -> LLMComparisonResponse:
     :raises StoredProblem: the outcome is no verdict; the error has the status of its kind.
     """
     if response.error is not None:
-        raise _ERRORS[response.status](response.error)
+        cost = response.cost_usd or None
+        raise _ERRORS[response.status](response.error.model_copy(update={"cost_usd": cost}))
     return response.as_response()
 
 

@@ -165,3 +165,14 @@ def test_while_not_closed_at_most_one_call_runs_and_it_never_blocks_for_ever(ste
             now += 3
         assert it.seconds_until_room(now) <= 50
         assert it.room(now + it.seconds_until_room(now)) > 0
+
+
+def test_it_says_since_when_it_is_not_closed_over_all_bad_probes() -> None:
+    it = opened(at=5.0)
+    assert it.open_seconds(9) == 4
+    it.fail(it.begin(15), 15)
+    assert it.open_seconds(20) == 15
+    it.succeed(it.begin(35))
+    assert it.open_seconds(36) is None
+    it.trip("a look at the bill")
+    assert it.open_seconds(40) is None
