@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from app.cj.batch import Batch, BatchState, ComparisonState
 from app.cj.statistics.stopping import StopReason
+from app.cj.store import is_broke
 from app.cj.views import Comparison, Summary
 from app.contracts import JudgeKind, Pricing, Winner
 
@@ -183,6 +184,8 @@ def stopped(batch: Batch) -> str:
         return "It has not started yet."
     if batch.stop_reason is None:
         return "It has not stopped: the ranking below is provisional."
+    if batch.stop_reason == StopReason.BUDGET and not is_broke(batch):
+        return "Stopped because the budget would not have lasted for another round of pairs."
     because = _STOPS.get(batch.stop_reason, batch.stop_reason.replace("_", " "))
     return f"Stopped because {because}."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -128,7 +129,8 @@ def test_what_a_start_costs_is_never_rounded_down(
     assert words.most(cost, budget) == said
 
 
-ASKED = {
+ASKED: dict[str, Any] = {
+    "title": "Year 9",
     "question": "Which is better?",
     "essays": [{"name": f"e{n}", "text": essay_text(n)} for n in range(4)],
     "settings": {"judges": [{"provider": "openai", "model": "big"}], "comparisons_per_essay": 3},
