@@ -1,4 +1,4 @@
-"""The store goes away and comes back, or takes a commit and never says so: everything counts once and goes on soon."""
+"""What one process cannot see: a store that is away, a commit nobody answered, and what another process did."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from uuid import UUID
 import anyio
 import pytest
 
-from app.cj.batch import Arrival, BatchState, Fate
+from app.cj.batch import Arrival, BatchState, Fate, Road
 from app.cj.provider_client import Answer
-from app.contracts import LLMComparisonRequest
+from app.contracts import LLMComparisonRequest, Outcome
 from app.errors import StoreUnavailable
 from tests.engines import PostgreSQL
 
@@ -38,6 +38,10 @@ def once() -> Callable[[], bool]:
 
 def of(batch_id: UUID, request: LLMComparisonRequest) -> Arrival:
     return Arrival.of_response(answer(request), batch_id)
+
+
+def lost(batch_id: UUID, request: LLMComparisonRequest) -> Arrival:
+    return Arrival(id=request.correlation_id, batch_id=batch_id, road=Road.CALLBACK, outcome=Outcome.FAILED)
 
 
 async def planned(cj: Cj) -> tuple[UUID, list[LLMComparisonRequest]]:
@@ -130,8 +134,6 @@ async def test_after_a_kill_of_the_server_the_batch_goes_on_within_five_seconds(
             go.set()
             with pytest.raises(StoreUnavailable):
                 await cj.views.batch(batch_id)
-            with anyio.move_on_after(2.0):  # all of them have met it by then
-                await anyio.sleep_forever()
             server.start()
             with anyio.fail_after(5):
                 batch = await cj.finish(batch_id)
@@ -187,3 +189,19 @@ async def test_what_another_process_ended_is_not_kept_in_memory(place: Place) ->
             while batch_id in one.planner.remembered:  # noqa: ASYNC110 - memory tells nobody that it forgot
                 await anyio.sleep(0.01)
         assert (await one.views.batch(batch_id)).state is BatchState.CANCELLED
+
+
+async def test_a_batch_resumed_by_one_process_is_not_paused_again_by_another_for_what_failed_before(
+    place: Place,
+) -> None:
+    idle = ScriptedProvider()
+    async with cj_on(place, idle, run=False) as one, cj_on(place, idle, run=False) as other:
+        batch_id, requests = await planned(one)
+        await one.processor.record([lost(batch_id, request) for request in requests])
+        await one.planner.plan(batch_id)
+        assert (await one.views.batch(batch_id)).state is BatchState.PAUSED
+        await one.workflow.resume(batch_id)
+        await other.planner.plan(batch_id)
+        batch = await other.views.batch(batch_id)
+    assert batch.state is BatchState.RUNNING
+    assert batch.planned > len(requests)
