@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -30,7 +31,7 @@ from app.provider.judges.llm.failures import UNSAID
 from app.provider.judges.llm.google import GoogleFormat
 from app.provider.judges.llm.http import ModelClient
 from app.provider.judges.llm.judge import LLMJudge
-from app.provider.judges.llm.model import Model
+from app.provider.judges.llm.model import Model, Price
 from app.provider.judges.llm.openai import OpenAIFormat
 from app.provider.judges.llm.prompt import load_prompt
 from app.provider.judges.llm.wire import Format
@@ -40,7 +41,7 @@ from app.provider.queue.protocol import Entry, RequestQueue
 from app.provider.queue_processor import LOOK_AROUND
 from app.provider.routes import routes
 from app.provider.status import Status
-from tests.fake_llm import MISBEHAVIOURS, FakeLLM, Plan
+from tests.fake_llm import MISBEHAVIOURS, FakeLLM, Plan, Prices
 from tests.fake_llm.client import LOST, WON
 from tests.fake_llm.misbehaviours import REFUSED
 from tests.provider.provider_world import served
@@ -52,6 +53,10 @@ TOPIC = "proof.results.v1"
 FORMATS = ("openai", "anthropic", "google")
 ROADS = ("post", "callback")
 KEY = "canary-key-77aa"
+PRICE = Price(prompt=40.0, completion=160.0, cached=10.0, cache_written=50.0)
+CHARGED = Prices(*map(Decimal, (40, 160, 10, 50)))
+UNREAD = frozenset({"invalid_utf8", "gzip_bomb"})
+"""Answers that arrive whole and are billed, and in which nobody can read what they cost."""
 HANGS = frozenset({"never_answers", "hangs_after_headers", "slow_drip"})
 HANG = 1.0
 """Seconds a judge is given that never comes to an end."""
@@ -75,6 +80,7 @@ class Ended:
     detail: str
     retryable: bool
     winner: str | None
+    cost: float | None
     entry: Entry
     counted: int
 
@@ -84,6 +90,8 @@ class Matrix:
     cells: Mapping[Cell, Ended]
     calls: Mapping[tuple[str, str], int]
     """HTTP calls that a server saw, by misbehaviour and format: of both roads together."""
+    charged: Mapping[Cell, float]
+    """What a server counted for the answers of a cell that it sent whole."""
     redirects_followed: int
 
 
@@ -131,7 +139,7 @@ class Proof:
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(ModelClient())
             for name in MISBEHAVIOURS:
-                server = await stack.enter_async_context(FakeLLM(key=KEY))
+                server = await stack.enter_async_context(FakeLLM(key=KEY, prices=CHARGED))
                 await server.misbehave(Plan(name=name, wait=LONG if name == "rate_limited_in_words" else 1.0))
                 self.servers[name] = server
                 self._judges |= {f"{each}.{name}": self._judge(each, name, client) for each in FORMATS}
@@ -159,7 +167,7 @@ class Proof:
             provider=f"{name}.{misbehaviour}",
             wire=wire(name, self.servers[misbehaviour].url),
             client=client,
-            models=[Model(name=road) for road in ROADS],
+            models=[Model(name=road, price=PRICE) for road in ROADS],
             template=load_prompt(),
             timeout=HANG if misbehaviour in HANGS else EXPIRES,
         )
@@ -192,24 +200,28 @@ class Proof:
             counted=int(words.split(", ")[1].split()[0]) if "," in words else 0,
         )
 
-    async def _on_the_post(self, request: LLMComparisonRequest) -> tuple[Outcome, str, str, bool, str | None]:
+    async def _on_the_post(
+        self, request: LLMComparisonRequest
+    ) -> tuple[Outcome, str, str, bool, str | None, float | None]:
         status, body = await self._post(request)
         if status == 200:
             answer = LLMComparisonResponse.model_validate_json(body)
-            return Outcome.SUCCEEDED, "", answer.justification, False, answer.winner
+            return Outcome.SUCCEEDED, "", answer.justification, False, answer.winner, answer.cost_usd
         problem = Problem.model_validate_json(body)
         outcome = {502: Outcome.FAILED, 504: Outcome.EXPIRED}[problem.status]
-        return outcome, problem.code, problem.detail, problem.retryable, None
+        return outcome, problem.code, problem.detail, problem.retryable, None, None
 
-    async def _by_callback(self, request: LLMComparisonRequest) -> tuple[Outcome, str, str, bool, str | None]:
+    async def _by_callback(
+        self, request: LLMComparisonRequest
+    ) -> tuple[Outcome, str, str, bool, str | None, float | None]:
         status, body = await self._post(request)
         assert status == 202, body
         while (answer := self._answers.get(request.correlation_id)) is None:
             await self._news.wait()
-        error = answer.error
+        error, cost = answer.error, answer.cost_usd
         if error is None:
-            return answer.status, "", answer.justification or "", False, answer.winner
-        return answer.status, error.code, error.detail, error.retryable, answer.winner
+            return answer.status, "", answer.justification or "", False, answer.winner, cost
+        return answer.status, error.code, error.detail, error.retryable, answer.winner, cost
 
     async def _post(self, request: LLMComparisonRequest) -> tuple[int, bytes]:
         async with self._session.post(
@@ -232,7 +244,11 @@ async def prove(folder: Path) -> Matrix:
                     asking.start_soon(one, cell)
         stats = {name: server.stats() for name, server in proof.servers.items()}
     calls = {(name, each): stats[name]["formats"].get(each, 0) for name in MISBEHAVIOURS for each in FORMATS}
-    return Matrix(cells, calls, sum(seen["redirects_followed"] for seen in stats.values()))
+    charged = {
+        (name, each, road): float(stats[name]["models"].get(f"{each}/{road}", {"cost": 0})["cost"])
+        for name, each, road in CELLS
+    }
+    return Matrix(cells, calls, charged, sum(seen["redirects_followed"] for seen in stats.values()))
 
 
 CELLS: Sequence[Cell] = [(name, each, road) for name in MISBEHAVIOURS for each in FORMATS for road in ROADS]
@@ -311,6 +327,23 @@ def test_the_server_saw_as_many_calls_as_the_ledger_counted(
 ) -> None:
     expected = 0 if name == REFUSED else FATES[name].tries * FATES[name].turns * len(ROADS)
     assert matrix.calls[name, wire_format] == expected
+
+
+@pytest.mark.parametrize("name", [name for name in MISBEHAVIOURS if name not in UNREAD])
+@pytest.mark.parametrize("wire_format", FORMATS)
+def test_what_was_answered_and_could_be_read_is_paid_for_whatever_came_of_it(
+    matrix: Matrix, name: str, wire_format: str
+) -> None:
+    """By the callback: the problem of a POST says no cost."""
+    cell = (name, wire_format, "callback")
+    assert matrix.cells[cell].cost == pytest.approx(matrix.charged[cell], abs=1e-12)
+
+
+def test_a_refusal_and_a_repair_cost_something(matrix: Matrix) -> None:
+    for each in FORMATS:
+        once = matrix.charged["wrong_content_type", each, "callback"]
+        assert matrix.charged["refusal", each, "callback"] > 0
+        assert matrix.charged["fenced_json", each, "callback"] > 1.5 * once > 0
 
 
 def test_no_redirect_is_followed(matrix: Matrix) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tests.fake_llm import FakeLLMProcess
 from tests.flow.process import Process, until
@@ -17,7 +18,9 @@ from .stage import assigned, create, fake_on, house_on, judge_options
 
 BREAKER = re.compile(r"breaker (open|half-open|closed)[^<\"]*")
 LOOK_EVERY = 0.25
-CENT = Decimal("0.01")
+Phase = Literal["before", "during", "after"]
+EXACT = Decimal("0.000001")
+"""US dollars: far below a cent, and above what floating point adds wrongly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +44,19 @@ class Weather:
 
 @dataclass(slots=True)
 class Found:
-    """What was seen. `breaker` holds the states that the page named, in the order in which they changed."""
+    """What was seen.
+
+    `breaker` holds the states that the page named before, during and after the outage, in the order in which they
+    changed, and `words` the whole of what it said then.
+    """
 
     weather: Weather
     batch: dict[str, Any]
     server: dict[str, Any]
+    usage: list[dict[str, Any]]
     roads: dict[str, int]
     seconds: float
-    breaker: list[str] = field(default_factory=list)
+    breaker: list[tuple[Phase, str]] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
 
     @property
@@ -96,16 +104,18 @@ def run(weather: Weather, folder: Path) -> Found:
 def _watch(weather: Weather, server: FakeLLMProcess, house: Process) -> Found:
     began = time.monotonic()
     batch_id = create(house, weather.essays, comparisons_per_essay=weather.per_essay)
-    found = Found(weather, {}, {}, {}, 0.0)
-    to_come = weather.outage > 0
+    found = Found(weather, {}, {}, [], {}, 0.0)
+    over_at = math.inf
 
     def ended() -> bool:
-        nonlocal to_come
+        nonlocal over_at
         found.batch = house.batch(batch_id)
-        _look(found, house.client.get(f"/batches/{batch_id}/live").text)
-        if to_come and found.batch["decided"] >= weather.comparisons / 2:
+        now = time.monotonic()
+        phase: Phase = "before" if over_at == math.inf else "during" if now < over_at else "after"
+        _look(found, phase, house.client.get(f"/batches/{batch_id}/live").text)
+        if weather.outage and phase == "before" and found.batch["decided"] >= weather.comparisons / 2:
             server.misbehave("unavailable", seconds=weather.outage)
-            to_come = False
+            over_at = now + weather.outage
         return bool(found.batch["state"] != "running")
 
     until(ended, patience=weather.patience, every=LOOK_EVERY)
@@ -113,14 +123,15 @@ def _watch(weather: Weather, server: FakeLLMProcess, house: Process) -> Found:
     until(lambda: not server.stats()["running"])
     found.server = server.stats()
     found.batch = house.batch(batch_id)
+    found.usage = house.client.get("/api/v1/usage").json()["rows"]
     found.roads = house.client.get("/readyz").json()["recorded"]
     return found
 
 
-def _look(found: Found, page: str) -> None:
+def _look(found: Found, phase: Phase, page: str) -> None:
     said = BREAKER.search(page)
-    if said is not None and found.breaker[-1:] != [said[1]]:
-        found.breaker.append(said[1])
+    if said is not None and found.breaker[-1:] != [(phase, said[1])]:
+        found.breaker.append((phase, said[1]))
         found.words.append(said[0].strip())
 
 
@@ -141,8 +152,14 @@ def checks(found: Found) -> Iterator[Check]:
     yield Check("calls that the server refused as too many", "0", str(refused), refused == 0)
     yield Check(
         "cost by Juxta = cost by the server, answers sent whole", f"{found.charged:.6f} USD", f"{found.cost:.6f} USD",
-        abs(found.cost - found.charged) < Decimal("0.000001") and found.charged > 0,
+        abs(found.cost - found.charged) < EXACT and found.charged > 0,
     )  # fmt: skip
+    spent = sum((Decimal(str(row["cost_usd"])) for row in found.usage), Decimal(0))
+    yield Check(
+        "cost in `usage`", f"{found.charged:.6f} USD", f"{spent:.6f} USD", abs(spent - found.charged) < EXACT
+    )
+    called = sum(row["calls"] for row in found.usage)
+    yield Check("calls in `usage`", str(server["starts"]), str(called), called == server["starts"])
     cached = sum(model["cached"] for model in server["models"].values())
     yield Check("tokens that the server read from its cache", "> 0", str(cached), cached > 0)
     for road in ("response", "callback"):
@@ -150,17 +167,24 @@ def checks(found: Found) -> Iterator[Check]:
         yield Check(f"results by {road}", "> 0", str(count), count > 0)
     errors = sum(server["misbehaviours"].values())
     yield Check("calls that met a trouble", "> 0", str(errors), errors > 0)
+    open_before = ("before", "open") in found.breaker
+    yield Check(
+        "the breaker, by the page, while the judge answers most",
+        "not open",
+        "open" if open_before else "not open",
+        not open_before,
+    )
     if weather.outage:
-        opened = "open" in found.breaker
-        yield Check("the page said that the breaker opened", "open", _change(found, "open"), opened)
-        closed = opened and "closed" in found.breaker[found.breaker.index("open") :]
-        yield Check(
-            "the page said that it closed again", "closed", found.words[-1] if found.words else "", closed
-        )
+        opened = ("during", "open") in found.breaker
+        yield Check("the page said that it opened", "open", _words(found, "during", "open"), opened)
+        closed = found.breaker[-1] == ("after", "closed")
+        yield Check("the page said that it closed again", "closed", _words(found, "after", "closed"), closed)
 
 
-def _change(found: Found, state: str) -> str:
-    return next((words for words in found.words if words.startswith(f"breaker {state}")), "never")
+def _words(found: Found, phase: Phase, state: str) -> str:
+    """The first that the page said of it."""
+    said = zip(found.breaker, found.words, strict=True)
+    return next((words for named, words in said if named == (phase, state)), "never")
 
 
 def table(found: Found) -> str:
@@ -176,7 +200,8 @@ def table(found: Found) -> str:
         "troubles": str(server["misbehaviours"]),
         "comparisons without a verdict, asked anew": str(found.batch["failed"]),
         "billed for answers that never arrived whole": f"{Decimal(server['unseen_cost_usd']):.6f} USD (not known to Juxta)",
-        "breaker, as the page said it": " -> ".join(found.breaker) or "never named",
+        "breaker, as the page said it": " -> ".join(f"{state} ({phase})" for phase, state in found.breaker)
+        or "never",
     }
     width = max(map(len, [*facts, *(check.what for check in checks(found))]))
     lines = [f"{name:{width}}  {value}" for name, value in facts.items()]
