@@ -17,7 +17,6 @@ from uuid import UUID
 import anyio
 import punq
 
-from app import judges
 from app.bus.protocol import Bus, Record, dead_letter_topic
 from app.cj.batch import Batch, BatchSettings, BatchState, NewBatch, NewEssay
 from app.cj.changes import Changes
@@ -168,7 +167,6 @@ async def house_in(folder: Path, judge: Bench, *assignments: str) -> AsyncIterat
     settings = settings_in(folder, *assignments)
     container = bootstrap(settings)
     container.register("judges", instance={PROVIDER: judge})
-    container.register(judges.Bench, instance=judges.Bench(judges={PROVIDER: judge}, models=(), probes={}))
     house = House(container)
 
     async def bury(records: Sequence[Record]) -> None:

@@ -80,7 +80,7 @@ class Ended:
     detail: str
     retryable: bool
     winner: str | None
-    cost: float | None
+    cost: float
     entry: Entry
     counted: int
 
@@ -202,18 +202,18 @@ class Proof:
 
     async def _on_the_post(
         self, request: LLMComparisonRequest
-    ) -> tuple[Outcome, str, str, bool, str | None, float | None]:
+    ) -> tuple[Outcome, str, str, bool, str | None, float]:
         status, body = await self._post(request)
         if status == 200:
             answer = LLMComparisonResponse.model_validate_json(body)
             return Outcome.SUCCEEDED, "", answer.justification, False, answer.winner, answer.cost_usd
         problem = Problem.model_validate_json(body)
         outcome = {502: Outcome.FAILED, 504: Outcome.EXPIRED}[problem.status]
-        return outcome, problem.code, problem.detail, problem.retryable, None, None
+        return outcome, problem.code, problem.detail, problem.retryable, None, problem.cost_usd or 0.0
 
     async def _by_callback(
         self, request: LLMComparisonRequest
-    ) -> tuple[Outcome, str, str, bool, str | None, float | None]:
+    ) -> tuple[Outcome, str, str, bool, str | None, float]:
         status, body = await self._post(request)
         assert status == 202, body
         while (answer := self._answers.get(request.correlation_id)) is None:
@@ -329,13 +329,10 @@ def test_the_server_saw_as_many_calls_as_the_ledger_counted(
     assert matrix.calls[name, wire_format] == expected
 
 
-@pytest.mark.parametrize("name", [name for name in MISBEHAVIOURS if name not in UNREAD])
-@pytest.mark.parametrize("wire_format", FORMATS)
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell[0] not in UNREAD], ids=" ".join)
 def test_what_was_answered_and_could_be_read_is_paid_for_whatever_came_of_it(
-    matrix: Matrix, name: str, wire_format: str
+    matrix: Matrix, cell: Cell
 ) -> None:
-    """By the callback: the problem of a POST says no cost."""
-    cell = (name, wire_format, "callback")
     assert matrix.cells[cell].cost == pytest.approx(matrix.charged[cell], abs=1e-12)
 
 
