@@ -11,8 +11,8 @@ export OPENBLAS_NUM_THREADS = 1
 .PHONY: help setup run test engines check bench lock clean
 help:
 	@echo "make run    set up and serve on http://127.0.0.1:8000"
-	@echo "make test   set up everything, Chromium and Kafka included, and run the tests"
-	@echo "make engines  serve a Kafka of its own for development, until Ctrl-C"
+	@echo "make test   set up everything, Chromium, Kafka, Redis and PostgreSQL included, and run the tests"
+	@echo "make engines  serve a Kafka, a Redis and a PostgreSQL for development, until Ctrl-C"
 	@echo "make check  ruff, mypy --strict, module borders"
 	@echo "make bench  each road beside its floor, as ratios"
 
@@ -38,7 +38,7 @@ test: .venv/dev.stamp
 	@tests/install-engines
 	$(BIN)/python -m pytest
 
-# A real Kafka in the foreground, without Docker; it says how to use it, and Ctrl-C ends it.
+# Real servers in the foreground, without Docker; it says how to use them, and Ctrl-C ends them.
 engines: .venv/dev.stamp
 	@tests/install-engines
 	@$(BIN)/python -m tests.engines

@@ -193,14 +193,16 @@ class Look:
     def __init__(self, provider: ProviderClient) -> None:
         self._provider = provider
         self._status = ProviderStatus()
-        self._until = float("-inf")
+        self._seen_at = float("-inf")
 
     async def __call__(self) -> ProviderStatus:
-        """What it said, at most `LOOK_AGE` ago."""
-        if (now := anyio.current_time()) >= self._until:
-            self._until = now + LOOK_AGE
+        """What it said, at most `LOOK_AGE` ago, with its durations as they are now."""
+        now = anyio.current_time()
+        if now - self._seen_at >= LOOK_AGE:
+            self._seen_at = now
             try:
                 self._status = await self._provider.status()
             except Unavailable as error:
                 self._status = ProviderStatus(away=(error.detail,))
-        return self._status
+            return self._status
+        return self._status.later(now - self._seen_at)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -201,7 +200,7 @@ def _share(per_minute: int, processes: int) -> int | None:
 def _cj(container: punq.Container, settings: Settings) -> None:
     single = partial(_single, container)
     single(ProviderClient, lambda: _provider_client(container, settings))
-    single(BatchStore, lambda: BatchStore(container.resolve(Databases).cj, clock=time.time))
+    single(BatchStore, lambda: BatchStore(container.resolve(Databases).cj))
     single(Views, lambda: Views(container.resolve(Databases).cj))
     single(
         Planner,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import anyio
@@ -74,6 +75,10 @@ async def database(url: str) -> AsyncIterator[PostgresDatabase]:
 
 def add(connection: Connection, name: str) -> None:
     connection.execute(text("INSERT INTO things (name) VALUES (:name)"), {"name": name})
+
+
+def add_by_driver(connection: Connection, name: str) -> None:
+    over(connection, "INSERT INTO things (name) {rows text}", [(name,)])
 
 
 def names(connection: Connection) -> list[str]:
@@ -152,18 +157,18 @@ async def test_a_lock_that_lasts_is_unavailable_and_then_over(url: str, database
     assert await database.read(names) == ["in"]
 
 
-async def test_errors_quote_no_values(database: PostgresDatabase) -> None:
-    sql = "INSERT INTO things (name) {rows text}"
-    for insert in (add, lambda connection, name: over(connection, sql, [(name,)])):
+@pytest.mark.parametrize("insert", [add, add_by_driver])
+async def test_errors_quote_no_values(
+    database: PostgresDatabase, insert: Callable[[Connection, str], None]
+) -> None:
+    def twice(connection: Connection) -> None:
+        insert(connection, ESSAY)
+        insert(connection, ESSAY)
 
-        def twice(connection: Connection, insert=insert) -> None:  # type: ignore[no-untyped-def]
-            insert(connection, ESSAY)
-            insert(connection, ESSAY)
-
-        with pytest.raises((IntegrityError, psycopg.IntegrityError)) as refusal:
-            await database.write(twice)
-        assert "unique" in str(refusal.value)
-        assert ESSAY not in f"{refusal.value} {refusal.value.__cause__}"
+    with pytest.raises((IntegrityError, psycopg.IntegrityError)) as refusal:
+        await database.write(twice)
+    assert "unique" in str(refusal.value)
+    assert ESSAY not in f"{refusal.value} {refusal.value.__cause__}"
 
 
 async def test_the_clock_is_the_server_s(database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,6 +248,22 @@ def test_processes_that_start_at_once_migrate_once(url: str) -> None:
     assert [child.returncode for child in children] == [0, 0, 0], said
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT count(*) FROM juxta_provider.alembic_version").fetchone() == (1,)
+
+
+async def test_who_waits_for_another_to_migrate_has_more_time_than_a_transaction(url: str) -> None:
+    def migrate_slowly() -> None:
+        with psycopg.connect(url) as other:
+            other.execute("SELECT pg_advisory_xact_lock(hashtextextended('juxta juxta_provider', 0))")
+            locked.set()
+            other.execute("SELECT pg_sleep(1.6)")
+
+    locked = threading.Event()
+    patient = PostgresDatabase(url, "juxta_provider", migrations=ledger.MIGRATIONS, deadline=0.1)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anyio.to_thread.run_sync, migrate_slowly)
+        await anyio.to_thread.run_sync(locked.wait)
+        async with patient:
+            assert await patient.read(lambda connection: fetch(connection, "SELECT * FROM requests")) == []
 
 
 async def test_the_ledger_s_tables_are_what_its_migrations_make(url: str) -> None:

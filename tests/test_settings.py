@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import ConfigurationError
-from app.settings import DEFAULTS, Section, Settings, load
+from app.settings import DEFAULTS, ROOT, Section, Settings, load
 
 
 def keys(section: type[Section], path: str = "") -> set[str]:
@@ -142,6 +142,48 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_an_assignment_without_a_value_says_how_to_write_it() -> None:
     with pytest.raises(ConfigurationError, match=r"key\.sub=value"):
         load(None, ["http.port"], {})
+
+
+def test_a_command_may_be_given_the_settings_of_a_server_whatever_its_role() -> None:
+    environment = {"JUXTA_CJ__PROVIDER_URLS": '["http://a:1"]'}
+    load(environment=environment, serving=False)
+    with pytest.raises(ConfigurationError, match="role 'all' has its provider in the same process"):
+        load(environment=environment)
+
+
+@pytest.mark.parametrize("role", ["provider", "cj"])
+def test_the_settings_for_production_are_sound_once_the_environment_says_where_things_are(role: str) -> None:
+    secret = "correct-horse"
+    environment = {
+        "JUXTA_ROLE": role,
+        "JUXTA_DATABASE__URL": f"postgresql://juxta:{secret}@db:5432/juxta",
+        "JUXTA_REDIS__URL": f"rediss://juxta:{secret}@redis:6379/0",
+        "JUXTA_CJ__PROVIDER_URLS": '["http://provider1:8001", "http://provider2:8001"]',
+    }
+    settings, _ = load(ROOT / "config" / "production.toml", environment=environment)
+    assert settings.shares_queue
+    assert settings.shares("cj")
+    assert secret not in settings.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("assignments", "words"),
+    [
+        (["queue.kind=redis"], "queue.kind: 'redis' is shared between processes, but bus.kind = 'memory'"),
+        (
+            ["database.kind=postgresql", "database.url=postgresql://a@b/c"],
+            "database.kind: 'postgresql' is shared",
+        ),
+        (["database.kind=postgresql", "bus.kind=kafka"], "database.url: database.kind = 'postgresql' needs"),
+        (["database.url=postgresql://a@b/c"], "database.url: would not be used"),
+        (["queue.kind=redis", "bus.kind=kafka", "redis.url=localhost:6379"], "redis.url: write redis://"),
+        (["redis.prefix={a}"], "redis.prefix"),
+    ],
+)
+def test_engines_that_cannot_work_together_refuse_to_start(assignments: list[str], words: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(assignments=assignments, environment={})
+    assert words in caught.value.detail
 
 
 OWN = "http://127.0.0.1:11434/v1"

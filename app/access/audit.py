@@ -20,6 +20,9 @@ from app.contracts.wire import At
 from app.database import Database
 
 _LONGEST = 200
+_HIGHEST = 2**31 - 1
+_IN_TURN = "LOCK TABLE audit IN SHARE ROW EXCLUSIVE MODE"
+"""Until the commit, so that numbers become visible in their order and a cursor passes over none."""
 
 
 class Outcome(StrEnum):
@@ -68,7 +71,9 @@ class Audit:
 
     async def after(self, number: int, *, limit: int) -> Sequence[AuditEntry]:
         """Rows behind `number`, in order."""
-        statement = select(audit).where(audit.c.number > number).order_by(audit.c.number).limit(limit)
+        statement = (
+            select(audit).where(audit.c.number > min(number, _HIGHEST)).order_by(audit.c.number).limit(limit)
+        )
         return await self._database.read(lambda c: [_entry(row) for row in c.execute(statement)])
 
     async def latest(self, limit: int) -> Sequence[AuditEntry]:
@@ -88,7 +93,10 @@ def note(
     detail: str = "",
     outcome: Outcome,
 ) -> int:
-    """Add a row within a transaction that changes something else too; what callers made up is kept short."""
+    """Add a row within a transaction that changes something else too; what callers made up is kept short.
+
+    Call it last: on PostgreSQL it holds the log until the commit.
+    """
     values = {
         "at": at,
         "principal": principal,
@@ -97,6 +105,8 @@ def note(
         "detail": detail[:_LONGEST],
         "outcome": outcome,
     }
+    if connection.dialect.name != "sqlite":
+        connection.exec_driver_sql(_IN_TURN)
     return int(connection.execute(insert(audit).values(values).returning(audit.c.number)).scalar_one())
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from app.access.audit import Outcome, note
 from app.access.credential import Credential, draw
@@ -58,7 +59,8 @@ class Holder(NamedTuple):
 class Keys:
     """All methods raise `StoreUnavailable` when the database is away.
 
-    The name of a key is the principal. Several keys may share one, so that a new key takes over where an old one ends.
+    Processes share a database: whoever ends a key, or signs in with it, holds its row first, so that no session outlives
+    its key. The name of a key is the principal. Several keys may share one, so that a new key takes over where an old one ends.
     """
 
     def __init__(self, database: Database, *, clock: Callable[[], float]) -> None:
@@ -93,9 +95,10 @@ class Keys:
         )
 
         def work(connection: Connection) -> None:
-            if connection.execute(select(keys.c.id).where(keys.c.id == key.id)).first():
-                raise Conflict(f"The key {key.id} is known here already.")
-            _add(connection, key, credential)
+            try:
+                _add(connection, key, credential)
+            except IntegrityError as error:
+                raise Conflict(f"The key {key.id} is known here already.") from error
             detail = f"{name}: {' '.join(scopes.words)}"
             note(connection, now, by, "key new", target=key.id, detail=detail, outcome=Outcome.DONE)
 
@@ -117,7 +120,8 @@ class Keys:
         def work(connection: Connection) -> Sequence[Key]:
             live = keys.c.revoked_at.is_(None) & keys.c.parent.is_(None)
             named = or_(keys.c.id == id_or_name, keys.c.name == id_or_name)
-            found = [_key(row) for row in connection.execute(select(keys).where(live & named))]
+            held = select(keys).where(live & named).order_by(keys.c.id).with_for_update()
+            found = [_key(row) for row in connection.execute(held)]
             if not found:
                 raise NotFound(f"There is no key {id_or_name!r} that is not revoked already.")
             ids = [key.id for key in found]
@@ -150,12 +154,15 @@ class Keys:
 
         def work(connection: Connection) -> None:
             still = select(keys.c.id).where(keys.c.id == key.id, keys.c.revoked_at.is_(None))
-            if connection.execute(still).first() is None:
+            if connection.execute(still.with_for_update()).first() is None:
                 raise Unauthorized
             own = keys.c.parent == key.id
             kept = select(keys.c.id).where(own).order_by(keys.c.created_at.desc()).limit(_MOST_SESSIONS - 1)
-            connection.execute(delete(keys).where(keys.c.parent.is_not(None), keys.c.expires_at <= now))
-            connection.execute(delete(keys).where(own, keys.c.id.not_in(kept)))
+            expired = keys.c.parent.is_not(None) & (keys.c.expires_at <= now)
+            ended = select(keys.c.id).where(expired | (own & keys.c.id.not_in(kept)))
+            # what another sign-in is deleting is passed over: waiting for each other would be a deadlock
+            doomed = connection.execute(ended.with_for_update(skip_locked=True)).scalars().all()
+            connection.execute(delete(keys).where(keys.c.id.in_(doomed)))
             _add(connection, session, credential, parent=key.id)
             note(connection, now, key.name, "login", target=key.id, outcome=Outcome.DONE)
 

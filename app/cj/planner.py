@@ -7,7 +7,7 @@ are in flight, and the scores do not depend on the road, the engines or the orde
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, KeysView, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -39,7 +39,6 @@ class Memory:
     All of it can be read again from the store. `wave` is the last wave inside; `failed` waits to be asked again;
     `closing`: there is nothing new to ask, but the waves in flight may still bring a pair to ask again.
     `withdrawn`: the budget is spent, and what waited at the provider was taken back.
-    Waves up to `excused` were sent before somebody resumed the batch; their failures do not pause it again.
     """
 
     texts: Sequence[str]
@@ -53,7 +52,6 @@ class Memory:
     cost_usd: float = 0.0
     closing: bool = False
     withdrawn: bool = False
-    excused: int = 0
     scoring: Scoring | None = None
 
     def absorb(self, ended: Sequence[Ended], wave: int) -> None:
@@ -92,7 +90,6 @@ class Planner:
         self._planned = planned
         self._memories: dict[UUID, Memory] = {}
         self._due: dict[UUID, None] = {}
-        self._excused: set[UUID] = set()
         self._woken = anyio.Event()
 
     def wake(self, batch_id: UUID) -> None:
@@ -100,9 +97,10 @@ class Planner:
         self._due[batch_id] = None
         self._woken.set()
 
-    def excuse(self, batch_id: UUID) -> None:
-        """Somebody resumed the batch: what was sent before does not pause it again."""
-        self._excused.add(batch_id)
+    @property
+    def remembered(self) -> KeysView[UUID]:
+        """The batches whose texts are in this process's memory."""
+        return self._memories.keys()
 
     async def visit_all(self) -> None:
         """Look at every running batch: after a start, and now and then for what another process left.
@@ -173,7 +171,9 @@ class Planner:
         memory = memory or await self._remember(batch)
         fresh = [one for one in progress.ended if one.wave <= horizon]
         memory.absorb(fresh, max(horizon, 0))
-        if self._hopeless(batch, memory, fresh):
+        if _hopeless(fresh, progress.excused) and not is_broke(
+            batch
+        ):  # nothing is left that a pause could save
             return await self._pause(batch)
         plan = await anyio.to_thread.run_sync(self._decide, batch, memory)
         return await self._carry_out(plan, memory)
@@ -191,18 +191,6 @@ class Planner:
             raise NotFound(f"Batch {batch.id} was deleted.")
         memory = self._memories[batch.id] = Memory(texts, list(await self._store.planned_pairs(batch.id)))
         return memory
-
-    def _hopeless(self, batch: Batch, memory: Memory, fresh: Sequence[Ended]) -> bool:
-        """Whether what came in since the last look, or since somebody resumed the batch, holds not one verdict.
-
-        Where the money is spent, nothing is left that a pause could save.
-        """
-        if batch.id in self._excused:
-            self._excused.discard(batch.id)
-            memory.excused = batch.waves
-        blamed = [one for one in fresh if one.wave > memory.excused]
-        hopeless = any(one.again == 0 for one in blamed) and all(one.share is None for one in blamed)
-        return hopeless and not is_broke(batch)
 
     async def _carry_out(self, plan: Plan, memory: Memory) -> bool:
         if plan.stop_reason in _UNHURRIED and not plan.finished:
@@ -312,6 +300,12 @@ class Planner:
             priority=batch.settings.priority,
         )
         return freeze(request)
+
+
+def _hopeless(fresh: Sequence[Ended], excused: int) -> bool:
+    """Whether what came in since the last look holds not one verdict, but for what was sent before a resumption."""
+    blamed = [one for one in fresh if one.wave > excused]
+    return any(one.again == 0 for one in blamed) and all(one.share is None for one in blamed)
 
 
 def _left(batch: Batch, memory: Memory) -> int:

@@ -38,14 +38,6 @@ class BatchRequest(Wire):
     start: bool = True
 
 
-class EstimateRequest(Wire):
-    """POST /api/v1/batches/estimate: what would be handed in."""
-
-    question: Question
-    essays: NewEssays
-    settings: AskedSettings = AskedSettings()
-
-
 class BatchApi:
     """The endpoints under /api/v1; every error is raised and becomes a problem document at the edge.
 
@@ -122,9 +114,9 @@ class BatchApi:
         return written(answers.BATCH, await self._views.batch(batch_id), status=201)
 
     async def estimate(self, request: Request) -> Response:
-        """What such a batch would come to at most; nothing is stored."""
+        """What a batch would come to at most, asked for with the body that would make it; nothing is stored."""
         body = await read_body(request, limit=self._body_limit, deadline=self._body_timeout)
-        asked = parse(EstimateRequest, body)
+        asked = parse(BatchRequest, body)
         settings = merged(self._defaults(), asked.settings.model_dump(mode="json", exclude_unset=True))
         found = estimate(
             [len(essay.text.encode()) for essay in asked.essays],

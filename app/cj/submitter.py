@@ -204,7 +204,7 @@ class Submitter:
             except Unavailable as error:
                 if anyio.current_time() >= give_up_at:
                     raise
-                log.warning("store away", reason=str(error))
+                log.info("store away", waiting="to write what a POST brought", reason=str(error))
             await anyio.sleep(_STORE_PAUSE)
 
 

@@ -77,8 +77,7 @@ class Workflow:
         return await self._to(batch_id, BatchState.RUNNING, (BatchState.READY,))
 
     async def resume(self, batch_id: UUID) -> Batch:
-        """Go on after a pause."""
-        self._planner.excuse(batch_id)
+        """Go on after a pause; what failed before does not pause it again."""
         return await self._to(batch_id, BatchState.RUNNING, (BatchState.PAUSED,))
 
     async def pause(self, batch_id: UUID) -> Batch:

@@ -75,11 +75,11 @@ def judge_settings(judge: str | None, model: str | None, base_url: str | None) -
 
 
 def settings_of(
-    config: Path | None, assignments: list[str] | None, data: Path | None = None
+    config: Path | None, assignments: list[str] | None, data: Path | None = None, *, serving: bool = False
 ) -> tuple[Settings, Sources]:
     """Load the settings these options ask for, and set up logging by them."""
     extra = [f"data={data}"] if data is not None else []
-    settings, sources = load(config, [*(assignments or []), *extra])
+    settings, sources = load(config, [*(assignments or []), *extra], serving=serving)
     configure_logging(settings)
     return settings, sources
 

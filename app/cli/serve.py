@@ -66,7 +66,7 @@ def serve(
     with ExitStack() as stack:
         if ephemeral:
             data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="juxta-")))
-        settings, _ = settings_of(config, [*(assignments or []), *shorthand], data)
+        settings, _ = settings_of(config, [*(assignments or []), *shorthand], data, serving=True)
         if check:
             talk.print("The settings are sound.")
             return

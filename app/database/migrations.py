@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ def _upgrade(connection: Connection, script_location: Path) -> None:
     from alembic.config import Config  # noqa: PLC0415 - see `migrate`: most starts do without
     from alembic.runtime.environment import EnvironmentContext  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # at "info" it tells of its plugins
 
     config = Config()
     config.set_main_option("script_location", str(script_location).replace("%", "%%"))

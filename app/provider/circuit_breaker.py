@@ -1,6 +1,6 @@
 """When to stop asking a judge that keeps failing, and when to ask again. Pure: time comes in as `now`.
 
-closed -> open        `threshold` failures within `window`
+closed -> open        `threshold` failures within `window`, and not one answer among them
 open -> half-open     the cool-down is over; it doubles with each opening in a row, up to a cap
 half-open -> closed   the one probe came back with an answer
 half-open -> open     the one probe failed
@@ -87,9 +87,16 @@ class CircuitBreaker:
         return self._open_until is None or permit == self._permit
 
     def succeed(self, permit: int) -> None:
-        """The judge answered: well, or with a refusal that shows it is up."""
-        if permit == self._permit and self._open_until is not None:
+        """The judge answered: well, or with a refusal that shows it is up.
+
+        A judge that fails now and then, at many calls a minute, is still worth asking: an answer ends a row of failures.
+        """
+        if permit != self._permit:
+            return
+        if self._open_until is not None:
             self._close()
+        else:
+            self._failures.clear()
 
     def fail(self, permit: int, now: float) -> None:
         """The call failed in a way that counts."""

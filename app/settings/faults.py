@@ -15,8 +15,8 @@ _KEY = re.compile(r"[!-~]*")
 _REDIS = re.compile(r"rediss?://[^/\s]+|unix://\S+")
 
 
-def faults(settings: Settings) -> list[str]:
-    """Combinations that cannot work, one line each."""
+def faults(settings: Settings, *, serving: bool = True) -> list[str]:
+    """Combinations that cannot work, one line each; what only matters to a process that serves is not asked of others."""
     found = [
         f"provider.topics: '{topic}' is no legal topic name; allowed are letters, digits and . _ -"
         for topic in settings.provider.topics
@@ -32,7 +32,9 @@ def faults(settings: Settings) -> list[str]:
             f"http.host: '{settings.http.host}' can be reached by others, but auth.enabled = false lets everybody do "
             "everything; set auth.enabled = true and make a key (`key new`), or use http.host = '127.0.0.1'"
         )
-    found += _faults_of_role(settings) + _faults_of_kafka(settings) + _faults_of_engines(settings)
+    found += _faults_of_kafka(settings) + _faults_of_engines(settings)
+    if serving:
+        found += _faults_of_role(settings)
     if settings.answers_within <= 0:
         found.append(
             f"http.grace: {settings.http.grace:g} leaves nothing for answers under way after twice provider.drain = "

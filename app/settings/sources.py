@@ -28,9 +28,12 @@ def load(
     file: Path | None = None,
     assignments: Sequence[str] = (),
     environment: Mapping[str, str] = os.environ,
+    *,
+    serving: bool = True,
 ) -> tuple[Settings, Sources]:
     """Read defaults, file, environment and `key.sub=value` assignments, the later one winning.
 
+    A command that does not serve may be given the settings of a server, whatever its role.
     Returns the settings and, for each dotted key, the name of its source.
 
     :raises ConfigurationError: with every fault found, one line each.
@@ -50,7 +53,7 @@ def load(
     except ValidationError as error:
         lines = [_line(fault, sources) for fault in error.errors()]
         raise ConfigurationError("\n".join(lines)) from error
-    if found := faults(settings):
+    if found := faults(settings, serving=serving):
         raise ConfigurationError("\n".join(found))
     return settings, sources
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import TypeAdapter, WithJsonSchema
 
 from app.cj import answers
-from app.cj.routes import BatchRequest, EstimateRequest
+from app.cj.routes import BatchRequest
 from app.errors import (
     Conflict,
     InvalidRequest,
@@ -119,12 +119,12 @@ OPERATIONS = (
         module="cj",
         summary="What a batch would come to",
         description=(
-            "Comparisons, seconds and US dollars, each at most, unless the reliability asked for is reached earlier; "
+            "The body is that of `createBatch`. Comparisons, seconds and US dollars, each at most, unless the reliability asked for is reached earlier; "
             "nothing is stored. `cost_usd` is for answers that fill all the room they are given, without calls that "
             "fail and are made again; null when the price of a judge is unknown, whom `unpriced` names."
         ),
-        body=TypeAdapter(EstimateRequest),
-        example={name: EXAMPLE[name] for name in ("question", "essays", "settings")},
+        body=TypeAdapter(BatchRequest),
+        example=EXAMPLE,
         answers=(Answer(status=200, description="The estimate.", body=answers.ESTIMATE),),
         problems=(MalformedBody, InvalidRequest, RequestTimeout, TooLarge, ProviderUnavailable),
     ),

@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from app.cj.batch import Batch, BatchState, ComparisonState
+from app.cj.batch import NEVER_SENT, Batch, BatchState, ComparisonState
 from app.cj.statistics.stopping import StopReason
+from app.cj.store import is_broke
 from app.cj.views import Comparison, Summary
 from app.contracts import JudgeKind, Pricing, Winner
+from app.errors import RequestCancelled
 
 MINUS = "\N{MINUS SIGN}"
 NOTHING_YET = "\N{EN DASH}"
@@ -183,6 +185,8 @@ def stopped(batch: Batch) -> str:
         return "It has not started yet."
     if batch.stop_reason is None:
         return "It has not stopped: the ranking below is provisional."
+    if batch.stop_reason == StopReason.BUDGET and not is_broke(batch):
+        return "Stopped because the budget would not have lasted for another round of pairs."
     because = _STOPS.get(batch.stop_reason, batch.stop_reason.replace("_", " "))
     return f"Stopped because {because}."
 
@@ -219,4 +223,10 @@ def roads(summary: Summary) -> tuple[str, str]:
 
 def failures(summary: Summary) -> str:
     """Comparisons without verdict by class."""
-    return ", ".join(f"{name.replace('-', ' ')} ({number:,})" for name, number in summary.failures.items())
+    special = {NEVER_SENT: "not sent, for want of money"}
+    if is_broke(summary.batch):
+        special[RequestCancelled.code] = "taken back, for want of money"
+    return ", ".join(
+        f"{special.get(name, name.replace('-', ' '))} ({number:,})"
+        for name, number in summary.failures.items()
+    )

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import closing
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
 import anyio
+import psycopg
 import pytest
+from sqlalchemy import Connection
 
-from app.access.audit import Audit
+from app.access.audit import Audit, Outcome, note
 from app.access.credential import draw
 from app.access.keyring import FRESH, Keyring
 from app.access.keys import SESSION, Holder, Keys
 from app.access.scopes import ALL, Scope, scopes_of
 from app.access.tables import MIGRATIONS
 from app.database import Database, SqliteDatabase
-from app.errors import InvalidRequest, NotFound, StoreUnavailable, Unauthorized
+from app.database.postgresql import PostgresDatabase
+from app.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable, Unauthorized
+from tests import engines
 from tests.access.conftest import DAY, Clock
 
 pytestmark = pytest.mark.anyio
@@ -41,6 +47,8 @@ class Stock(NamedTuple):
     audit: Audit
     clock: Clock
     database: Database
+    another: Callable[[], Database]
+    """The way of another process to the same keys."""
 
     async def make(self, name: str = "alice", expires_in: float | None = None) -> bytes:
         _, credential = await self.keys.create(name, Scope.READ, expires_in=expires_in, by="test")
@@ -55,13 +63,47 @@ class Stock(NamedTuple):
         return found
 
 
-@pytest.fixture
-async def stock(tmp_path: Path) -> AsyncIterator[Stock]:
+@cache
+def shared_url() -> str:
+    return engines.postgresql().create("access")
+
+
+def emptied(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        if connection.execute("SELECT to_regclass('access.audit')").fetchone() != (None,):
+            connection.execute("TRUNCATE access.keys, access.audit RESTART IDENTITY")
+
+
+def on_sqlite(folder: Path, busy_timeout: float = 5.0) -> Database:
+    return SqliteDatabase(folder / "access.db", migrations=MIGRATIONS, busy_timeout=busy_timeout)
+
+
+def on_postgresql() -> Database:
+    return PostgresDatabase(shared_url(), "access", migrations=MIGRATIONS)
+
+
+@asynccontextmanager
+async def stocked(another: Callable[[], Database]) -> AsyncIterator[Stock]:
     clock = Clock()
-    async with SqliteDatabase(tmp_path / "access.db", migrations=MIGRATIONS, busy_timeout=0.05) as database:
+    async with another() as database:
         keys = Reads(database, clock=clock)
         keyring = Keyring(keys, clock=clock, ticks=clock)
-        yield Stock(keys, keyring, Audit(database, clock=clock), clock, database)
+        yield Stock(keys, keyring, Audit(database, clock=clock), clock, database, another)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def stock(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stock]:
+    if request.param == "postgresql":
+        emptied(shared_url())
+    async with stocked(partial(on_sqlite, tmp_path) if request.param == "sqlite" else on_postgresql) as stock:
+        yield stock
+
+
+@pytest.fixture
+async def filed(tmp_path: Path) -> AsyncIterator[Stock]:
+    """Keys in a file that the test may look into."""
+    async with stocked(partial(on_sqlite, tmp_path, 0.05)) as stock:
+        yield stock
 
 
 async def test_a_new_key_opens_at_once_even_when_the_others_were_just_read(stock: Stock) -> None:
@@ -71,11 +113,11 @@ async def test_a_new_key_opens_at_once_even_when_the_others_were_just_read(stock
 
 
 async def test_a_key_revoked_by_another_process_opens_nothing_after_the_time_that_memory_is_believed(
-    stock: Stock, tmp_path: Path
+    stock: Stock,
 ) -> None:
     text = await stock.make()
     assert await stock.knows(text)
-    async with SqliteDatabase(tmp_path / "access.db", migrations=MIGRATIONS) as other:
+    async with stock.another() as other:
         await Keys(other, clock=stock.clock).revoke("alice", by="test")
     assert FRESH <= 2
     stock.clock.now += FRESH
@@ -114,7 +156,7 @@ async def test_all_who_show_unknown_keys_at_once_share_a_read(stock: Stock) -> N
     assert stock.keys.number - before <= 2
 
 
-async def test_keys_that_cannot_be_read_are_not_believed_for_longer(stock: Stock, tmp_path: Path) -> None:
+async def test_keys_that_cannot_be_read_are_not_believed_for_longer(stock: Stock) -> None:
     text = await stock.make()
     assert await stock.knows(text)
     await stock.database.close()
@@ -128,10 +170,10 @@ def contents(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in folder.iterdir())
 
 
-async def test_the_database_holds_no_secret(stock: Stock, tmp_path: Path) -> None:
-    text = await stock.make()
-    session, _ = await stock.keys.open_session(await stock.holder(text))
-    await stock.database.checkpoint()
+async def test_the_database_holds_no_secret(filed: Stock, tmp_path: Path) -> None:
+    text = await filed.make()
+    session, _ = await filed.keys.open_session(await filed.holder(text))
+    await filed.database.checkpoint()
     stored = await asyncio.to_thread(contents, tmp_path)
     assert text[6:14] in stored
     assert text[15:] not in stored
@@ -196,11 +238,11 @@ async def test_use_is_noted_at_most_once_a_minute(stock: Stock) -> None:
     assert await noted() == began + 60
 
 
-async def test_use_that_cannot_be_noted_stops_nobody(stock: Stock, tmp_path: Path) -> None:
-    holder = await stock.holder(await stock.make())
+async def test_use_that_cannot_be_noted_stops_nobody(filed: Stock, tmp_path: Path) -> None:
+    holder = await filed.holder(await filed.make())
     with closing(sqlite3.connect(tmp_path / "access.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        await stock.keyring.note_use(holder)
+        await filed.keyring.note_use(holder)
 
 
 async def test_a_session_has_the_name_and_scopes_of_its_key_and_ends_with_the_day(stock: Stock) -> None:
@@ -243,3 +285,58 @@ async def test_the_use_of_a_session_is_noted_at_its_key(stock: Stock) -> None:
     await stock.keyring.note_use(await stock.holder(session.text.encode()))
     (key,) = await stock.keys.all()
     assert key.last_used_at == stock.clock.now
+
+
+async def test_a_credential_is_let_in_once(stock: Stock) -> None:
+    drawn = draw()
+    await stock.keys.create("alice", Scope.READ, by="test", credential=drawn)
+    with pytest.raises(Conflict):
+        await stock.keys.create("bob", Scope.READ, by="test", credential=drawn)
+    assert [key.name for key in await stock.keys.all()] == ["alice"]
+    assert len(await stock.audit.latest(10)) == 1
+
+
+async def test_no_session_outlives_a_key_that_another_process_revokes_at_that_moment(stock: Stock) -> None:
+    async with stock.another() as other:
+        elsewhere = Keys(other, clock=stock.clock)
+        for number in range(30):
+            holder = await stock.holder(await stock.make(f"k{number}"))
+            await asyncio.gather(
+                stock.keys.open_session(holder),
+                stock.keys.open_session(holder),
+                elsewhere.revoke(holder.id, by="test"),
+                return_exceptions=True,
+            )
+            assert not await stock.keys.live()
+
+
+async def test_who_signs_in_from_two_processes_at_once_never_waits_for_the_other_for_ever(
+    stock: Stock,
+) -> None:
+    async with stock.another() as other:
+        elsewhere = Keys(other, clock=stock.clock)
+        one, two = [await stock.holder(await stock.make(name)) for name in ("alice", "bob")]
+        for _ in range(10):
+            await asyncio.gather(
+                *(keys.open_session(holder) for keys in (stock.keys, elsewhere) for holder in (one, two, one))
+            )
+            stock.clock.now += SESSION  # every session is to be deleted by whoever comes next
+
+
+async def test_a_cursor_in_the_log_passes_over_no_row_that_another_process_writes(stock: Stock) -> None:
+    begun, seen = threading.Event(), threading.Event()
+
+    def slowly(connection: Connection) -> None:
+        note(connection, stock.clock.now, "bob", "look", target="", outcome=Outcome.DONE)
+        begun.set()
+        seen.wait(0.3)  # were the log not held, the other would be seen by then
+
+    async with stock.another() as other:
+        slow = other.submit_write(slowly)
+        await asyncio.to_thread(begun.wait, 10)
+        number = await stock.audit.write("alice", "look", target="", outcome=Outcome.DONE)
+        found = [entry.principal for entry in await stock.audit.after(0, limit=10)]
+        seen.set()
+        await asyncio.wrap_future(slow)
+    assert found == ["bob", "alice"]
+    assert await stock.audit.after(number, limit=1) == await stock.audit.after(10**18, limit=1) == []

@@ -141,7 +141,12 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 @asynccontextmanager
 async def cj_on(
-    place: Place, provider: ScriptedProvider, *, repair_after: float = 60.0, run: bool = True
+    place: Place,
+    provider: ScriptedProvider,
+    *,
+    repair_after: float = 60.0,
+    volatile_bus: bool = True,
+    run: bool = True,
 ) -> AsyncIterator[Cj]:
     """Open the store and run a cj on it; leaving is as abrupt as a crash after the last commit."""
     async with place.database() as database:
@@ -164,7 +169,7 @@ async def cj_on(
             repair_after=repair_after,
             jitter=lambda: 0.0,
         )
-        workflow = Workflow(store, planner, submitter, changes, volatile_bus=True, sweep_every=1.0)
+        workflow = Workflow(store, planner, submitter, changes, volatile_bus=volatile_bus, sweep_every=1.0)
         async with anyio.create_task_group() as loops:
             if run:
                 loops.start_soon(workflow.run)

@@ -9,7 +9,10 @@ from urllib.parse import urlsplit
 
 
 class Lossy:
-    """Passes everything on, except that after a COMMIT for which `loses` says so it hangs up when it was stored."""
+    """Passes everything on, except that after a COMMIT for which `loses` says so it hangs up when it was stored.
+
+    Connections that only read lose nothing: there is nothing to be unsure of.
+    """
 
     def __init__(self, url: str) -> None:
         self._to = urlsplit(url)
@@ -20,9 +23,11 @@ class Lossy:
     async def _serve(self, client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         server, forth = await asyncio.open_connection(self._to.hostname, self._to.port)
         answers = asyncio.create_task(_pass_on(server, back))
+        writes = True
         try:
             while asked := await client.read(65_536):
-                losing = b"COMMIT" in asked and self.loses()
+                writes = writes and b"read_only=on" not in asked
+                losing = writes and b"COMMIT\0" in asked and self.loses()
                 if losing:
                     answers.cancel()
                     with suppress(asyncio.CancelledError):

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 
 ESSAYS, ROWS = 4, 6
 ALIVE = (BatchState.READY, BatchState.RUNNING, BatchState.PAUSED)
-ROUNDS = 40
+ROUNDS = 25
 
 # Each changed row takes a moment, so that transactions meet in the middle; they find rows one by one, in the order that
 # they ask for, as in a table of millions.
@@ -138,6 +138,12 @@ async def put_off(store: BatchStore, ids: Sequence[UUID], *, queued: bool = Fals
     await asyncio.gather(*(store.postpone(one, seconds=0.0, queued=queued) for one in ids))
 
 
+async def put_off_often(store: BatchStore, ids: Sequence[UUID]) -> None:
+    """One of them meets the other process in the middle of what it does."""
+    for _ in range(5):
+        await put_off(store, ids)
+
+
 @cache
 def own_url() -> str:
     """A database with settings of its own, in the server that all tests share."""
@@ -194,7 +200,7 @@ async def cancel_and_postponements(two: Two) -> None:
     await two.one.claim(limit=100, hold=60.0)
     await two.at_once(
         partial(two.one.change, batch_id, BatchState.CANCELLED, out_of=ALIVE),
-        partial(put_off, two.other, ids),
+        partial(put_off_often, two.other, ids),
     )
 
 
@@ -208,7 +214,7 @@ async def withdrawal_and_postponements(two: Two) -> None:
 async def repair_and_postponements(two: Two) -> None:
     _, ids = await two.batch()
     await two.one.claim(limit=100, hold=60.0)
-    await two.at_once(two.one.repair_all, partial(put_off, two.other, ids))
+    await two.at_once(two.one.repair_all, partial(put_off_often, two.other, ids))
     await two.one.record(results(ids))
 
 
@@ -282,7 +288,7 @@ async def test_no_lock_can_be_left_out(
     without = statement.replace(" FOR UPDATE OF c SKIP LOCKED", "").replace("FOR UPDATE", "")
     monkeypatch.setattr(module, name, without)
     with pytest.raises((AssertionError, StoreUnavailable)):  # a deadlock is a store that is away for a moment
-        await again_and_again(clash, two, 5 * ROUNDS)
+        await again_and_again(clash, two, 8 * ROUNDS)
 
 
 async def test_no_interleaving_of_what_processes_do_deadlocks_or_miscounts(two: Two) -> None:

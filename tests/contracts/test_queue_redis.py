@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from app.contracts import Outcome
 from app.errors import ConfigurationError, LeaseLost, StoreUnavailable
 from app.provider.queue.protocol import Lease, QueuedRequest, State, StoredOutcome
-from app.provider.queue.redis import RedisQueue
+from app.provider.queue.redis import RedisQueue, subscription
 from tests.contracts.queue_world import JUDGED, request
 from tests.engines import Redis, free_ports
 from tests.engines.server import is_free
@@ -224,6 +224,39 @@ async def test_a_redis_that_is_not_there_is_named(server: Redis) -> None:
         await queue.check()
 
 
+async def test_a_redis_that_became_a_replica_takes_nothing(server: Redis) -> None:
+    (nowhere,) = free_ports(1)
+    async with queue_in(server) as queue:
+        with Client.from_url(server.url) as client:
+            client.replicaof("127.0.0.1", nowhere)
+            try:
+                with pytest.raises(StoreUnavailable, match="read only"):
+                    await queue.accept(anew(0))
+            finally:
+                client.replicaof("NO", "ONE")
+            before = client.info("stats")["total_connections_received"]
+            await queue.accept(anew(0))
+            assert client.info("stats")["total_connections_received"] == before + 1, "not connected anew"
+
+
+async def test_a_password_that_is_refused_is_said_so_and_never_shown(server: Redis) -> None:
+    with Client.from_url(server.url) as client:
+        client.config_set("requirepass", "right")
+        url = server.url.replace("redis://", "redis://:wrong@")
+        for wrong in (server.url, url):
+            with pytest.raises(StoreUnavailable, match="password") as refused:
+                await RedisQueue(wrong, boot="boot").__aenter__()
+            assert "wrong" not in str(refused.value)
+        async with RedisQueue(url.replace("wrong", "right"), boot="boot") as queue:
+            await queue.check()
+        client.config_set("requirepass", "")
+
+
+def test_a_url_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="redis://"):
+        RedisQueue("127.0.0.1:6379", boot="boot")
+
+
 async def test_short_memory_refuses_new_work_and_lets_the_old_be_finished(server: Redis) -> None:
     async with queue_in(server) as queue, queue_in(server) as other:
         for number in range(3):
@@ -321,6 +354,26 @@ async def test_the_news_come_through_again_after_redis_was_away(server: Redis) -
                 tasks.start_soon(two.wait, 60.0)
                 await anyio.wait_all_tasks_blocked()
                 await one.accept(anew(0))
+
+
+async def test_who_listens_finds_out_that_nobody_speaks(
+    server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscription, "QUIET", 0.05)
+    async with queue_in(server, connect_timeout=0.3) as queue:
+        await queue.wait(0.0)
+        with anyio.move_on_after(0.3) as alive:
+            await queue.wait(60.0)
+        assert alive.cancelled_caught, "a Redis that answers was given up"
+        server.pause()
+        try:
+            with anyio.move_on_after(0.3) as hanging:
+                await queue.wait(60.0)
+            assert hanging.cancelled_caught
+        finally:
+            server.resume()
+        with anyio.fail_after(10):
+            await queue.wait(60.0)
 
 
 async def test_load_is_no_storm_of_news(server: Redis) -> None:

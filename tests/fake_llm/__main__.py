@@ -28,6 +28,7 @@ def main() -> None:
     try:
         scores = load_scores(options.truth) if options.truth else None
         plans = [Plan.read(text) for text in options.misbehave]
+        prices = Prices(*options.prices[:4]) if options.prices else None
     except (ConfigurationError, ValueError) as error:
         parser.error(str(error))
     judge = FakeJudge(scores, seed=options.seed, discrimination=options.discrimination, bias=options.bias)
@@ -40,12 +41,15 @@ def main() -> None:
         latency=options.latency,
         errors=options.errors,
         per_minute=options.per_minute,
-        prices=Prices(*options.prices) if options.prices else None,
+        prices=prices,
         cache_minimum=options.cache_minimum,
         pace=options.pace,
         seed=options.seed,
     )
-    asyncio.run(_serve(server, plans))
+    try:
+        asyncio.run(_serve(server, plans))
+    except OSError as error:
+        parser.exit(1, f"It cannot serve: {error}\n")
 
 
 async def _serve(server: FakeLLM, plans: list[Plan]) -> None:
@@ -105,10 +109,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0)
     add(
         "--prices",
-        nargs=4,
+        nargs="+",
         type=Decimal,
-        metavar=("INPUT", "OUTPUT", "CACHED", "WRITTEN"),
-        help="US dollars for a million tokens",
+        metavar="USD",
+        help="a million tokens: input, output, cached, written",
     )
     add("--cache-minimum", type=int, default=1024, metavar="TOKENS", help="shorter prompts are not cached")
     add("--pace", type=float, default=1.0, metavar="S", help="seconds from byte to byte of slow_drip")

@@ -120,9 +120,13 @@ async def ask(
     text: str | None = None,
     changed: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
-    patience: float = 10.0,
+    first: float = 20.0,
+    patience: float = 20.0,
 ) -> Seen:
-    """Send the question of this format, with these top-level fields (`...`: left out) or headers changed; wait."""
+    """Send the question of this format, with these top-level fields (`...`: left out) or headers changed.
+
+    `first`: seconds to wait for the first byte, `patience` from there to the end.
+    """
     path, own, body = question(name, text)
     where = urlsplit(url)
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
@@ -134,9 +138,15 @@ async def ask(
     ]
     try:
         writer.write("\r\n".join([f"POST {path} HTTP/1.1", *lines, "", ""]).encode() + data)
-        return await _listen(reader, patience)
+        return await _listen(reader, first, patience)
     finally:
         writer.close()
+
+
+async def winner(url: str, name: str, essay_a: str, essay_b: str) -> str:
+    """Which of them the model names."""
+    seen = await ask(url, name, text=prompt(essay_a, essay_b))
+    return str(json.loads(seen.words(name))["winner"])
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -146,11 +156,13 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def _listen(reader: asyncio.StreamReader, patience: float) -> Seen:
-    chunks = []
+async def _listen(reader: asyncio.StreamReader, first: float, patience: float) -> Seen:
+    chunks: list[bytes] = []
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(first) as deadline:
             while chunk := await reader.read(2**20):
+                if not chunks:
+                    deadline.reschedule(asyncio.get_running_loop().time() + patience)
                 chunks.append(chunk)
     except TimeoutError:
         return Seen(b"".join(chunks), "silent")

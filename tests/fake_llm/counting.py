@@ -16,12 +16,12 @@ MILLION = Decimal(1_000_000)
 
 @dataclass(frozen=True)
 class Prices:
-    """US dollars for a million tokens."""
+    """US dollars for a million tokens; what has no price of its own costs as input does."""
 
     input: Decimal = Decimal(0)
     output: Decimal = Decimal(0)
-    cached: Decimal = Decimal(0)
-    written: Decimal = Decimal(0)
+    cached: Decimal | None = None
+    written: Decimal | None = None
 
     def of(self, usage: Usage) -> Decimal:
         """What these tokens cost, exactly."""
@@ -29,8 +29,8 @@ class Prices:
         parts = (
             fresh * self.input,
             usage.output * self.output,
-            usage.cached * self.cached,
-            usage.written * self.written,
+            usage.cached * (self.input if self.cached is None else self.cached),
+            usage.written * (self.input if self.written is None else self.written),
         )
         return sum(parts, Decimal(0)) / MILLION
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tests.fake_llm.misbehaviours import MISBEHAVIOURS, REFUSED
 
@@ -54,9 +54,11 @@ class Plan(BaseModel):
         match = SHORT.fullmatch(text)
         if match is None:
             raise ValueError(f"{text} is not written as [format/]name[*times][@probability][~seconds]")
-        return cls.model_validate(
-            {key: value for key, value in match.groupdict().items() if value is not None}
-        )
+        given = {key: value for key, value in match.groupdict().items() if value is not None}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise ValueError("; ".join(f"{text}: {flaw['msg']}" for flaw in error.errors())) from error
 
 
 @dataclass

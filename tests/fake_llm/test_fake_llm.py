@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import AsyncIterator
-from decimal import Decimal
-from pathlib import Path
 from typing import Any, Literal
 
-import aiohttp
 import anthropic
 import openai
 import pytest
@@ -17,10 +13,8 @@ from google import genai
 from google.genai import errors, types
 from pydantic import BaseModel
 
-from tests.fake_llm import FakeJudge, FakeLLM, FakeLLMProcess, Prices
-from tests.fake_llm.client import FORMATS, KEY, LOST, MODEL, SCHEMA, WON, ask, prompt
-from tests.fake_llm.counting import Limiter, busiest_minute
-from tests.fake_llm.judging import find_essays
+from tests.fake_llm import FakeLLM
+from tests.fake_llm.client import FORMATS, KEY, MODEL, SCHEMA, ask, prompt
 
 pytestmark = pytest.mark.anyio
 
@@ -244,188 +238,13 @@ async def test_no_answer_echoes_a_key(server: FakeLLM, name: str) -> None:
     assert KEY not in json.dumps(server.stats())
 
 
-@pytest.mark.parametrize("name", FORMATS)
-async def test_the_limit_holds_in_any_sliding_minute_and_says_when_there_is_room(name: str) -> None:
-    now = 0.0
-    async with FakeLLM(per_minute=2, clock=lambda: now) as server:
-        statuses = []
-        for moment in (0.0, 30.0, 59.0, 60.0, 89.0, 90.0):
-            now = moment
-            seen = await ask(server.url, name)
-            statuses.append(seen.status)
-            if moment == 59.0:
-                told = seen.headers.get("retry-after") or seen.json["error"]["details"][0]["retryDelay"]
-                assert told in {"1", "1.000s"}
-        assert statuses == [200, 200, 429, 200, 429, 200]
-        assert server.stats()["refusals"] == {"rate": 2}
-        assert server.stats()["busiest_minute"] == 4
-
-
-def test_a_minute_holds_what_is_less_than_sixty_seconds_apart() -> None:
-    assert busiest_minute([]) == 0
-    assert busiest_minute([0.0, 60.0, 120.0]) == 1
-    assert busiest_minute([0.0, 59.999, 60.0]) == 2
-    assert busiest_minute([0.0, 50.0, 55.0, 70.0, 109.0, 200.0]) == 4
-
-
-def test_a_limiter_admits_as_soon_as_there_is_room() -> None:
-    limiter = Limiter(1)
-    assert limiter.admit(0.0) is None
-    assert limiter.admit(10.0) == 50.0
-    assert limiter.admit(60.0) is None
-
-
-async def test_the_bill_is_that_of_the_tokens_in_the_answers() -> None:
-    prices = Prices(*map(Decimal, ("2.5", "10", "1.25", "3")))
-    async with FakeLLM(prices=prices) as server:
-        usages = [(await ask(server.url, "openai")).json["usage"] for _ in range(3)]
-        await server.misbehave("never_answers*1")
-        await ask(server.url, "openai", patience=0.1)
-        await server.misbehave("server_error*1")
-        await ask(server.url, "openai")
-        stats = server.stats()
-    spent = sum(Decimal(u["prompt_tokens"]) * 5 / 2 + u["completion_tokens"] * 10 for u in usages) / 1_000_000
-    assert Decimal(stats["cost_usd"]) == spent
-    assert Decimal(stats["unseen_cost_usd"]) == spent / 3
-    assert (stats["starts"], stats["models"][f"openai/{MODEL}"]["answers"]) == (5, 3)
-
-
-async def test_what_prompts_have_in_common_is_read_from_the_cache() -> None:
-    constant = "The assignment. " * 400
-    async with FakeLLM() as server:
-        for name in ("openai", "google"):
-            first, second = [
-                (await ask(server.url, name, text=constant + end)).json for end in ("one", "two")
-            ]
-            assert _cached(name, first) == 0
-            assert _cached(name, second) == len(constant) // 4 // 128 * 128
-
-
-async def test_anthropic_caches_what_is_marked_and_no_more() -> None:
-    constant = "The assignment. " * 400
-    marked = {"type": "text", "text": constant, "cache_control": {"type": "ephemeral"}}
-    async with FakeLLM() as server:
-        usages = []
-        for end in ("one", "two"):
-            content = [marked, {"type": "text", "text": end}]
-            seen = await ask(
-                server.url, "anthropic", changed={"messages": [{"role": "user", "content": content}]}
-            )
-            usages.append(seen.json["usage"])
-    size = len(constant) // 4
-    figures = [(u["cache_creation_input_tokens"], u["cache_read_input_tokens"]) for u in usages]
-    assert figures == [(size, 0), (0, size)]
-    assert all(u["input_tokens"] <= 2 for u in usages)
-
-
-async def test_an_answer_ends_at_the_tokens_allowed() -> None:
-    async with FakeLLM() as server:
-        seen = await ask(server.url, "anthropic", changed={"max_tokens": 5})
-    assert (seen.stop("anthropic"), seen.json["usage"]["output_tokens"]) == ("max_tokens", 5)
-    assert len(seen.words("anthropic")) == 20
-
-
-@pytest.mark.parametrize("name", FORMATS)
-async def test_known_scores_decide_by_bradley_terry_and_the_same_pair_gets_the_same_verdict(
-    name: str,
-) -> None:
-    texts = [f"Essay number {number}." for number in range(21)]
-    scores = {hashlib.sha256(text.encode()).hexdigest(): 1.0 if text == texts[0] else 0.0 for text in texts}
-    async with FakeLLM(judge=FakeJudge(scores, seed=3)) as server:
-        rounds = [[await _winner(server, name, texts[0], other) for other in texts[1:]] for _ in range(2)]
-        assert server.stats()["scores_missing"] == server.stats()["essays_missing"] == 0
-    assert rounds[0] == rounds[1]
-    assert 10 <= rounds[0].count("A") < 20  # 14.6 expected, at a probability of 0.73 each
-
-
-def test_a_bias_favours_the_first_essay() -> None:
-    pairs = [(f"a{number}", f"b{number}") for number in range(400)]
-    scores = {hashlib.sha256(text.encode()).hexdigest(): 0.0 for pair in pairs for text in pair}
-    for bias, low, high in ((0.0, 160, 240), (2.0, 330, 375)):
-        judge = FakeJudge(scores, bias=bias)
-        assert low <= [judge.decide(a, b).winner for a, b in pairs].count("A") <= high
-
-
-async def test_without_scores_the_longer_essay_wins_and_it_is_counted() -> None:
-    async with FakeLLM() as server:
-        assert await _winner(server, "openai", LOST, WON) == "B"
-        assert await _winner(server, "openai", WON, LOST) == "A"
-        assert await _winner(server, "openai", WON, WON) == "tie"
-        assert server.stats()["scores_missing"] == 3
-
-
-@pytest.mark.parametrize(
-    "essay", ["one\n\n two ", "", "\n", "[[END ESSAY A ffffffffffffffff]]\nnot yet", "ESSAY B deadbeef"]
-)
-def test_essays_are_found_as_they_stand(essay: str) -> None:
-    assert find_essays(prompt(essay, "other")) == (essay, "other")
-    assert find_essays(prompt("other", essay) + prompt("later", "still later")) == ("other", essay)
-
-
-def test_a_prompt_without_essays_has_none() -> None:
-    assert find_essays("Essay A describes the sea.\nEssay B does not.") is None
-
-
-async def test_a_process_serves_by_the_options_of_the_command_line(tmp_path: Path) -> None:
-    truth = tmp_path / "scores.csv"
-    digests = {hashlib.sha256(text.encode()).hexdigest(): score for text, score in ((LOST, 20), (WON, -20))}
-    truth.write_text("sha256,score\n" + "".join(f"{digest},{score}\n" for digest, score in digests.items()))
-    process = FakeLLMProcess(
-        "--truth", str(truth), "--misbehave", "google/server_error*1", "openai/refusal*1"
-    )
-    try:
-        process.start()
-        assert (await ask(process.url, "google")).status == 500
-        assert await _winner_at(process.url, "google", LOST, WON) == "A"
-        assert b"I'm sorry" in (await ask(process.url, "openai")).body
-        process.misbehave("connection_refused")
-        with pytest.raises(ConnectionRefusedError):
-            await ask(process.url, "openai")
-        process.behave()
-        assert process.stats()["starts"] == 3
-    finally:
-        process.close()
-
-
-async def test_the_server_is_controlled_over_http() -> None:
-    async with FakeLLM() as server, aiohttp.ClientSession(server.url) as session:
-        async with session.post("/_fake/misbehave", json={"name": "overloaded", "times": 1}) as answer:
-            assert answer.status == 200
-        assert [(await ask(server.url, "anthropic")).status for _ in range(2)] == [529, 200]
-        async with session.post("/_fake/misbehave", json={"name": "overlooked"}) as answer:
-            assert answer.status == 400
-        async with session.get("/_fake/misbehaviours") as answer:
-            assert "overloaded" in await answer.json()
-        async with session.get("/_fake/elsewhere") as answer:
-            assert answer.status == 200
-        async with session.get("/_fake/stats") as answer:
-            stats = await answer.json()
-            assert (stats["starts"], stats["statuses"], stats["redirects_followed"]) == (
-                2,
-                {"200": 1, "529": 1},
-                1,
-            )
-        async with session.delete("/_fake/stats") as answer:
-            assert server.stats()["starts"] == 0
-        async with session.post("/_fake/misbehave", json={"name": "connection_refused"}) as answer:
-            assert answer.status == 200
-        with pytest.raises(aiohttp.ClientConnectorError):
-            await session.get("/_fake/stats")
-        async with session.delete(f"{server.control_url}/_fake/misbehave") as answer:
-            assert answer.status == 200
-        assert (await ask(server.url, "openai")).status == 200
-
-
-async def _winner(server: FakeLLM, name: str, essay_a: str, essay_b: str) -> str:
-    return await _winner_at(server.url, name, essay_a, essay_b)
-
-
-async def _winner_at(url: str, name: str, essay_a: str, essay_b: str) -> str:
-    seen = await ask(url, name, text=prompt(essay_a, essay_b))
-    return Verdict.model_validate_json(seen.words(name)).winner
-
-
-def _cached(name: str, body: dict[str, Any]) -> int:
-    if name == "google":
-        return int(body["usageMetadata"].get("cachedContentTokenCount", 0))
-    return int(body["usage"]["prompt_tokens_details"]["cached_tokens"])
+async def test_each_vendor_names_its_requests_and_what_is_left_of_the_limit() -> None:
+    async with FakeLLM(per_minute=300) as server:
+        seen = {name: await ask(server.url, name) for name in FORMATS}
+    assert seen["openai"].headers["x-request-id"]
+    assert seen["openai"].headers["x-ratelimit-limit-requests"] == "300"
+    assert seen["openai"].headers["x-ratelimit-remaining-requests"] == "299"
+    assert seen["anthropic"].headers["request-id"]
+    assert seen["anthropic"].headers["anthropic-ratelimit-requests-remaining"] == "298"
+    assert seen["google"].json["responseId"]
+    assert not any("ratelimit" in header for header in seen["google"].headers)

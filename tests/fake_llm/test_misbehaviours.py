@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import zlib
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import pytest
-from pydantic import ValidationError
 
 from tests.fake_llm import MISBEHAVIOURS, FakeLLM, Plan
 from tests.fake_llm.client import FORMATS, KEY, MODEL, Seen, ask, until
@@ -18,7 +18,7 @@ from tests.fake_llm.client import FORMATS, KEY, MODEL, Seen, ask, until
 pytestmark = pytest.mark.anyio
 
 LIMITED = ("wait", "retry-after", "retry-after-ms")
-SHORT = 0.3
+SHORT, LONG = 0.3, 20.0
 
 
 @pytest.fixture
@@ -246,7 +246,7 @@ CHECKS: dict[str, Callable[[Seen, str], None]] = {
     "insufficient_quota": _no_money,
     "unknown_model": _status(404),
 }
-SILENT = {"never_answers", "hangs_after_headers", "slow_drip"}
+SILENT = {"hangs_after_headers", "slow_drip"}
 
 
 def _no_date(said: str) -> bool:
@@ -263,7 +263,8 @@ async def test_a_misbehaviour_is_on_the_wire_what_its_name_says(
     server: FakeLLM, misbehaviour: str, name: str
 ) -> None:
     await server.misbehave(Plan(name=misbehaviour, times=1, wait=3))
-    seen = await ask(server.url, name, patience=SHORT if misbehaviour in SILENT else 20)
+    first = SHORT if misbehaviour == "never_answers" else LONG
+    seen = await ask(server.url, name, first=first, patience=SHORT if misbehaviour in SILENT else LONG)
     CHECKS[misbehaviour](seen, name)
     assert KEY.encode() not in seen.data
     assert server.stats()["misbehaviours"] == {misbehaviour: 1}
@@ -285,7 +286,7 @@ async def test_a_closed_port_refuses_until_it_opens(server: FakeLLM) -> None:
 
 
 async def test_a_port_closed_for_a_time_opens_by_itself(server: FakeLLM) -> None:
-    await server.misbehave("connection_refused~0.2")
+    await server.misbehave("connection_refused~0.5")
     with pytest.raises(ConnectionRefusedError):
         await ask(server.url, "google")
     await until(lambda: _answers(server))
@@ -339,7 +340,7 @@ async def test_errors_are_about_their_share() -> None:
     "text", ["no_such_thing", "server_error*0", "server_error@2", "connection_refused*1", "a b"]
 )
 def test_a_plan_that_cannot_be_is_refused(text: str) -> None:
-    with pytest.raises((ValueError, ValidationError)):
+    with pytest.raises(ValueError, match=re.escape(text)):
         Plan.read(text)
 
 

@@ -453,6 +453,53 @@ async def test_a_provider_that_is_not_there_is_unavailable() -> None:
     assert error.retryable
 
 
+async def test_with_a_shared_queue_a_provider_that_is_away_is_passed_over() -> None:
+    asked: list[UUID] = []
+
+    async def accept(request: Request) -> Response:
+        asked.append(UUID((await request.json())["correlation_id"]))
+        return queued()
+
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        away = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        requests = [comparison() for _ in range(8)]
+        async with (
+            served(app_of(accept)) as here,
+            HttpProviderClient(away, here, timeout=5.0, shared=True) as client,
+        ):
+            answers = [await client.generate_comparison(request) for request in requests]
+    assert all(isinstance(answer, ComparisonQueued) for answer in answers)
+    assert asked == [request.correlation_id for request in requests]
+
+
+async def test_with_a_shared_queue_a_provider_that_does_not_answer_is_asked_last_for_a_while() -> None:
+    hung: list[bool] = []
+
+    async def ponder(_request: Request) -> Response:
+        hung.append(True)
+        with suppress(anyio.get_cancelled_exc_class()):
+            await leave.wait()
+        return Response()
+
+    async def accept(_request: Request) -> Response:
+        return queued()
+
+    leave = anyio.Event()
+    async with (
+        served(app_of(ponder)) as hanging,
+        served(app_of(accept)) as here,
+        HttpProviderClient(hanging, here, timeout=0.2, shared=True) as client,
+    ):
+        request = next(each for each in iter(comparison, None) if each.correlation_id.int % 2 == 0)
+        assert type(await refusal(client.generate_comparison(request))) is ProviderUnavailable
+        assert isinstance(
+            await client.generate_comparison(request), ComparisonQueued
+        )  # as its repair is sent
+        leave.set()
+    assert hung == [True]
+
+
 async def test_a_provider_that_never_answers_is_unavailable_at_the_deadline() -> None:
     async def ponder(_request: Request) -> Response:
         with suppress(anyio.get_cancelled_exc_class()):
@@ -521,6 +568,11 @@ async def test_a_problem_is_the_error_it_was_there(
     assert isinstance(error, kind)
     assert error.detail == "Told so."
     assert error.retry_after == 7
+
+
+def queued() -> Response:
+    content = ComparisonQueued(queue_id=uuid4(), correlation_id=uuid4())
+    return Response(content.model_dump_json(), status_code=202, media_type="application/json")
 
 
 def app_of(endpoint: Callable[[Request], Awaitable[Response]]) -> Starlette:

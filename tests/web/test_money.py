@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -102,7 +103,7 @@ def test_a_batch_that_spent_its_budget_says_so(site: Site, client: TestClient) -
     page = client.get(f"/batches/{batch_id}/ranking").text
     assert "Stopped because the budget is spent." in page
     assert "of a budget of 0.05 USD" in page
-    assert f"Without a verdict: budget spent ({batch.failed:,})." in page
+    assert f"Without a verdict: not sent, for want of money ({batch.failed:,})." in page
     document = client.get(f"/batches/{batch_id}/ranking.json").json()
     assert (document["stop_reason"], document["budget_usd"]) == ("budget_spent", 0.05)
     assert document["cost_usd"] == pytest.approx(batch.decided * 0.01)
@@ -128,7 +129,8 @@ def test_what_a_start_costs_is_never_rounded_down(
     assert words.most(cost, budget) == said
 
 
-ASKED = {
+ASKED: dict[str, Any] = {
+    "title": "Year 9",
     "question": "Which is better?",
     "essays": [{"name": f"e{n}", "text": essay_text(n)} for n in range(4)],
     "settings": {"judges": [{"provider": "openai", "model": "big"}], "comparisons_per_essay": 3},

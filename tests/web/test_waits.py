@@ -78,3 +78,12 @@ def test_the_live_page_says_it_and_its_stream_takes_it_back(site: Site, client: 
     site.status = ProviderStatus(lanes=(lane("rules/panel-v1", OPEN),))
     assert site.batch(batch_id).state is BatchState.PAUSED
     assert "Waiting for judge" not in client.get(f"/batches/{batch_id}/live").text
+
+
+def test_between_two_looks_at_the_provider_its_clocks_go_on() -> None:
+    status = ProviderStatus(
+        lanes=(lane("openai/m", OPEN, seconds_until_room=12, open_seconds=3), lane("openai/n"))
+    )
+    paused, well = status.later(2.5).lanes
+    assert (paused.open_seconds, paused.seconds_until_room) == (5.5, 9.5)
+    assert (well.open_seconds, well.seconds_until_room) == (None, 0.0)

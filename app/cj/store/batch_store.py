@@ -60,9 +60,11 @@ class BatchStore:
     async def bury(self) -> int:
         """Delete batches marked so, once no cancellation is left to pass on; a tombstone takes late callbacks.
 
-        SQLite overwrites what is deleted, in its file and, from the checkpoint on, in its log. PostgreSQL keeps dead
-        rows in its files until the next vacuum (autovacuum: a minute after a fifth of a table is dead), and its log and
-        backups for as long as whoever runs it has set: no reader finds them, a copy of the disk does.
+        SQLite overwrites what is deleted, in its file and, from the checkpoint on, in its log. PostgreSQL has nothing
+        to checkpoint: dead rows stay in its files until a vacuum frees their space and something else is written there
+        (autovacuum comes once a fifth of a table is dead), and in its log and backups for as long as whoever runs it
+        has set. No query finds them, a copy of the disk does; `VACUUM FULL texts, essays, comparisons` ends it in the
+        files.
         """
         buried = await self._database.write(lambda c: batches.bury(c, self._now(c)))
         if buried:

@@ -23,9 +23,13 @@ _DONE_WITH = """SELECT id FROM batches b WHERE state = 'deleting' AND NOT EXISTS
 
 
 def batch_of(row: Any) -> Batch:
-    """Read a row of `batches`."""
+    """Read a row of `batches`, but for what only the planner asks."""
     fields = row._asdict()
-    del fields["budget_usd"]  # for statements to compare with; it is one of the settings
+    for column in (
+        "excused",
+        "budget_usd",
+    ):  # the second is one of the settings, here for statements to compare with
+        del fields[column]
     return Batch(
         **fields
         | {
@@ -105,6 +109,7 @@ def _set_state(connection: Connection, batch_id: UUID, to: BatchState, now: floa
         text(
             """UPDATE batches SET state = :state, version = version + 1, finished_at = :ended,
             problem = CASE WHEN :state = 'paused' THEN problem ELSE NULL END,
+            excused = CASE WHEN :state = 'running' THEN waves ELSE excused END,
             stop_reason = CASE WHEN :state = 'cancelled' THEN 'cancelled' ELSE stop_reason END WHERE id = :id"""
         ),
         {

@@ -16,9 +16,7 @@ from app.database.statements import AnyRow, fetch, over
 
 _BATCHES_OF = """SELECT id FROM batches WHERE id IN (SELECT batch_id FROM comparisons WHERE id {among text})
     ORDER BY id FOR UPDATE"""
-_KNOWN = (
-    "SELECT id, batch_id, wave, state, due_at FROM comparisons WHERE id {among text} ORDER BY id FOR UPDATE"
-)
+_KNOWN = "SELECT id, batch_id, wave, state FROM comparisons WHERE id {among text} ORDER BY id FOR UPDATE"
 _ALL_OF = """SELECT count(*) FROM
     (SELECT id FROM comparisons WHERE batch_id {among text} ORDER BY id FOR UPDATE) AS held"""
 _SUBMITTED = """SELECT count(*) FROM (SELECT id FROM comparisons WHERE state = 'submitted' AND due_at IS NOT NULL
@@ -30,12 +28,11 @@ def known(connection: Connection, recorded: Iterable[UUID], others: Iterable[UUI
 
     Their batches are held too, and so are the comparisons `others`, which need no batch.
     """
-    wanted = {str(one) for one in recorded}
+    wanted = [(str(one),) for one in recorded]
     if _shared(connection):
-        if wanted:
-            over(connection, _BATCHES_OF, [(one,) for one in sorted(wanted)])
-        wanted |= {str(one) for one in others}
-    return {row.id: row for row in over(connection, _KNOWN, [(one,) for one in sorted(wanted)])}
+        over(connection, _BATCHES_OF, wanted)
+        wanted += [(str(one),) for one in others]
+    return {row.id: row for row in over(connection, _KNOWN, wanted)}
 
 
 def comparisons_of(connection: Connection, batch_ids: Iterable[str]) -> None:

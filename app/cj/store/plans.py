@@ -16,7 +16,8 @@ from app.database.statements import fetch, insert, over
 _SHARE: Mapping[str, float] = {Winner.ESSAY_A: 1.0, Winner.ESSAY_B: 0.0, Winner.TIE: 0.5}
 _SCORE = """UPDATE essays SET score = given.column2, se = given.column3, verdicts = given.column4
     FROM {given integer float8 float8 integer} WHERE batch_id = :id AND position = given.column1"""
-_FIRST_OPEN = "SELECT min(number) FROM waves WHERE batch_id = :id AND open > 0"
+_STANDING = """SELECT excused, (SELECT min(number) FROM waves WHERE batch_id = :id AND open > 0) AS first_open
+    FROM batches WHERE id = :id"""
 _FITTED = "UPDATE waves SET reliability = :reliability WHERE batch_id = :id AND number = :wave"
 _ENDED = """SELECT wave, first, second, judge, winner, again, retryable, cost_usd FROM comparisons
     WHERE batch_id = :id AND wave > :since AND wave <= :complete ORDER BY sequence"""
@@ -40,10 +41,14 @@ class Ended:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What the planner needs: the batch, how many leading waves are complete, and what ended in the waves asked for."""
+    """What the planner needs: the batch, how many leading waves are complete, and what ended in the waves asked for.
+
+    Waves up to `excused` were sent before somebody last started or resumed the batch.
+    """
 
     batch: Batch
     complete: int
+    excused: int
     ended: Sequence[Ended]
 
 
@@ -75,7 +80,7 @@ def running(connection: Connection) -> list[UUID]:
 def progress(connection: Connection, batch_id: UUID, since: int) -> Progress:
     """Read the batch and what ended in its complete waves after wave `since`, in comparison order."""
     batch = find(connection, batch_id)
-    ((first_open,),) = fetch(connection, _FIRST_OPEN, id=str(batch_id))
+    ((excused, first_open),) = fetch(connection, _STANDING, id=str(batch_id))
     complete = batch.waves if first_open is None else first_open - 1
     rows = fetch(connection, _ENDED, id=str(batch_id), since=since, complete=complete)
     ended = [
@@ -91,7 +96,7 @@ def progress(connection: Connection, batch_id: UUID, since: int) -> Progress:
         )
         for r in rows
     ]
-    return Progress(batch=batch, complete=complete, ended=ended)
+    return Progress(batch=batch, complete=complete, excused=excused, ended=ended)
 
 
 def planned_pairs(connection: Connection, batch_id: UUID) -> list[tuple[int, int]]:

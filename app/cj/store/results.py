@@ -62,7 +62,8 @@ _COUNT = """UPDATE batches SET decided = decided + given.column2, failed = faile
     RETURNING id, decided + failed AS ended, cost_usd, budget_usd"""
 _CLOSE = """UPDATE waves SET open = open - given.column3 FROM {given text integer integer}
     WHERE batch_id = given.column1 AND number = given.column2 RETURNING batch_id, open"""
-_ANSWERED = "UPDATE comparisons SET due_at = NULL WHERE id {among text}"
+_ANSWERED = "UPDATE comparisons SET due_at = NULL WHERE id {among text} AND due_at IS NOT NULL"
+"""Whoever answered need not be told that the row was cancelled meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ def record(
     arrivals = list(chain.from_iterable(groups))
     buried = _buried(connection, (a for a in arrivals if str(a.id) not in known))
     fates: list[Fate] = []
+    late: set[str] = set()
     fresh: dict[str, tuple[Arrival, AnyRow]] = {}
     for arrival in arrivals:
         row = known.get(str(arrival.id))
@@ -91,10 +93,13 @@ def record(
         elif row.state in {"planned", "submitted"} and row.id not in fresh:
             fates.append(Fate.APPLIED)
             fresh[row.id] = (arrival, row)
+        elif row.state == "cancelled":
+            fates.append(Fate.LATE)
+            late.add(row.id)
         else:
-            fates.append(Fate.LATE if row.state == "cancelled" else Fate.DUPLICATE)
+            fates.append(Fate.DUPLICATE)
     completed = _end(connection, fresh.values(), now) if fresh else frozenset[UUID]()
-    _spare_the_provider(connection, arrivals, known)
+    over(connection, _ANSWERED, [(i,) for i in late])
     recorded, position = [], 0
     for group in groups:
         mine = tuple(fates[position : position + len(group)])
@@ -106,17 +111,6 @@ def record(
 def _buried(connection: Connection, arrivals: Iterable[Arrival]) -> set[UUID]:
     ids = {str(a.batch_id) for a in arrivals if a.batch_id is not None}
     return {UUID(row.batch_id) for row in over(connection, _TOMBSTONES, [(i,) for i in sorted(ids)])}
-
-
-def _spare_the_provider(
-    connection: Connection, arrivals: Sequence[Arrival], known: Mapping[str, AnyRow]
-) -> None:
-    """Whoever answered need not be told that the row was cancelled meanwhile."""
-    ids = {str(arrival.id) for arrival in arrivals}
-    waiting = sorted(
-        i for i in ids if i in known and known[i].state == "cancelled" and known[i].due_at is not None
-    )
-    over(connection, _ANSWERED, [(i,) for i in waiting])
 
 
 def _end(connection: Connection, fresh: Iterable[tuple[Arrival, AnyRow]], now: float) -> frozenset[UUID]:

@@ -31,7 +31,8 @@ _CLAIM = """UPDATE comparisons SET state = CASE state WHEN 'planned' THEN 'submi
 _HOLD = "UPDATE comparisons SET due_at = :due WHERE id {among text}"
 _POSTPONE = """UPDATE comparisons SET queued_at = coalesce(given.column3, queued_at),
     due_at = CASE WHEN state = 'cancelled' THEN coalesce(given.column3, given.column2) ELSE given.column2 END
-    FROM {given text float8 float8} WHERE id = given.column1 AND due_at IS NOT NULL RETURNING id, state"""
+    FROM {given text float8 float8} WHERE id = given.column1 AND due_at IS NOT NULL
+    RETURNING CASE WHEN state = 'cancelled' THEN id END AS cancelled"""
 _RELEASE = """UPDATE comparisons SET due_at = :now FROM {given text float8}
     WHERE id = given.column1 AND due_at = given.column2"""
 _NEXT = """SELECT c.due_at FROM comparisons c JOIN batches b ON b.id = c.batch_id
@@ -75,10 +76,11 @@ def release(connection: Connection, claims: Iterable[tuple[UUID, float]], now: f
 
 def postpone(connection: Connection, items: Sequence[Postponement], now: float) -> Sequence[bool]:
     """Set the next deadline of open rows; True for one that was cancelled meanwhile."""
-    rows = {str(one.comparison): one for one in items}
-    given = [(i, now + one.seconds, now if one.queued else None) for i, one in rows.items()]
-    cancelled = {row.id for row in over(connection, _POSTPONE, given) if row.state == "cancelled"}
-    return [str(one.comparison) in cancelled for one in items]
+    rows = [
+        (str(comparison), now + seconds, now if queued else None) for comparison, seconds, queued in items
+    ]
+    cancelled = {row.cancelled for row in over(connection, _POSTPONE, rows)} - {None}
+    return [bool(cancelled) and row[0] in cancelled for row in rows]
 
 
 def cancellation_sent(connection: Connection, comparison: UUID) -> None:

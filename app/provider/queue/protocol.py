@@ -141,7 +141,8 @@ class LaneStats:
 class RequestQueue(Protocol):
     """The ledger. Every write is durable before it returns; every write by lease is fenced.
 
-    All methods raise `StoreUnavailable` when the engine does not take the change; then nothing of it was stored.
+    All methods raise `StoreUnavailable` when the engine does not take the change; then nothing of it was stored, or, where
+    an answer was lost on its way from another machine, all of it. To ask again is safe.
     """
 
     async def accept(self, request: QueuedRequest, *, lease_for: float | None = None) -> Accepted:
@@ -152,7 +153,8 @@ class RequestQueue(Protocol):
         `Reply.CALLBACK`. After the retention of a published row its id is new again.
 
         :raises RequestMismatch: the id is known with another fingerprint.
-        :raises QueueFull: the lane already holds `limit` open rows and the id is new.
+        :raises QueueFull: the lane already holds `limit` open rows and the id is new. Processes that share the queue
+            may exceed the limit by what they accept at the same moment.
         """
 
     async def lease(self, lane: str, *, limit: int, seconds: float, begin: bool = False) -> Sequence[Lease]:

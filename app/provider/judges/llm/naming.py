@@ -27,6 +27,10 @@ def _same(asked: str, answered: str) -> bool:
     asked, answered = asked.lower().removeprefix("models/"), answered.lower().removeprefix("models/")
     if "/" not in asked or "/" not in answered:
         asked, answered = asked.rpartition("/")[2], answered.rpartition("/")[2]
+    if ":" not in answered:
+        asked = asked.partition(":")[
+            0
+        ]  # a variant such as ":free" says how it is served, not which model it is
     asked = _LATEST.sub("", asked)
     bare = _LATEST.sub("", answered)
     return bare == asked or (bare.startswith(asked) and _EDITION.fullmatch(bare, len(asked)) is not None)

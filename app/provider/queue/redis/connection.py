@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+import hiredis
 import structlog
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from app.errors import ConfigurationError, StoreUnavailable
 from app.provider.queue.redis.examination import read_info, risks, unfit
@@ -32,14 +33,17 @@ class Connection:
     def __init__(
         self, url: str, *, connect_timeout: float, answer_timeout: float, greeting: Sequence[Command] = ()
     ) -> None:
-        pool = ConnectionPool.from_url(
-            url,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=None,  # the deadlines here hold for a whole exchange, not for each packet
-            socket_connect_timeout=connect_timeout,
-            socket_keepalive=True,
-        )
+        try:
+            pool = ConnectionPool.from_url(
+                url,
+                protocol=2,
+                retry=Retry(NoBackoff(), 0),
+                socket_timeout=None,  # the deadlines here hold for a whole exchange, not for each packet
+                socket_connect_timeout=connect_timeout,
+                socket_keepalive=True,
+            )
+        except ValueError as error:
+            raise ConfigurationError(f"The URL of Redis cannot be read: {error}") from error
         self._raw: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
         self._connect_timeout = connect_timeout
         self._answer_timeout = answer_timeout
@@ -48,8 +52,8 @@ class Connection:
         self._reading = asyncio.Lock()
         self._lives = 0
         self._unanswered = 0
-        where = pool.connection_kwargs
-        self.name = f"Redis at {where.get('path') or '{host}:{port}'.format_map({'host': 'localhost', 'port': 6379, **where})}"
+        where = {"host": "localhost", "port": 6379} | pool.connection_kwargs
+        self.name = f"Redis at {where.get('path') or '{host}:{port}'.format_map(where)}"
 
     async def open(self) -> None:
         """Connect for the first time, and warn once of what its settings may lose.
@@ -115,10 +119,8 @@ class Connection:
         info, setting, *_ = await self._guard(self._greet(), self._lives, self._connect_timeout)
         if isinstance(info, ResponseError):
             raise await self._away(f"refuses INFO ({info})")
-        appendfsync = (
-            setting[1].decode() if isinstance(setting, list) and setting else None
-        )  # may be forbidden
-        return read_info(info), appendfsync
+        known = isinstance(setting, list) and setting  # a managed Redis may forbid to ask
+        return read_info(info), setting[1].decode() if known else None
 
     async def _greet(self) -> list[Any]:
         await self._raw.connect()  # type: ignore[no-untyped-call]
@@ -127,7 +129,9 @@ class Connection:
         return await self._receive(len(commands), self._lives)
 
     async def _send(self, commands: Sequence[Command]) -> None:
-        await self._raw.send_packed_command(self._raw.pack_commands(commands), check_health=False)
+        # hiredis packs in C; what redis-py does in Python costs a third of a round trip.
+        packed = [hiredis.pack_command(cast(Any, tuple(command))) for command in commands]
+        await self._raw.send_packed_command(packed, check_health=False)
 
     async def _receive(self, count: int, life: int) -> list[Any]:
         if life != self._lives:
@@ -147,6 +151,8 @@ class Connection:
                 return await work
         except TimeoutError as error:
             raise await self._away(f"did not answer within {seconds:g} s", life=life) from error
+        except AuthenticationError as error:
+            raise await self._away("refuses the user or the password", life=life) from error
         except (OSError, RedisError) as error:
             raise await self._away("is away", life=life) from error
         except BaseException:

@@ -205,6 +205,8 @@ async def test_a_verdict_of_another_model_is_not_used(provider: str) -> None:
         ("gemini-2.5-flash", "gemini-2.5-flash-lite", False),
         ("mistral-small-latest", "mistral-small-2409", True),
         ("llama3.2", "llama3.2:latest", True),
+        ("llama3.2:3b", "llama3.2:1b", False),
+        ("meta/llama3.2:free", "meta/llama3.2", True),
         ("openai/gpt-4.1-mini", "gpt-4.1-mini", True),
         ("openai/gpt-4.1-mini", "evil/gpt-4.1-mini", False),
         ("gpt-4.1", "", True),

@@ -7,8 +7,8 @@ import json
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 _ALL = sa.text("SELECT id, settings FROM batches")
 _SET = sa.text("UPDATE batches SET budget_usd = :budget WHERE id = :id")
