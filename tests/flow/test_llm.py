@@ -16,6 +16,7 @@ import pytest
 from tests.fake_llm import FakeLLMProcess
 
 from .house import QUESTION
+from .installations import SHARED
 from .process import ROOT, Process, process_on, until
 
 KEY = "sk-canary-4417"
@@ -156,6 +157,27 @@ def test_several_providers_have_a_share_of_the_limit_each(tmp_path: Path) -> Non
         until(lambda: server.stats()["starts"] == 3)
         until(lambda: process.client.get("/api/v1/providers").json()["lanes"][0]["seconds_until_room"] > 30)
         assert server.stats()["starts"] == 3
+
+
+@pytest.mark.parametrize("installation", SHARED)
+def test_what_was_spent_is_known_whatever_the_queue_stands_on(tmp_path: Path, installation: str) -> None:
+    engines = SHARED[installation]()
+    with fake() as server, serving(tmp_path, server, *engines) as process:
+        asked = {
+            "user_prompt": "?",
+            "essay_a": "One.",
+            "essay_b": "Two, longer.",
+            "correlation_id": str(uuid4()),
+        }
+        answer = process.client.post("/api/v1/comparison", json=asked)
+        assert answer.status_code == 200, answer.text
+        (row,) = usage(process)
+        assert (row["calls"], row["verdicts"]) == (1, 1)
+        assert row["cost_usd"] == answer.json()["cost_usd"] > 0
+        parts = process.client.get("/readyz").json()["parts"]
+        assert parts.get("usage") == ("ok" if "redis" in installation else None)
+    options = [word for one in engines for word in ("--set", one)]
+    assert json.loads(juxta("usage", "--json", "--data", tmp_path, *options))["rows"] == [row]
 
 
 def test_the_example_essays_cost_nothing_whoever_judges_by_default(tmp_path: Path) -> None:
