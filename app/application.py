@@ -29,7 +29,7 @@ from app.cj.routes import BatchApi
 from app.cj.views import Views
 from app.cj.workflow import Workflow
 from app.container import batch_settings, draw_seed, running
-from app.contracts import JudgeKind
+from app.contracts import JudgeKind, ProviderStatus
 from app.documents import document_routes
 from app.edge import EXCEPTION_HANDLERS
 from app.errors import Unavailable
@@ -38,17 +38,19 @@ from app.provider import routes as provider_routes
 from app.provider.breakers import Breakers
 from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.protocol import RequestQueue
+from app.provider.spending import Spending
 from app.provider.status import Status
 from app.readiness import healthy, readiness
 from app.settings import ROOT, Settings
 from app.web import live, login, pages
 from app.web.defaults import BatchDefaults, JudgeChoice
+from app.web.offers import Offers
 from app.web.rendering import html_problem
 
 PROGRAMS = ("/api/", "/healthz", "/readyz", "/openapi.json", "/asyncapi.json")
 """What programs ask for: they are told of an error by a problem document, people by a page."""
 
-WORDS_AGE = 1.0
+LOOK_AGE = 1.0
 
 
 def application(container: punq.Container, routes: list[BaseRoute], *, demo: bool = False) -> Starlette:
@@ -88,15 +90,17 @@ def _by_path(handler: Any) -> ExceptionHandler:
 
 
 async def _load_examples(container: punq.Container) -> None:
-    """Give an empty installation something to look at."""
+    """Give an empty installation something to look at; nobody is asked who costs money."""
     if await container.resolve(Views).batches(limit=1):
         return
     folder = read_folder([ROOT / "examples" / "essays"])
+    settings: Settings = container.resolve(Settings)
+    free = "rules" if settings.judges.default in settings.judges.llm else settings.judges.default
     new = NewBatch(
         title="Example: an hour later?",
         question=folder.question,
         essays=folder.essays,
-        settings=batch_settings(container.resolve(Settings), seed=1),
+        settings=batch_settings(settings, provider=free, seed=1),
     )
     await container.resolve(Workflow).create(new, start=True)
 
@@ -122,6 +126,7 @@ def house_routes(container: punq.Container, closing: anyio.Event) -> list[BaseRo
             container.resolve(LLMOrchestrator),
             container.resolve(RequestQueue),
             container.resolve(Status),
+            container.resolve(Spending),
             body_limit=settings.http.body_limit,
             body_deadline=settings.http.body_timeout,
             principal=principal,
@@ -152,19 +157,20 @@ def _cj_routes(container: punq.Container, settings: Settings, closing: anyio.Eve
         views,
         defaults=partial(batch_settings, settings),
         check_judge=provider.check_judge,
+        models=provider.models,
         longest_expiry=settings.queue.retention,
         body_limit=settings.http.upload_limit,
         body_timeout=settings.http.body_timeout,
     )
-    provider_words = ProviderWords(provider)
+    look = Look(provider)
     return [
         *api.routes(),
-        *live.routes(views=views, changes=changes, provider_words=provider_words, closing=closing),
+        *live.routes(views=views, changes=changes, look=look, closing=closing),
         *pages.routes(
             workflow=workflow,
             views=views,
-            defaults=_batch_defaults(settings, defaults),
-            provider_words=provider_words,
+            defaults=Offers(provider, _batch_defaults(settings, defaults), first=settings.judges.default),
+            look=look,
             upload_limit=settings.http.upload_limit,
             upload_timeout=settings.http.body_timeout,
         ),
@@ -197,20 +203,22 @@ def _batch_defaults(settings: Settings, chosen: BatchSettings) -> BatchDefaults:
     )
 
 
-class ProviderWords:
-    """How the provider is, in words for a page; nothing while nobody has asked it. Looked up at most once a second."""
+class Look:
+    """How the provider is, for a page. Looked up at most once a second; one that cannot be reached is away."""
 
     def __init__(self, provider: ProviderClient) -> None:
         self._provider = provider
-        self._words = ""
-        self._until = float("-inf")
+        self._status = ProviderStatus()
+        self._seen_at = float("-inf")
 
-    async def __call__(self) -> str:
-        """The words, at most `WORDS_AGE` old."""
-        if (now := anyio.current_time()) >= self._until:
-            self._until = now + WORDS_AGE
+    async def __call__(self) -> ProviderStatus:
+        """What it said, at most `LOOK_AGE` ago, with its durations as they are now."""
+        now = anyio.current_time()
+        if now - self._seen_at >= LOOK_AGE:
+            self._seen_at = now
             try:
-                self._words = (await self._provider.status()).words
+                self._status = await self._provider.status()
             except Unavailable as error:
-                self._words = error.detail
-        return self._words
+                self._status = ProviderStatus(away=(error.detail,))
+            return self._status
+        return self._status.later(now - self._seen_at)

@@ -28,10 +28,15 @@ from app.cj.store import BatchStore
 from app.cj.submitter import Submitter
 from app.cj.views import Views
 from app.cj.workflow import Workflow
-from app.contracts import LLMComparisonRequest, LLMConfigOverrides, ProviderStatus
+from app.contracts import (
+    LLMComparisonRequest,
+    LLMConfigOverrides,
+    ModelList,
+    ProviderStatus,
+)
 from app.database import Database
 from app.engines import Databases
-from app.judges import SPARE, Bench, bench
+from app.judges import SPARE, judges, model_infos, probes
 from app.lock import locked
 from app.provider.breakers import Breakers
 from app.provider.judges.llm.http import ModelClient
@@ -41,6 +46,7 @@ from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.protocol import RequestQueue
 from app.provider.queue_processor import QueueProcessor
 from app.provider.rate_limiter import PERIOD
+from app.provider.spending import Spending
 from app.provider.status import Status
 from app.settings import JudgeLimits, LLMSettings, Settings
 
@@ -62,7 +68,11 @@ class ProviderPort:
 
     async def check_judge(self, asked: LLMConfigOverrides) -> None:
         """Ask the judge's lane; see `ProviderClient`."""
-        self._status.check(asked)
+        await self._status.check(asked)
+
+    async def models(self) -> ModelList:
+        """See `ProviderClient`."""
+        return self._status.models()
 
     async def status(self) -> ProviderStatus:
         """See `ProviderClient`."""
@@ -112,14 +122,13 @@ def _provider(container: punq.Container, settings: Settings) -> None:
     single = partial(_single, container)
     single(ModelClient, lambda: ModelClient())  # noqa: PLW0108 - punq would look for the arguments of the class
     single(
-        Bench,
-        lambda: bench(
+        "judges",
+        lambda: judges(
             settings,
             container.resolve(ModelClient),
             start_again=lambda lane: container.resolve(Lanes)[lane].start_again(),
         ),
     )
-    single("judges", lambda: container.resolve(Bench).judges)
     single(Lanes, lambda: Lanes(lambda name: _limits(settings, name)))
     single(Breakers, lambda: Breakers(container.resolve(Lanes)))
     single(RequestQueue, lambda: engines.queue(settings, container.resolve(Databases).provider))
@@ -130,7 +139,13 @@ def _provider(container: punq.Container, settings: Settings) -> None:
             lanes=container.resolve(Lanes),
             judges=container.resolve("judges"),
             default_provider=settings.judges.default,
+            models=model_infos(settings),
+            probes=probes(settings, container.resolve(ModelClient)),
         ),
+    )
+    single(
+        Spending,
+        lambda: Spending(container.resolve(Databases).provider, retention=settings.queue.retention),
     )
     retry = RetryPolicy(tries=settings.queue.max_tries)
     single(
@@ -145,6 +160,7 @@ def _provider(container: punq.Container, settings: Settings) -> None:
             lease=settings.queue.lease,
             drain=settings.provider.drain,
             retry=retry,
+            spending=container.resolve(Spending),
         ),
     )
     single(
@@ -157,6 +173,7 @@ def _provider(container: punq.Container, settings: Settings) -> None:
             lease=settings.queue.lease,
             drain=settings.provider.drain,
             retry=retry,
+            spending=container.resolve(Spending),
         ),
     )
 
@@ -307,6 +324,8 @@ async def _open(container: punq.Container, settings: Settings, house: AsyncExitS
     if settings.serves_provider:
         await house.enter_async_context(container.resolve(ModelClient))
         await house.enter_async_context(container.resolve(RequestQueue))
+        if settings.queue.kind != "sql":  # else the queue opened it; what was spent stands there in any case
+            await house.enter_async_context(container.resolve(Databases).provider)
     await house.enter_async_context(bus)
     if settings.serves_provider:
         await house.enter_async_context(container.resolve(QueueProcessor))

@@ -60,7 +60,6 @@ def queue(settings: Settings, database: Database) -> RequestQueue:
             max_tries=rules.max_tries,
             retention=rules.retention,
             boot=boot,
-            exclusive=not settings.shares_queue,
         )
     from app.provider.queue.redis import RedisQueue  # noqa: PLC0415 - as above
 

@@ -23,7 +23,8 @@ JuxtaError
 │   │   └── RecordRefused     503  the bus takes others, but never this record as things are set
 │   ├── BusClosed             503  this process is leaving the bus
 │   ├── StoreUnavailable      503  the database is locked, full or gone
-│   └── ProviderUnavailable   503  cj could not reach the provider
+│   ├── ProviderUnavailable   503  cj could not reach the provider
+│   └── JudgeUnavailable      503  a judge's provider refuses the key, or cannot be reached
 ├── LeaseLost                 409  a worker's lease was taken over; it may write nothing (never leaves the provider)
 └── ConfigurationError        500  the process refuses to start
 """
@@ -232,6 +233,13 @@ class ProviderUnavailable(Unavailable):
     """The provider did not answer; the outcome of the request is unknown and a repeat is safe."""
 
     code = "provider-unavailable"
+
+
+class JudgeUnavailable(Unavailable):
+    """Whoever is behind a judge would not answer now; nothing was spent to find out."""
+
+    code = "judge-unavailable"
+    hint = "`providers test NAME` says how it is; the key stands in the environment or in judges.NAME.key."
 
 
 class LeaseLost(JuxtaError):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from app.contracts import JudgeKind, ModelInfo, Pricing
 from app.errors import ConfigurationError
 from app.provider.judges.llm import anthropic, google, openai
 from app.provider.judges.llm.catalogue import Catalogue, load_catalogue
@@ -16,8 +17,10 @@ from app.provider.judges.llm.model import Model
 from app.provider.judges.llm.probe import Probe, listing
 from app.provider.judges.llm.prompt import load_prompt
 from app.provider.judges.llm.wire import Format
+from app.provider.judges.panel import PANEL, PERSONAS
 from app.provider.judges.protocol import Judges
 from app.provider.judges.rules import load_rules
+from app.provider.judges.simulated import MODEL as SIMULATED
 from app.provider.judges.simulated import load_simulated
 from app.settings import ROOT, VENDOR_KEYS, LLMSettings, Settings
 
@@ -30,18 +33,9 @@ SPARE = 10.0
 """Seconds that a lane gives a language model beyond its own deadline: the lane knows of no cost."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """Who judges here. `models` are the language models by provider, `probes` ask their providers whether they would."""
-
-    judges: Judges
-    models: Mapping[str, tuple[Model, ...]]
-    probes: Mapping[str, Probe]
-
-
-def bench(
+def judges(
     settings: Settings, client: ModelClient, *, start_again: Callable[[str], float] = lambda _: 0.0
-) -> Bench:
+) -> Judges:
     """Every judge that can be asked: the simulated one with a file of scores, language models where one is named.
 
     `start_again`: see `LLMJudge`.
@@ -55,22 +49,64 @@ def bench(
         found["simulated"] = load_simulated(
             Path(simulated.scores), seed=simulated.seed, latency=simulated.latency
         )
-    models = language_models(settings)
-    probes = {}
-    for name, known in models.items():
+    for name, models in language_models(settings).items():
         section = settings.judges.llm[name]
-        key = section.key.get_secret_value()
         found[name] = LLMJudge(
             provider=name,
-            wire=_format(name, section.base_url, key),
+            wire=_format(name, section.base_url, section.key.get_secret_value()),
             client=client,
-            models=known,
+            models=models,
             template=load_prompt(),
             timeout=section.timeout,
             start_again=start_again,
         )
-        probes[name] = Probe(listing(name, base_url=section.base_url, key=key), client)
-    return Bench(judges=found, models=models, probes=probes)  # type: ignore[arg-type]
+    return found  # type: ignore[return-value]
+
+
+def probes(settings: Settings, client: ModelClient) -> dict[str, Probe]:
+    """For each provider of language models that is asked here what looks whether it would answer."""
+    offered = [name for name, section in settings.judges.llm.items() if section.models]
+    return {name: probe(settings, name, client) for name in offered}
+
+
+def probe(settings: Settings, name: str, client: ModelClient) -> Probe:
+    """What looks whether this provider would answer."""
+    section = settings.judges.llm[name]
+    return Probe(listing(name, base_url=section.base_url, key=section.key.get_secret_value()), client)
+
+
+def require_key(settings: Settings, name: str) -> None:
+    """Return when there is a key, or the server is one's own and may need none.
+
+    :raises ConfigurationError: there is none.
+    """
+    if fault := _missing_key(name, settings.judges.llm[name]):
+        raise ConfigurationError(fault)
+
+
+def known_models(settings: Settings) -> list[tuple[str, Model, bool]]:
+    """Every language model of the catalogue and of the settings: its provider, itself, and whether it is offered."""
+    catalogue = _catalogue(settings)
+    return [
+        (name, model, each in section.models)
+        for name, section in settings.judges.llm.items()
+        for each in dict.fromkeys((*section.models, *catalogue.names(name)))
+        if (model := catalogue.find(name, each, anywhere=not _at_vendor(name, section)))
+    ]
+
+
+def model_infos(settings: Settings) -> tuple[ModelInfo, ...]:
+    """What people are told of all that can be asked.
+
+    :raises ConfigurationError: as `judges`.
+    """
+    rules = [f"{PANEL}/{persona}" for persona in PERSONAS]
+    simulated = [SIMULATED] if settings.judges.simulated.scores else []
+    return (
+        *(_costs_nothing("rules", name, JudgeKind.RULES) for name in rules),
+        *(_costs_nothing("simulated", name, JudgeKind.SIMULATED) for name in simulated),
+        *(_info(name, model) for name, models in language_models(settings).items() for model in models),
+    )
 
 
 def language_models(settings: Settings) -> dict[str, tuple[Model, ...]]:
@@ -81,12 +117,30 @@ def language_models(settings: Settings) -> dict[str, tuple[Model, ...]]:
     offered = {name: section for name, section in settings.judges.llm.items() if section.models}
     if not offered:
         return {}
-    today = datetime.now(UTC).date()
-    catalogue = load_catalogue([rooted(file) for file in settings.judges.catalogue], today=today)
+    catalogue = _catalogue(settings)
     faults = [fault for name, section in offered.items() for fault in _faults(name, section, catalogue)]
     if faults:
         raise ConfigurationError("\n".join(faults))
     return {name: tuple(_models(name, section, catalogue)) for name, section in offered.items()}
+
+
+def _costs_nothing(provider: str, model: str, kind: JudgeKind) -> ModelInfo:
+    return ModelInfo(provider=provider, model=model, kind=kind, price=Pricing(prompt=0, completion=0))
+
+
+def _info(provider: str, model: Model) -> ModelInfo:
+    price = model.price
+    return ModelInfo(
+        provider=provider,
+        model=model.name,
+        kind=JudgeKind.LLM,
+        price=price
+        and Pricing(prompt=price.prompt, completion=price.completion, cached=price.cached, on=price.on),
+        context_tokens=model.context_tokens,
+        answer_tokens=model.answer_tokens,
+        bytes_per_token=model.bytes_per_token,
+        efforts=model.efforts,
+    )
 
 
 def rooted(path: Path) -> Path:
@@ -97,11 +151,8 @@ def rooted(path: Path) -> Path:
 def _faults(name: str, section: LLMSettings, catalogue: Catalogue) -> Iterator[str]:
     if not _at_vendor(name, section):
         return
-    if not section.key.get_secret_value().strip():
-        yield (
-            f"judges.{name}.key: missing, and {section.base_url} answers nobody without one; "
-            f"set {VENDOR_KEYS[name]} in the environment"
-        )
+    if fault := _missing_key(name, section):
+        yield fault
     for model in section.models:
         if catalogue.find(name, model, anywhere=False) is None:
             yield (
@@ -109,6 +160,20 @@ def _faults(name: str, section: LLMSettings, catalogue: Catalogue) -> Iterator[s
                 f"{', '.join(catalogue.names(name)) or 'none'}; a model of your own goes into a file of your own, "
                 "see config/models.toml"
             )
+
+
+def _missing_key(name: str, section: LLMSettings) -> str | None:
+    if not _at_vendor(name, section) or section.key.get_secret_value().strip():
+        return None
+    return (
+        f"judges.{name}.key: missing, and {section.base_url} answers nobody without one; "
+        f"set {VENDOR_KEYS[name]} in the environment"
+    )
+
+
+def _catalogue(settings: Settings) -> Catalogue:
+    files = [rooted(file) for file in settings.judges.catalogue]
+    return load_catalogue(files, today=datetime.now(UTC).date())
 
 
 def _models(name: str, section: LLMSettings, catalogue: Catalogue) -> Iterator[Model]:

@@ -38,6 +38,8 @@ def readiness(container: punq.Container) -> Callable[[Request], Awaitable[Respon
         databases: Databases = container.resolve(Databases)
         if settings.serves_provider:
             parts["queue"] = await _takes(container.resolve(RequestQueue).check)
+            if settings.queue.kind != "sql":
+                parts["usage"] = await _takes(databases.provider.check)
         if settings.serves_cj:
             parts["store"] = await _takes(databases.cj.check)
         parts["keys"] = await _takes(databases.access.check)

@@ -28,7 +28,7 @@ STREAMS = 2
 """Groups that are under way at once: RedisQueue packs one while Redis works on the other; the plain commands, too."""
 
 CYCLES = 6_144
-ROUNDS = 3
+ROUNDS = 5
 BODY = b'{"essay_a": "%s"}' % (b"An essay. " * 400)
 VERDICT = StoredOutcome(Outcome.SUCCEEDED, b'{"justification": "%s"}' % (b"Because. " * 150))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -223,7 +224,7 @@ async def test_a_newer_schema_is_refused_by_name(url: str) -> None:
         )
     with pytest.raises(ConfigurationError) as refusal:
         await PostgresDatabase(url, "juxta_provider", migrations=ledger.MIGRATIONS).open()
-    for part in (database.name, "0999", "0001"):
+    for part in (database.name, "0999", "0002"):
         assert part in refusal.value.detail
 
 
@@ -247,6 +248,22 @@ def test_processes_that_start_at_once_migrate_once(url: str) -> None:
     assert [child.returncode for child in children] == [0, 0, 0], said
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT count(*) FROM juxta_provider.alembic_version").fetchone() == (1,)
+
+
+async def test_who_waits_for_another_to_migrate_has_more_time_than_a_transaction(url: str) -> None:
+    def migrate_slowly() -> None:
+        with psycopg.connect(url) as other:
+            other.execute("SELECT pg_advisory_xact_lock(hashtextextended('juxta juxta_provider', 0))")
+            locked.set()
+            other.execute("SELECT pg_sleep(1.6)")
+
+    locked = threading.Event()
+    patient = PostgresDatabase(url, "juxta_provider", migrations=ledger.MIGRATIONS, deadline=0.1)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anyio.to_thread.run_sync, migrate_slowly)
+        await anyio.to_thread.run_sync(locked.wait)
+        async with patient:
+            assert await patient.read(lambda connection: fetch(connection, "SELECT * FROM requests")) == []
 
 
 async def test_the_ledger_s_tables_are_what_its_migrations_make(url: str) -> None:

@@ -188,3 +188,52 @@ def test_engines_that_cannot_work_together_refuse_to_start(assignments: list[str
     with pytest.raises(ConfigurationError) as caught:
         load(assignments=assignments, environment={})
     assert words in caught.value.detail
+
+
+OWN = "http://127.0.0.1:11434/v1"
+
+
+def test_the_key_that_people_have_already_is_taken_and_its_source_named() -> None:
+    settings, sources = load(environment={"OPENAI_API_KEY": " sk-1 ", "GEMINI_API_KEY": "g-1"})
+    assert settings.judges.openai.key.get_secret_value() == "sk-1"
+    assert settings.judges.google.key.get_secret_value() == "g-1"
+    assert sources["judges.openai.key"] == "environment, OPENAI_API_KEY"
+
+
+def test_a_key_of_a_vendor_is_shown_to_no_other_server() -> None:
+    settings, _ = load(None, [f"judges.openai.base_url={OWN}"], {"OPENAI_API_KEY": "sk-1"})
+    assert settings.judges.openai.key.get_secret_value() == ""
+    environment = {"OPENAI_API_KEY": "sk-1", "JUXTA_JUDGES__OPENAI__KEY": "sk-2"}
+    for url in (OWN, "https://api.openai.com/v1/"):
+        settings, _ = load(None, [f"judges.openai.base_url={url}"], environment)
+        assert settings.judges.openai.key.get_secret_value() == "sk-2"
+
+
+@pytest.mark.parametrize("given", ["a,b", "a b", '["a", "b"]'])
+def test_models_are_a_list_or_words(given: str) -> None:
+    settings, _ = load(None, [f"judges.openai.models={given}"], {})
+    assert settings.judges.openai.models == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "says"),
+    [
+        ("judges.default=anthropic", "needs a model"),
+        ("judges.openai.models=a,a", "stands twice"),
+        ("judges.openai.base_url=api.openai.com", "is no address"),
+        ("judges.openai.base_url=https://me:canary@proxy/v1", "is no address"),
+        ("judges.openai.key=canary key", "no key has"),
+    ],
+)
+def test_what_no_language_model_can_be_asked_by_is_refused(assignment: str, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        load(None, [assignment], {})
+    assert "canary" not in caught.value.detail
+
+
+def test_a_secret_of_the_wrong_type_is_not_repeated(tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text("[judges.openai]\nkey = [4711]\n")
+    with pytest.raises(ConfigurationError, match=r"judges\.openai\.key") as caught:
+        load(file, [], {})
+    assert "4711" not in caught.value.detail

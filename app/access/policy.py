@@ -61,6 +61,9 @@ PROVIDER = _programs(
         "POST /api/v1/comparison/{correlation_id}/cancel": SUBMIT | OPERATE,
         "POST /api/v1/judges/check": SUBMIT,
         "GET /api/v1/providers": READ | OPERATE,
+        "POST /api/v1/providers/{provider}/test": OPERATE,
+        "GET /api/v1/models": READ | SUBMIT | OPERATE,
+        "GET /api/v1/usage": READ | OPERATE,
         "GET /api/v1/queue": READ | OPERATE,
         "GET /api/v1/queue/stats": READ | OPERATE,
         "GET /api/v1/queue/{queue_id}": READ | OPERATE,
@@ -76,6 +79,7 @@ CJ = _programs(
     {
         "GET /api/v1/batches": READ,
         "POST /api/v1/batches": SUBMIT,
+        "POST /api/v1/batches/estimate": SUBMIT,
         "GET /api/v1/batches/{batch_id}": READ,
         "DELETE /api/v1/batches/{batch_id}": OPERATE,
         "GET /api/v1/batches/{batch_id}/ranking": READ,

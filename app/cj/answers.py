@@ -9,10 +9,11 @@ from typing import Self
 from pydantic import TypeAdapter
 
 from app.cj.batch import Batch
+from app.cj.estimate import Estimate
 from app.cj.scoring_ranking import RankedEssay
 from app.cj.views import COMPARISON, Comparison, Summary
 
-__all__ = ["BATCH", "BATCHES", "COMPARISON", "COMPARISONS", "COUNTED_BATCH", "RANKING"]
+__all__ = ["BATCH", "BATCHES", "COMPARISON", "COMPARISONS", "COUNTED_BATCH", "ESTIMATE", "RANKING"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,8 @@ class CountedBatch(Batch):
     failures: dict[str, int]
     roads: dict[str, int]
     queued: int
+    ai_models: tuple[str, ...]
+    prompts: dict[str, int]
 
     @classmethod
     def of(cls, summary: Summary) -> Self:
@@ -62,3 +65,4 @@ COUNTED_BATCH = TypeAdapter(CountedBatch)
 BATCHES = TypeAdapter(BatchList)
 RANKING = TypeAdapter(BatchRanking)
 COMPARISONS = TypeAdapter(ComparisonPage)
+ESTIMATE = TypeAdapter(Estimate)

@@ -19,6 +19,7 @@ from app.contracts import (
     LLMComparisonRequest,
     LLMComparisonResponse,
     LLMConfigOverrides,
+    ModelList,
     Problem,
     ProviderStatus,
 )
@@ -79,18 +80,13 @@ class HttpProviderClient:
         await self._send_home(correlation_id, f"/api/v1/comparison/{correlation_id}/cancel")
 
     async def check_judge(self, asked: LLMConfigOverrides) -> None:
-        """Ask the first provider that answers; they share one configuration. See `ProviderClient`."""
+        """Ask the first provider that answers. See `ProviderClient`."""
         body = asked.model_dump_json(exclude_defaults=True).encode()
-        away: list[str] = []
-        for url in self._urls:
-            try:
-                status, content = await self._look("POST", url, "/api/v1/judges/check", body)
-            except ProviderUnavailable as error:
-                away.append(error.detail)
-            else:
-                _read(JudgeAccepted, status, content)
-                return
-        raise ProviderUnavailable("; ".join(away))
+        await self._ask_any(JudgeAccepted, "POST", "/api/v1/judges/check", body)
+
+    async def models(self) -> ModelList:
+        """Ask the first provider that answers. See `ProviderClient`."""
+        return await self._ask_any(ModelList, "GET", "/api/v1/models")
 
     async def status(self) -> ProviderStatus:
         """Look at every provider at once; see `ProviderClient`."""
@@ -110,6 +106,18 @@ class HttpProviderClient:
         if len(away) == len(self._urls):
             raise ProviderUnavailable("; ".join(away))
         return ProviderStatus(lanes=tuple(lanes), away=tuple(away))
+
+    async def _ask_any(self, model: type[M], method: str, path: str, body: bytes | None = None) -> M:
+        """Ask what every provider knows, for they share one configuration."""
+        away: list[str] = []
+        for url in self._urls:
+            try:
+                status, content = await self._look(method, url, path, body)
+            except ProviderUnavailable as error:
+                away.append(error.detail)
+            else:
+                return _read(model, status, content)
+        raise ProviderUnavailable("; ".join(away))
 
     async def _send_home(
         self, correlation_id: UUID, path: str, body: bytes | None = None
@@ -198,7 +206,7 @@ def error_of(problem: Problem) -> JuxtaError:
     if isinstance(error, InvalidRequest):
         error.errors = tuple((fault.field, fault.message) for fault in problem.errors)
     if isinstance(error, NoVerdict):
-        error.cause, error.anew, error.cost_usd = problem.code, problem.retryable, problem.cost_usd
+        error.cause, error.anew, error.cost_usd = problem.code, problem.retryable, problem.cost_usd or 0.0
     return error
 
 

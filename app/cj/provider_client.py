@@ -10,6 +10,7 @@ from app.contracts import (
     LLMComparisonRequest,
     LLMComparisonResponse,
     LLMConfigOverrides,
+    ModelList,
     ProviderStatus,
 )
 
@@ -37,6 +38,12 @@ class ProviderClient(Protocol):
         """Return when the provider can ask this judge.
 
         :raises InvalidRequest: it has no such judge, or the judge cannot honour an override.
+        :raises ProviderUnavailable: as above.
+        """
+
+    async def models(self) -> ModelList:
+        """Which judges can be asked and what they cost; the one that is asked by default comes first.
+
         :raises ProviderUnavailable: as above.
         """
 

@@ -17,9 +17,10 @@ from app.cj import answers
 from app.cj.answers import BatchList, BatchRanking, ComparisonPage, CountedBatch
 from app.cj.batch import AskedSettings, Batch, BatchSettings, NewBatch, NewEssays, Question, Title
 from app.cj.essays import doubts, least_words
+from app.cj.estimate import estimate, require_prices
 from app.cj.views import Views
 from app.cj.workflow import Workflow
-from app.contracts import LLMConfigOverrides
+from app.contracts import LLMConfigOverrides, ModelList
 from app.contracts.wire import Wire
 from app.edge import Endpoint, parse, read_body, strict, written
 from app.errors import InvalidRequest, NotFound, Unavailable
@@ -50,6 +51,7 @@ class BatchApi:
         *,
         defaults: Callable[[], BatchSettings],
         check_judge: Callable[[LLMConfigOverrides], Awaitable[None]],
+        models: Callable[[], Awaitable[ModelList]],
         longest_expiry: float,
         body_limit: int,
         body_timeout: float,
@@ -58,6 +60,7 @@ class BatchApi:
         self._views = views
         self._defaults = defaults
         self._check_judge = check_judge
+        self._models = models
         self._longest_expiry = longest_expiry
         self._body_limit = body_limit
         self._body_timeout = body_timeout
@@ -67,6 +70,7 @@ class BatchApi:
         one = "/api/v1/batches/{batch_id}"
         return [
             _by_method("/api/v1/batches", GET=self.index, POST=self.create),
+            Route("/api/v1/batches/estimate", strict(self.estimate), methods=["POST"]),
             _by_method(one, GET=self.show, DELETE=self.delete),
             Route(f"{one}/ranking", strict(self.ranking), methods=["GET"]),
             Route(f"{one}/comparisons", strict(self.comparisons, "after"), methods=["GET"]),
@@ -99,6 +103,8 @@ class BatchApi:
             )
         for judge in new.settings.judges:
             await self._check(judge)
+        with suppress(Unavailable):
+            require_prices(new.settings, await self._models())
         least = least_words(new.settings.judges)
         if faults := [doubt for doubt in doubts(new.essays, least_words=least) if doubt.fatal]:
             raise InvalidRequest(
@@ -106,6 +112,19 @@ class BatchApi:
             )
         batch_id = await self._workflow.create(new, start=asked.start)
         return written(answers.BATCH, await self._views.batch(batch_id), status=201)
+
+    async def estimate(self, request: Request) -> Response:
+        """What a batch would come to at most, asked for with the body that would make it; nothing is stored."""
+        body = await read_body(request, limit=self._body_limit, deadline=self._body_timeout)
+        asked = parse(BatchRequest, body)
+        settings = merged(self._defaults(), asked.settings.model_dump(mode="json", exclude_unset=True))
+        found = estimate(
+            [len(essay.text.encode()) for essay in asked.essays],
+            len(asked.question.encode()),
+            settings,
+            await self._models(),
+        )
+        return written(answers.ESTIMATE, found)
 
     async def _check(self, judge: LLMConfigOverrides) -> None:
         """A provider that is away cannot be asked; the batch is stored all the same, and waits for it."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -21,7 +23,7 @@ from app.errors import NotFound
 _VERDICTS = """SELECT c.id, c.batch_id, c.sequence, c.wave, c.first, c.second, a.name AS essay_a, b.name AS essay_b,
     c.judge, c.again, c.state, c.posts, c.planned_at, c.submitted_at, c.queued_at, c.ended_at, c.ended_order, c.road,
     c.winner, c.confidence, c.justification, c.provider, c.model, c.judge_kind, c.cost_usd, c.tokens,
-    c.response_time_ms, c.attempts, c.prompt_sha256, c.error_code, c.error_detail
+    c.response_time_ms, c.attempts, c.prompt_sha256, c.prompt_version, c.flags, c.error_code, c.error_detail
     FROM comparisons c
     JOIN essays a ON a.batch_id = c.batch_id AND a.position = c.first
     JOIN essays b ON b.batch_id = c.batch_id AND b.position = c.second"""
@@ -31,7 +33,8 @@ _VERDICTS = """SELECT c.id, c.batch_id, c.sequence, c.wave, c.first, c.second, a
 class Comparison:
     """One comparison for people. `essay_a` was shown first; `ended_order` numbers results as they came in.
 
-    `queued_at` is when the provider answered 202.
+    `queued_at` is when the provider answered 202. `flags` is what a person should look at, each with its essay:
+    `essay_a:addresses-judge`.
     """
 
     id: UUID
@@ -63,13 +66,19 @@ class Comparison:
     response_time_ms: int | None
     attempts: int | None
     prompt_sha256: str | None
+    prompt_version: str | None
+    flags: tuple[str, ...]
     error_code: str | None
     error_detail: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """A batch with what is counted over its comparisons: judges by kind and model, failures by class, roads."""
+    """A batch with what is counted over its comparisons: judges by kind and model, failures by class, roads.
+
+    `ai_models` are the language models among `models`, as their servers named them; `prompts` counts verdicts by the
+    version of their prompt.
+    """
 
     batch: Batch
     judge_kinds: dict[str, int]
@@ -77,13 +86,45 @@ class Summary:
     failures: dict[str, int]
     roads: dict[str, int]
     queued: int
+    ai_models: tuple[str, ...]
+    prompts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flagged:
+    """An essay that a person should look at: what was `found` in it, in so many comparisons."""
+
+    position: int
+    essay: str
+    found: tuple[str, ...]
+    comparisons: int
 
 
 COMPARISON = TypeAdapter(Comparison)
 
 
 def _comparison(row: Any) -> Comparison:
-    return COMPARISON.validate_python(dict(row._mapping))  # noqa: SLF001 - SQLAlchemy's public name for it
+    fields = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+    return COMPARISON.validate_python(fields | {"flags": json.loads(fields["flags"] or "[]")})
+
+
+def flagged(comparisons: Iterable[Comparison]) -> list[Flagged]:
+    """The essays that these comparisons flag; a flag that names neither essay is for both."""
+    found: dict[tuple[int, str], set[str]] = {}
+    seen: Counter[int] = Counter()
+    for one in comparisons:
+        sides = {"essay_a": (one.first, one.essay_a), "essay_b": (one.second, one.essay_b)}
+        meant = set()
+        for flag in one.flags:
+            side, _, name = flag.partition(":")
+            for essay in [sides[side]] if side in sides else sides.values():
+                found.setdefault(essay, set()).add(name if side in sides else flag)
+                meant.add(essay[0])
+        seen.update(meant)
+    return [
+        Flagged(position=at, essay=essay, found=tuple(sorted(names)), comparisons=seen[at])
+        for (at, essay), names in sorted(found.items())
+    ]
 
 
 class Views:
@@ -131,6 +172,8 @@ class Views:
                 models=count("model", "state = 'decided'"),
                 failures=count("error_code", "state = 'failed'"),
                 roads=count("road", "state = 'decided'"),
+                ai_models=tuple(count("model", "state = 'decided' AND judge_kind = 'llm'")),
+                prompts=count("prompt_version", "state = 'decided' AND prompt_version IS NOT NULL"),
                 queued=count("state", "state = 'submitted' AND queued_at IS NOT NULL").get("submitted", 0),
             )
 
@@ -159,6 +202,12 @@ class Views:
             )
 
         return await self._database.read(work)
+
+    async def flagged(self, batch_id: UUID) -> Sequence[Flagged]:
+        """The essays that a person should look at, in their order."""
+        sql = text(f"{_VERDICTS} WHERE c.batch_id = :id AND c.flags IS NOT NULL ORDER BY c.sequence")
+        rows = await self._database.read(lambda c: c.execute(sql, {"id": str(batch_id)}).all())
+        return flagged(_comparison(row) for row in rows)
 
     async def essays(self, batch_id: UUID) -> list[NewEssay]:
         """The essays as handed in, in their order.

@@ -7,8 +7,15 @@ import sys
 
 import typer
 
-from app.cli import breakers, dead_letters, keys, look, queue_rows, rank, serve, spec
-from app.errors import ConfigurationError, Conflict, JuxtaError, NotFound, ProviderUnavailable
+from app.cli import breakers, dead_letters, keys, look, money, queue_rows, rank, serve, spec
+from app.errors import (
+    ConfigurationError,
+    Conflict,
+    JudgeUnavailable,
+    JuxtaError,
+    NotFound,
+    ProviderUnavailable,
+)
 
 app = typer.Typer(
     name="juxta",
@@ -21,6 +28,11 @@ app.callback(invoke_without_command=True)(serve.serve)
 app.command("rank")(rank.rank)
 app.command("trace")(look.trace)
 app.command("doctor")(look.doctor)
+app.command("models")(money.models)
+app.command("usage")(money.usage)
+providers = typer.Typer(help="Ask the providers of language models how they are.", no_args_is_help=True)
+providers.command("test")(money.providers_test)
+app.add_typer(providers, name="providers")
 queue = typer.Typer(
     help="Look into the provider's queue, and hurry or cancel what waits there.", no_args_is_help=True
 )
@@ -60,6 +72,7 @@ _EXITS: tuple[tuple[type[JuxtaError], int], ...] = (
     (NotFound, 3),
     (Conflict, 4),
     (ProviderUnavailable, 5),
+    (JudgeUnavailable, 5),
 )
 
 

@@ -220,10 +220,10 @@ def _sqlite(_settings: Settings) -> str:
 
 
 def _judges(settings: Settings) -> str:
-    from app.judges import bench  # noqa: PLC0415 - slow to import
+    from app.judges import judges  # noqa: PLC0415 - slow to import
     from app.provider.judges.llm.http import ModelClient  # noqa: PLC0415
 
-    return ", ".join(bench(settings, ModelClient()).judges)
+    return ", ".join(judges(settings, ModelClient()))
 
 
 def _keys(settings: Settings) -> str:

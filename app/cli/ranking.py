@@ -20,17 +20,22 @@ from rich.text import Text
 from app.cj.batch import BatchState, NewBatch
 from app.cj.changes import Changes
 from app.cj.essays import least_words
+from app.cj.estimate import estimate, require_prices
 from app.cj.folder import Folder, read_folder
+from app.cj.provider_client import ProviderClient
 from app.cj.scoring_ranking import RankedEssay
 from app.cj.statistics.reliability import kendall_tau_b
 from app.cj.statistics.stopping import most_comparisons
-from app.cj.views import Comparison, Summary, Views
+from app.cj.views import Comparison, Summary, Views, flagged
 from app.cj.workflow import Workflow
 from app.cli.options import say, settings_of, talk
 from app.container import batch_settings, bootstrap, running
 from app.errors import Conflict, InvalidRequest
+from app.provider.judges.llm.http import ModelClient
+from app.provider.status import Status
 from app.settings import Settings
 from app.web.report import judgements_csv, ranking_csv, ranking_json, report_html
+from app.web.words import banners, cost, flag, most
 
 LOOK_EVERY = 0.5
 
@@ -64,7 +69,7 @@ def run(
     _say_remarks(folder)
     ranked = _run(folder, settings, seed=seed, budget=budget, title=paths[0].name)
     if as_json:
-        sys.stdout.write(ranking_json(ranked.summary, ranked.rows))
+        sys.stdout.write(ranking_json(ranked.summary, ranked.rows, flagged(ranked.comparisons)))
     else:
         _print(ranked)
     if out is not None:
@@ -96,6 +101,12 @@ def _run(
 
 
 async def _judge(container: punq.Container, new: NewBatch, quiet: bool) -> Ranked:  # noqa: FBT001 - anyio.run passes positions
+    async with container.resolve(
+        ModelClient
+    ):  # before the house is opened: nothing is begun that cannot be done
+        for judge in new.settings.judges:
+            await container.resolve(Status).insist(judge)
+    await _look_at_the_money(container.resolve(ProviderClient), new, quiet=quiet)
     async with running(container):
         views: Views = container.resolve(Views)
         batch_id = await container.resolve(Workflow).create(new, start=True)
@@ -120,6 +131,20 @@ async def _judge(container: punq.Container, new: NewBatch, quiet: bool) -> Ranke
             f"The batch is {summary.batch.state}. {summary.batch.problem or ''} {_failures(summary)}"
         )
     return Ranked(summary, rows, comparisons)
+
+
+async def _look_at_the_money(provider: ProviderClient, new: NewBatch, *, quiet: bool) -> None:
+    """Say what it may cost before anything is spent.
+
+    :raises InvalidRequest: a budget that cannot be kept.
+    """
+    known = await provider.models()
+    require_prices(new.settings, known)
+    sizes = [len(essay.text.encode()) for essay in new.essays]
+    found = estimate(sizes, len(new.question.encode()), new.settings, known)
+    said = most(found.cost_usd, found.budget_usd)
+    if said and not quiet:
+        say(f"at most {found.comparisons} comparisons; {said}, if every answer filled all its room")
 
 
 async def _follow(progress: Progress, views: Views, changes: Changes, batch_id: UUID) -> None:
@@ -169,10 +194,14 @@ def _print(ranked: Ranked) -> None:
     say(
         f"{batch.decided} comparisons by {kinds}; reliability {reliability} (empirical Bayes); {batch.stop_reason}"
     )
+    if batch.cost_usd:
+        say(f"cost: {cost(batch)}")
     if ranked.summary.failures:
         say(_failures(ranked.summary))
-    if "rules" in ranked.summary.judge_kinds:
-        say("Judged by rules, not by people or an AI. Use it to learn the tool; do not grade pupils with it.")
+    for one in flagged(ranked.comparisons):
+        say(f"needs a human look: {one.essay} {'; '.join(map(flag, one.found))}")
+    for _, sentence in banners(ranked.summary):
+        say(sentence)
 
 
 def _make(out: Path) -> None:
@@ -186,7 +215,7 @@ def _make(out: Path) -> None:
 def _write(out: Path, ranked: Ranked) -> None:
     for name, content in (
         ("ranking.csv", ranking_csv(ranked.summary, ranked.rows)),
-        ("ranking.json", ranking_json(ranked.summary, ranked.rows)),
+        ("ranking.json", ranking_json(ranked.summary, ranked.rows, flagged(ranked.comparisons))),
         ("report.html", report_html(ranked.summary, ranked.rows, ranked.comparisons)),
         ("judgements.csv", judgements_csv(ranked.comparisons)),
     ):

@@ -13,9 +13,11 @@ from app.access.access import Access
 from app.access.keys import LOCAL
 from app.cj.views import Comparison, Views
 from app.container import bootstrap
-from app.engines import Databases
+from app.contracts import UsageReport
+from app.engines import Databases, databases
 from app.errors import NotFound
 from app.provider.queue.protocol import Entry, RequestQueue, State
+from app.provider.spending import Spending
 from app.settings import Settings
 
 T = TypeVar("T")
@@ -67,6 +69,18 @@ async def entries(settings: Settings, lane: str | None, state: State | None, lim
     return [entry for page in pages for entry in page][:limit]
 
 
+async def usage(settings: Settings, days: int) -> UsageReport:
+    """What was spent on language models.
+
+    :raises NotFound: there is no database of a provider here.
+    """
+    if not _is_here(settings, "provider"):
+        raise NotFound(f"There is no provider.db in {settings.data}; name the provider's folder with --data.")
+    database = databases(settings).provider
+    async with database:
+        return await Spending(database).report(days)
+
+
 async def with_access(settings: Settings, work: Callable[[Access], Awaitable[T]]) -> T:
     """Work on keys and audit log; the folder and the database are made when they are not there yet."""
     async with bootstrap(settings).resolve(Access) as access:
@@ -84,14 +98,14 @@ async def _reading(settings: Settings) -> AsyncIterator[tuple[punq.Container, se
             f"There is neither provider.db nor cj.db in {settings.data}; name the folder with --data."
         )
     container = bootstrap(settings.model_copy(update={"role": "all"}))
-    databases: Databases = container.resolve(Databases)
+    opening: Databases = container.resolve(Databases)
     async with AsyncExitStack() as opened:
         if "queue" in parts:
             queue: AbstractAsyncContextManager[object] = container.resolve(RequestQueue)
             # Entering a queue in a database would end leases that a server holds on it; its rows are all we want.
-            await opened.enter_async_context(queue if on_redis else databases.provider)
+            await opened.enter_async_context(queue if on_redis else opening.provider)
         if "cj" in parts:
-            await opened.enter_async_context(databases.cj)
+            await opened.enter_async_context(opening.cj)
         yield container, parts
 
 

@@ -11,6 +11,7 @@ from app.contracts.comparison import (
     Winner,
 )
 from app.contracts.events import EventEnvelope, LLMOrchestratorResponse
+from app.contracts.models import ModelInfo, ModelList, Pricing, ProviderTest, UsageReport, UsageRow
 from app.contracts.problem import FieldError, Problem
 from app.contracts.provider import JudgeAccepted, LaneStatus, ProviderStatus
 from app.contracts.topics import COMPARISON_RESULT_TOPIC, COMPARISON_RESULT_TYPE, is_legal_topic
@@ -28,10 +29,16 @@ __all__ = [
     "LLMConfigOverrides",
     "LLMOrchestratorResponse",
     "LaneStatus",
+    "ModelInfo",
+    "ModelList",
     "Outcome",
+    "Pricing",
     "Problem",
     "ProviderStatus",
+    "ProviderTest",
     "TokenUsage",
+    "UsageReport",
+    "UsageRow",
     "Winner",
     "is_legal_topic",
 ]

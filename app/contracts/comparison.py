@@ -119,7 +119,7 @@ class LLMComparisonRequest(Wire):
 
 
 class LLMComparisonResponse(Tolerant):
-    """200: the verdict. `confidence` is a probability-like figure in 0..1; `cost_usd` what this verdict cost.
+    """200: the verdict. `confidence` is a probability-like figure in 0..1; `cost_usd` what it cost, failed tries included.
 
     `flags` name what a person should look at, such as an essay that speaks to its judge: `essay_a:addresses-judge`.
     """

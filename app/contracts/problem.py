@@ -33,7 +33,7 @@ class Problem(Tolerant):
     retry_after: float | None = None
     correlation_id: UUID | None = None
     errors: tuple[FieldError, ...] = ()
-    cost_usd: float = Field(0.0, ge=0, le=1e9)
+    cost_usd: float | None = Field(None, ge=0, le=1e9)
 
     @property
     def code(self) -> str:

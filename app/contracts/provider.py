@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from pydantic import Field
 
 from app.contracts.comparison import Tally
@@ -24,6 +26,12 @@ class LaneStatus(Tolerant):
     mean_seconds: float = Field(ge=0)
     words: Text
 
+    def later(self, seconds: float) -> Self:
+        """The same so many seconds later, for who looks again without asking; its `words` stay."""
+        opened = None if self.open_seconds is None else self.open_seconds + seconds
+        pause = max(0.0, self.seconds_until_room - seconds)
+        return self.model_copy(update={"open_seconds": opened, "seconds_until_room": pause})
+
 
 class ProviderStatus(Tolerant):
     """GET /api/v1/providers: the lanes that somebody has asked, none before the first request.
@@ -33,6 +41,10 @@ class ProviderStatus(Tolerant):
 
     lanes: tuple[LaneStatus, ...] = ()
     away: tuple[Text, ...] = ()
+
+    def later(self, seconds: float) -> Self:
+        """The same so many seconds later."""
+        return self.model_copy(update={"lanes": tuple(lane.later(seconds) for lane in self.lanes)})
 
     @property
     def words(self) -> str:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import select
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 import psycopg
-from psycopg import sql
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import QueuePool
 
 from app.database.database import Database
+from app.database.listening import Listener
 from app.database.migrations import migrate
 from app.database.statements import fetch
+from app.database.watch import Watch
 from app.errors import ConfigurationError, StoreUnavailable
 
 _AWAY = ("08", "40", "53", "55", "57", "58", "25006")
@@ -38,9 +35,8 @@ _REFUSED_IN_WORDS = re.compile(
 """The same as the server says it while we connect, when libpq keeps the SQLSTATE to itself."""
 
 _CLOCK = "SELECT CAST(extract(epoch FROM clock_timestamp()) AS float8)"
-_WATCH_EVERY = 0.25
-_LISTEN_AGAIN = (0.1, 5.0)
-"""The first pause before a lost listener connects again, and the longest, in seconds."""
+_MIGRATING = 600.0
+"""Seconds for bringing the schema up to date, or for another process to do so."""
 
 
 class PostgresDatabase(Database):
@@ -74,8 +70,10 @@ class PostgresDatabase(Database):
             "idle_in_transaction_session_timeout": f"{deadline * 1000:.0f}",
         }
         self._connect_timeout = connect_timeout
-        self._watch = _Watch(deadline + 1.0)
-        self._listeners: list[_Listener] = []
+        self._limit = deadline + 1.0
+        self._ready = False
+        self._watch = Watch()
+        self._listeners: list[Listener] = []
         super().__init__(
             migrations=migrations,
             writing=self._engine(connections=1),
@@ -85,7 +83,7 @@ class PostgresDatabase(Database):
 
     @property
     def name(self) -> str:
-        """Schema, host and database."""
+        """Host, port and database."""
         return (
             f"PostgreSQL {self._url.host or 'localhost'}:{self._url.port or 5432}/{self._url.database or ''}"
         )
@@ -109,7 +107,7 @@ class PostgresDatabase(Database):
             with suppress(RuntimeError):  # nobody closed the database before the loop
                 loop.call_soon_threadsafe(heard, word)
 
-        listener = _Listener(
+        listener = Listener(
             psycopg.conninfo.make_conninfo(
                 self._url.set(drivername="postgresql").render_as_string(hide_password=False),
                 connect_timeout=max(1, round(self._connect_timeout)),
@@ -146,6 +144,7 @@ class PostgresDatabase(Database):
         self._watch.start()
         try:
             self._transact(self._bring_up_to_date)
+            self._ready = True
         except StoreUnavailable as error:
             said = _refusal(error.__cause__)
             if said is not None:
@@ -195,7 +194,7 @@ class PostgresDatabase(Database):
     @contextmanager
     def _bounded(self, connection: Connection) -> Iterator[None]:
         driver: Any = connection.connection.dbapi_connection
-        with self._watch.over(driver.fileno()):
+        with self._watch.over(driver.fileno(), self._limit if self._ready else _MIGRATING):
             yield
 
     def _stop(self) -> None:
@@ -203,102 +202,6 @@ class PostgresDatabase(Database):
             listener.stop()
         super()._stop()
         self._watch.stop()
-
-
-class _Watch:
-    """Shuts the sockets of transactions that are past their deadline; whoever waits on one then sees it closed."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._began: dict[int, float] = {}
-        self._guard = threading.Lock()
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="database-watch", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._ended.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    @contextmanager
-    def over(self, handle: int) -> Iterator[None]:
-        with self._guard:
-            self._began[handle] = time.monotonic()
-        try:
-            yield
-        finally:
-            with self._guard:
-                self._began.pop(handle, None)
-
-    def _run(self) -> None:
-        while not self._ended.wait(_WATCH_EVERY):
-            with self._guard:  # a handle that is watched is open, so that it is no other's
-                for handle, began_at in list(self._began.items()):
-                    if time.monotonic() - began_at > self._seconds:
-                        del self._began[handle]
-                        _shut(handle)
-
-
-class _Listener:
-    """A thread that waits for words on one channel."""
-
-    def __init__(self, conninfo: str, channel: str, heard: Callable[[str], None]) -> None:
-        self._conninfo = conninfo
-        self._channel = channel
-        self._heard = heard
-        self._guard = threading.Lock()
-        self._ended = threading.Event()
-        self._handle: int | None = None
-        self._thread = threading.Thread(target=self._run, name="database-listener", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        with self._guard:
-            self._ended.set()
-            if self._handle is not None:
-                _shut(self._handle)
-        self._thread.join()
-
-    def _run(self) -> None:
-        pause, longest = _LISTEN_AGAIN
-        while not self._ended.is_set():
-            try:
-                with (
-                    psycopg.connect(self._conninfo, autocommit=True) as connection,
-                    self._stoppable(connection),
-                ):
-                    connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
-                    pause, _ = _LISTEN_AGAIN
-                    self._heard("")
-                    for notice in connection.notifies():
-                        self._heard(notice.payload)
-            except psycopg.Error:  # whoever asks the database for something says that it is away
-                self._ended.wait(pause)
-                pause = min(2 * pause, longest)
-
-    @contextmanager
-    def _stoppable(self, connection: psycopg.Connection[Any]) -> Iterator[None]:
-        with self._guard:
-            self._handle = connection.fileno()
-            if self._ended.is_set():
-                _shut(self._handle)
-        try:
-            yield
-        finally:
-            with self._guard:
-                self._handle = None
-
-
-def _shut(handle: int) -> None:
-    """End a connection under the thread that waits on it."""
-    with socket.socket(fileno=os.dup(handle)) as shared, suppress(OSError):
-        shared.shutdown(socket.SHUT_RDWR)
 
 
 def _is_quiet(driver: Any) -> bool:

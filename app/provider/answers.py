@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
-from app.contracts import JudgeAccepted, ProviderStatus
+from app.contracts import JudgeAccepted, ModelList, ProviderStatus, ProviderTest, UsageReport
 from app.provider.breakers import Breaker
 from app.provider.queue.protocol import Entry, LaneStats
 
@@ -41,3 +41,6 @@ PROVIDERS = TypeAdapter(ProviderStatus)
 JUDGE = TypeAdapter(JudgeAccepted)
 BREAKER = TypeAdapter(Breaker)
 BREAKERS = TypeAdapter(BreakerList)
+MODELS = TypeAdapter(ModelList)
+TEST = TypeAdapter(ProviderTest)
+USAGE = TypeAdapter(UsageReport)

@@ -1,6 +1,6 @@
 """When to stop asking a judge that keeps failing, and when to ask again. Pure: time comes in as `now`.
 
-closed -> open        `threshold` failures within `window`
+closed -> open        `threshold` failures within `window`, and not one answer among them
 open -> half-open     the cool-down is over; it doubles with each opening in a row, up to a cap
 half-open -> closed   the one probe came back with an answer
 half-open -> open     the one probe failed
@@ -43,12 +43,12 @@ class CircuitBreaker:
         self._cooldown_cap = cooldown_cap
         self._probe_deadline = probe_deadline
         self._failures: deque[float] = deque()
+        self._opened_at: float | None = None
         self._open_until: float | None = None
         self._probe_until: float | None = None
         self._openings = 0
         self._permit = 0
         self._reason = ""
-        self._open_since: float | None = None
 
     @property
     def reason(self) -> str:
@@ -60,15 +60,15 @@ class CircuitBreaker:
         """Whether it was opened by hand, and only `reset` closes it."""
         return self._open_until == math.inf
 
-    def open_seconds(self, now: float) -> float | None:
-        """For how long it has not been closed; None when it is closed, or was opened by who did not say when."""
-        return None if self._open_since is None else max(0.0, now - self._open_since)
-
     def state(self, now: float) -> BreakerState:
         """Where the breaker stands at `now`."""
         if self._open_until is None:
             return BreakerState.CLOSED
         return BreakerState.OPEN if now < self._open_until else BreakerState.HALF_OPEN
+
+    def open_seconds(self, now: float) -> float | None:
+        """How long it has not been closed; None when it is, or was opened by who did not say when."""
+        return None if self._opened_at is None else now - self._opened_at
 
     def room(self, now: float) -> float:
         """How many calls may begin now: no bound, one, or none."""
@@ -97,9 +97,16 @@ class CircuitBreaker:
         return self._open_until is None or permit == self._permit
 
     def succeed(self, permit: int) -> None:
-        """The judge answered: well, or with a refusal that shows it is up."""
-        if permit == self._permit and self._open_until is not None:
+        """The judge answered: well, or with a refusal that shows it is up.
+
+        A judge that fails now and then, at many calls a minute, is still worth asking: an answer ends a row of failures.
+        """
+        if permit != self._permit:
+            return
+        if self._open_until is not None:
             self._close()
+        else:
+            self._failures.clear()
 
     def fail(self, permit: int, now: float) -> None:
         """The call failed in a way that counts."""
@@ -121,8 +128,7 @@ class CircuitBreaker:
     def trip(self, reason: str, now: float | None = None) -> None:
         """Open by hand; only `reset` closes it again."""
         self._permit += 1
-        if self._open_until is None:
-            self._open_since = now
+        self._opened_at = now if self._opened_at is None else self._opened_at
         self._open_until, self._probe_until = math.inf, None
         self._reason = f"by hand: {reason}"
 
@@ -153,17 +159,16 @@ class CircuitBreaker:
 
     def _open(self, now: float, reason: str) -> None:
         self._permit += 1
-        if self._open_until is None:
-            self._open_since = now
         cooldown = min(self._cooldown_cap, self._cooldown * 2.0 ** min(self._openings, 30))
         self._openings += 1
+        self._opened_at = now if self._opened_at is None else self._opened_at
         self._open_until, self._probe_until = now + cooldown, None
         self._failures.clear()
         self._reason = reason
 
     def _close(self) -> None:
         self._permit += 1
-        self._open_until = self._probe_until = self._open_since = None
+        self._opened_at = self._open_until = self._probe_until = None
         self._openings = 0
         self._failures.clear()
         self._reason = ""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import anyio
 from pydantic import ValidationError
@@ -17,9 +18,12 @@ from pydantic import ValidationError
 from app.contracts import LLMComparisonRequest, LLMOrchestratorResponse
 from app.errors import InvalidRequest, LeaseLost, StoreUnavailable
 from app.provider import outcomes
-from app.provider.judges.protocol import Judge, JudgeError, Judges, Verdict
+from app.provider.judges.protocol import Judge, JudgeError, Judges, Metered, Spent, Verdict
 from app.provider.lane import Clock, Slot
 from app.provider.queue.protocol import Ending, Lease, Reply, RequestQueue, StoredOutcome
+from app.provider.spending import Spending
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +44,10 @@ DEFAULT_RETRY = RetryPolicy()
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """No verdict yet; the judge may be asked again in `after` seconds."""
+    """No verdict yet; the judge may be asked again in `after` seconds. `untried`: it was not asked, though counted."""
 
     after: float
+    untried: bool = False
 
 
 class Concluded(NamedTuple):
@@ -66,8 +71,10 @@ class Judging:
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
         draw: Callable[[], float] = random.random,
+        spending: Spending | None = None,
     ) -> None:
         self._queue = queue
+        self._spending = spending
         self._judges = judges
         self._lease = lease
         self._retry = retry
@@ -113,6 +120,9 @@ class Judging:
             gone = JudgeError("judge-gone", "The judge that this request asks for is no longer configured.")
             slot.give_back()
             return outcomes.failed(lease, gone, attempts=lease.tries - counted, now=self._clock())
+        if slot.metered and isinstance(judge, Metered) and (wait := slot.fit(judge.tokens(request))):
+            slot.give_back()
+            return Again(wait, untried=counted)
         tries = lease.tries if counted else await self._queue.begin_try(lease)
         slot.begin()
         remaining = lease.accepted_at + lease.request.expires_in - self._clock()
@@ -126,11 +136,14 @@ class Judging:
                 trouble = error
             except Exception as error:  # noqa: BLE001 - a bug in a judge costs one try, never the process
                 trouble = _bug(error)
+        spent = verdict.spent if verdict else trouble.spent if trouble else None
+        if spent is not None:
+            await self._record(lease, tries, spent, verdict=verdict is not None)
         if verdict is not None:
-            spent = self._monotonic() - began
+            took = self._monotonic() - began
             try:
                 response = outcomes.succeeded(
-                    lease, request, verdict, attempts=tries, seconds=spent, now=self._clock()
+                    lease, request, verdict, attempts=tries, seconds=took, now=self._clock()
                 )
             except ValidationError as error:  # a verdict beyond its bounds; any other error is a bug of ours
                 trouble = _bug(error)
@@ -146,16 +159,29 @@ class Judging:
     async def store(self, lease: Lease, response: LLMOrchestratorResponse) -> Concluded:
         """Store the outcome, however long the database is away: a verdict that was paid for is not thrown away.
 
+        It tells of all that was spent on the request, earlier tries included.
+
         :raises LeaseLost: another worker has the request.
         """
+        if self._spending is not None and (response.attempts > 1 or (response.attempts and response.error)):
+            total = await self._insist(partial(self._spending.of, lease))
+            response = outcomes.with_spent(response, total)
         ours = outcomes.to_store(lease, response)
+        first, reply = await self._insist(partial(self._queue.store, lease, ours))
+        if first.event != ours.event:
+            response = outcomes.read(first)
+        return Concluded(response, first, reply)
+
+    async def _record(self, lease: Lease, tries: int, spent: Spent, *, verdict: bool) -> None:
+        if self._spending is not None:
+            await self._insist(partial(self._spending.record, lease, tries, spent, verdict=verdict))
+
+    async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Until the database takes it."""
         pause = 0.1
         while True:
             try:
-                first, reply = await self._queue.store(lease, ours)
-                if first.event != ours.event:
-                    response = outcomes.read(first)
-                return Concluded(response, first, reply)
+                return await work()
             except StoreUnavailable:
                 await anyio.sleep(pause * (0.5 + self._draw()))
                 pause = min(5.0, pause * 2)

@@ -60,6 +60,25 @@ class Slot:
         """Whether the call may still start; the breaker may have opened since the slot was taken."""
         return self._lane.breaker.allows(self._permit)
 
+    @property
+    def metered(self) -> bool:
+        """Whether the lane has a limit of tokens."""
+        return self._lane.limits.tokens_per_minute is not None
+
+    def fit(self, tokens: int) -> float:
+        """Count the call as one of about `tokens`: 0 when they fit into the minute, else the seconds to wait.
+
+        Then the lane starts nothing before that, so that many small calls cannot keep a large one waiting.
+        """
+        lane, now = self._lane, self._lane.clock()
+        more = max(0, tokens - self._tokens)
+        wait = lane.limiter.widen(now, by=more) if more else 0.0
+        if wait:
+            lane.limiter.pause_until(now + wait)
+        else:
+            self._tokens += more
+        return wait
+
     def begin(self) -> None:
         """The call starts now."""
         self._start = self._lane.limiter.start(self._lane.clock(), tokens=self._tokens)
@@ -83,6 +102,8 @@ class Slot:
             lane.breaker.succeed(self._permit)
         if error.retry_after is not None:
             lane.limiter.pause_until(now + error.retry_after)
+        if self._start is not None and error.spent is not None:
+            lane.limiter.settle(self._start, tokens=error.spent.tokens)
         self._end(None)
 
     def give_back(self) -> None:

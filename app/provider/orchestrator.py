@@ -51,7 +51,8 @@ from app.provider.queue.protocol import (
     RequestQueue,
     StoredOutcome,
 )
-from app.provider.rate_limiter import PERIOD
+from app.provider.rate_limiter import REMEMBERED
+from app.provider.spending import Spending
 from app.provider.waiting import Call, Gone, until
 
 LAST_WORDS = 2.0
@@ -80,6 +81,7 @@ class LLMOrchestrator:
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
         draw: Callable[[], float] = random.random,
+        spending: Spending | None = None,
     ) -> None:
         self._queue = queue
         self._judges = judges
@@ -91,7 +93,14 @@ class LLMOrchestrator:
         self._drain = drain
         self._clock = clock
         self._judging = Judging(
-            queue=queue, judges=judges, lease=lease, retry=retry, clock=clock, monotonic=monotonic, draw=draw
+            queue=queue,
+            judges=judges,
+            lease=lease,
+            retry=retry,
+            clock=clock,
+            monotonic=monotonic,
+            draw=draw,
+            spending=spending,
         )
         self._calls: dict[UUID, Call] = {}
         self._background = Background()
@@ -161,7 +170,7 @@ class LLMOrchestrator:
         return entry
 
     async def __aenter__(self) -> Self:
-        self._lanes.remember(await self._queue.recent_starts(seconds=PERIOD))
+        self._lanes.remember(await self._queue.recent_starts(seconds=REMEMBERED))
         await self._background.enter()
         self._background.help(self._judging.keep_leases)
         return self
@@ -225,7 +234,7 @@ class LLMOrchestrator:
         result = await self._judging.call(lease, slot, request=request)
         if isinstance(result, Again) and request.callback_topic is not None:
             await self._promise(lease.request.queue_id)
-            await self._queue.release(lease, after=result.after)
+            await self._queue.release(lease, after=result.after, untried=result.untried)
             call.turn_to_callback()
             return
         if isinstance(result, Again):

@@ -17,10 +17,11 @@ from app.contracts import (
     LLMOrchestratorResponse,
     Outcome,
     Problem,
+    TokenUsage,
 )
 from app.contracts.events import result_event
 from app.errors import JudgeFailed, JuxtaError, RequestCancelled, RequestExpired
-from app.provider.judges.protocol import JudgeError, Verdict
+from app.provider.judges.protocol import JudgeError, Spent, Verdict
 from app.provider.queue.protocol import Ending, Lease, QueuedRequest, StoredOutcome
 
 DETAIL_LIMIT = 500
@@ -35,6 +36,7 @@ class StoredProblem(JuxtaError):
         super().__init__(problem.detail, hint=problem.hint)
         self.problem = problem
         self.cause, self.anew = problem.code, problem.retryable
+        self.cost_usd = problem.cost_usd or 0.0
 
 
 class StoredFailure(StoredProblem, JudgeFailed):
@@ -146,6 +148,18 @@ def ended(
     return _without_verdict(lease, outcome, problem, attempts=attempts, now=now)
 
 
+def with_spent(response: LLMOrchestratorResponse, total: Spent) -> LLMOrchestratorResponse:
+    """The outcome with all that its request cost, failed tries included."""
+    if not total.calls:
+        return response
+    usage = TokenUsage(
+        prompt_tokens=total.prompt_tokens,
+        completion_tokens=total.completion_tokens,
+        total_tokens=total.tokens,
+    )
+    return response.model_copy(update={"token_usage": usage, "cost_usd": total.cost_usd or 0.0})
+
+
 def to_store(lease: Lease, response: LLMOrchestratorResponse) -> StoredOutcome:
     """Serialise the event once, here; every copy that is ever published has these bytes."""
     event = result_event(response, traceparent=lease.request.traceparent)
@@ -163,7 +177,8 @@ def answer(response: LLMOrchestratorResponse) -> LLMComparisonResponse:
     :raises StoredProblem: the outcome is no verdict; the error has the status of its kind.
     """
     if response.error is not None:
-        raise _ERRORS[response.status](response.error)
+        cost = response.cost_usd or None
+        raise _ERRORS[response.status](response.error.model_copy(update={"cost_usd": cost}))
     return response.as_response()
 
 

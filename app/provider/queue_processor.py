@@ -26,7 +26,8 @@ from app.provider.judging import DEFAULT_RETRY, Again, Concluded, Judging, Retry
 from app.provider.lane import Clock, Lane, Lanes, Slot
 from app.provider.publishing import Bell, Publishing
 from app.provider.queue.protocol import Lease, Reply, RequestQueue
-from app.provider.rate_limiter import PERIOD
+from app.provider.rate_limiter import REMEMBERED
+from app.provider.spending import Spending
 
 LOOK_AROUND = 5.0
 """Seconds after which every loop looks at the queue even when nothing called it: for rows of other processes."""
@@ -73,6 +74,7 @@ class QueueProcessor(Publishing):
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
         draw: Callable[[], float] = random.random,
+        spending: Spending | None = None,
     ) -> None:
         super().__init__(
             queue=queue, bus=bus, publishers=publishers, bus_pause=bus_pause, monotonic=monotonic, draw=draw
@@ -81,16 +83,24 @@ class QueueProcessor(Publishing):
         self._lease = lease
         self._drain = drain
         self._purge_every = purge_every
+        self._spending = spending
         self._clock = clock
         self._judging = Judging(
-            queue=queue, judges=judges, lease=lease, retry=retry, clock=clock, monotonic=monotonic, draw=draw
+            queue=queue,
+            judges=judges,
+            lease=lease,
+            retry=retry,
+            clock=clock,
+            monotonic=monotonic,
+            draw=draw,
+            spending=spending,
         )
         self._workers: dict[str, Worker] = {}
         self._stopping = False
         self._background = Background()
 
     async def __aenter__(self) -> Self:
-        self._lanes.remember(await self._queue.recent_starts(seconds=PERIOD))
+        self._lanes.remember(await self._queue.recent_starts(seconds=REMEMBERED))
         await self._background.enter()
         self._background.help(self._judging.keep_leases)
         self._background.help(self._purge)
@@ -127,6 +137,8 @@ class QueueProcessor(Publishing):
         while True:
             try:
                 await self._queue.purge()
+                if self._spending is not None:
+                    await self._spending.purge()
             except StoreUnavailable:
                 self.counts.store_away += 1  # what is left is found by the next pass
             await anyio.sleep(self._purge_every)
@@ -199,7 +211,7 @@ class QueueProcessor(Publishing):
             result = await self._judging.call(lease, slot)
             if isinstance(result, Again):
                 self.counts.retried += 1
-                await self._queue.release(lease, after=result.after)
+                await self._queue.release(lease, after=result.after, untried=result.untried)
             elif result.status is Outcome.SUCCEEDED:
                 await self._handle_request_success(lease, result)
             else:

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 PERIOD = 60.0
 """Seconds of the window over which rates are kept."""
 
+REMEMBERED = PERIOD + 5.0
+"""Seconds of a former life that matter: a lane may count over a little more than a minute."""
+
 
 @dataclass(slots=True)
 class Start:
@@ -57,10 +60,7 @@ class RateLimiter:
         pause = max(0.0, self._paused_until - now)
         if not self.bounded:
             return pause
-        while self._log and now - self._log[0].at >= self._period:
-            gone = self._log.popleft()
-            gone.counted = False
-            self._used -= gone.tokens
+        self._forget(now)
         return max(pause, self._wait_requests(now), self._wait_tokens(now, tokens))
 
     def reserve(self, now: float, *, tokens: int = 0) -> float:
@@ -69,6 +69,16 @@ class RateLimiter:
         if not wait:
             self._reserved += 1
             self._reserved_tokens += tokens
+        return wait
+
+    def widen(self, now: float, *, by: int) -> float:
+        """Let a reservation count for more tokens: 0 when it does, else the seconds to wait; then it is as it was."""
+        self._forget(now)
+        self._reserved -= 1  # to look as if the others were alone
+        wait = self._wait_tokens(now, by)
+        self._reserved += 1
+        if not wait:
+            self._reserved_tokens += by
         return wait
 
     def start(self, now: float, *, tokens: int = 0) -> Start:
@@ -94,6 +104,12 @@ class RateLimiter:
     def pause_until(self, moment: float) -> None:
         """Start nothing before `moment` (Retry-After is a floor); an earlier, longer pause stays."""
         self._paused_until = max(self._paused_until, moment)
+
+    def _forget(self, now: float) -> None:
+        while self._log and now - self._log[0].at >= self._period:
+            gone = self._log.popleft()
+            gone.counted = False
+            self._used -= gone.tokens
 
     def _wait_requests(self, now: float) -> float:
         if self._requests is None:

@@ -17,15 +17,29 @@ from app.contracts import (
     LLMComparisonRequest,
     LLMComparisonResponse,
     LLMConfigOverrides,
+    UsageReport,
 )
 from app.edge import number_of, parse, problem_response, read_body, strict, uuid_of, written
 from app.errors import InvalidRequest, JuxtaError
-from app.provider.answers import ENTRY, JUDGE, PROVIDERS, QUEUE_PAGE, QUEUE_STATS, QueuePage, QueueStats
+from app.provider.answers import (
+    ENTRY,
+    JUDGE,
+    MODELS,
+    PROVIDERS,
+    QUEUE_PAGE,
+    QUEUE_STATS,
+    TEST,
+    USAGE,
+    QueuePage,
+    QueueStats,
+)
 from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.protocol import RequestQueue, State
+from app.provider.spending import Spending
 from app.provider.status import Status
 
 PAGE_LIMIT = 500
+DAYS, MOST_DAYS = 30, 3660
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 Principal = Callable[[Request], str]
@@ -40,6 +54,7 @@ def routes(
     orchestrator: LLMOrchestrator,
     queue: RequestQueue,
     status: Status,
+    spending: Spending | None = None,
     *,
     body_limit: int = 1_000_000,
     body_deadline: float = 10.0,
@@ -97,7 +112,7 @@ def routes(
     async def check_judge(request: Request) -> Response:
         """Whether a judge configuration can be asked, before a batch is made for it."""
         asked = parse(LLMConfigOverrides, await read_body(request, limit=body_limit, deadline=body_deadline))
-        return written(JUDGE, JudgeAccepted(lane=status.check(asked)))
+        return written(JUDGE, JudgeAccepted(lane=await status.check(asked)))
 
     return [
         Route("/api/v1/comparison", Plain(generate_comparison), methods=["POST"]),
@@ -107,6 +122,28 @@ def routes(
         Route("/api/v1/queue/{queue_id}", strict(entry), methods=["GET"]),
         Route("/api/v1/providers", strict(providers), methods=["GET"]),
         Route("/api/v1/judges/check", strict(check_judge), methods=["POST"]),
+        *_money(status, spending),
+    ]
+
+
+def _money(status: Status, spending: Spending | None) -> list[Route]:
+    """What judges cost, whether they can be asked, what was spent."""
+
+    async def models(_request: Request) -> Response:
+        return written(MODELS, status.models())
+
+    async def test_provider(request: Request) -> Response:
+        """Whether a judge's provider would answer; asked now, for free."""
+        return written(TEST, await status.test(request.path_params["provider"]))
+
+    async def usage(request: Request) -> Response:
+        days = number_of(request.query_params.get("days"), "days", DAYS, least=1, most=MOST_DAYS)
+        return written(USAGE, UsageReport(rows=()) if spending is None else await spending.report(days))
+
+    return [
+        Route("/api/v1/models", strict(models), methods=["GET"]),
+        Route("/api/v1/providers/{provider}/test", strict(test_provider), methods=["POST"]),
+        Route("/api/v1/usage", strict(usage, "days"), methods=["GET"]),
     ]
 
 

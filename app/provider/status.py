@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
-from app.contracts import LLMConfigOverrides, ProviderStatus
-from app.errors import InvalidRequest
-from app.provider.judges.protocol import Judges
+from collections.abc import Mapping, Sequence
+
+from app.contracts import LLMConfigOverrides, ModelInfo, ModelList, ProviderStatus, ProviderTest
+from app.errors import InvalidRequest, JudgeUnavailable, NotFound
+from app.provider.judges.llm.probe import Probe
+from app.provider.judges.protocol import JudgeError, Judges
 from app.provider.lane import Lanes
 from app.provider.queue.protocol import RequestQueue
 
+PASSING = frozenset({"unavailable", "timeout"})
+"""What mends itself: a batch may begin, and waits."""
+
 
 class Status:
-    """Answers from memory and from the counters of the ledger."""
+    """Answers from memory and from the counters of the ledger; only providers of language models are asked.
 
-    def __init__(self, *, queue: RequestQueue, lanes: Lanes, judges: Judges, default_provider: str) -> None:
+    `models` are what can be asked for, `probes` ask a provider whether it would.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: RequestQueue,
+        lanes: Lanes,
+        judges: Judges,
+        default_provider: str,
+        models: Sequence[ModelInfo] = (),
+        probes: Mapping[str, Probe] | None = None,
+    ) -> None:
         self._queue = queue
         self._lanes = lanes
         self._judges = judges
         self._default_provider = default_provider
+        self._models = ModelList(models=tuple(models))
+        self._probes = probes or {}
 
     def now(self) -> ProviderStatus:
         """Every lane as it is this moment."""
@@ -24,11 +44,58 @@ class Status:
             lanes=tuple(lane.status(self._queue.waiting(lane.name)) for lane in self._lanes)
         )
 
-    def check(self, asked: LLMConfigOverrides) -> str:
+    def models(self) -> ModelList:
+        """What can be asked for, and what it costs."""
+        return self._models
+
+    async def check(self, asked: LLMConfigOverrides) -> str:
         """Name the lane of a judge configuration, so that a batch is refused that could only fail.
 
-        :raises InvalidRequest: there is no such judge, or it cannot honour an override.
+        :raises InvalidRequest: there is no such judge, it cannot honour an override, or its provider refuses the key.
         """
+        name, lane = self._lane(asked)
+        if name in self._probes:
+            try:
+                await self._probes[name].known()
+            except JudgeError as error:
+                if error.code not in PASSING:
+                    raise InvalidRequest(
+                        f"The judge {name!r} cannot be asked: {error.detail}",
+                        errors=(("provider", error.detail),),
+                    ) from error
+        return lane
+
+    async def insist(self, asked: LLMConfigOverrides) -> None:
+        """As `check`, for who cannot wait.
+
+        :raises JudgeUnavailable: its provider refuses the key, or cannot be reached now.
+        """
+        name, _ = self._lane(asked)
+        if name in self._probes:
+            try:
+                await self._probes[name].known()
+            except JudgeError as error:
+                raise JudgeUnavailable(f"The judge {name!r} cannot be asked: {error.detail}") from error
+
+    async def test(self, name: str) -> ProviderTest:
+        """Ask a provider now, in a way that costs nothing.
+
+        :raises NotFound: there is no such judge.
+        """
+        if name not in self._judges:
+            raise NotFound(f"There is no judge {name!r} here; there are: {', '.join(self._judges)}.")
+        probe = self._probes.get(name)
+        if probe is None:
+            return ProviderTest(provider=name, ok=True, words="It judges in this process and needs nobody.")
+        try:
+            found = await probe.look()
+        except JudgeError as error:
+            return ProviderTest(provider=name, ok=False, words=error.detail)
+        offered = (info.model for info in self._models.models if info.provider == name)
+        missing = tuple(model for model in offered if found.models is not None and model not in found.models)
+        return ProviderTest(provider=name, ok=True, words=found.words, missing=missing, seconds=found.seconds)
+
+    def _lane(self, asked: LLMConfigOverrides) -> tuple[str, str]:
         name = asked.provider or self._default_provider
         judge = self._judges.get(name)
         if judge is None:
@@ -36,4 +103,4 @@ class Status:
                 f"There is no judge {name!r} here; there are: {', '.join(self._judges)}.",
                 errors=(("provider", "unknown provider"),),
             )
-        return judge.lane(asked)
+        return name, judge.lane(asked)

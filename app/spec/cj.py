@@ -14,6 +14,7 @@ from app.errors import (
     InvalidRequest,
     MalformedBody,
     NotFound,
+    ProviderUnavailable,
     RequestTimeout,
     StoreUnavailable,
     TooLarge,
@@ -110,6 +111,22 @@ OPERATIONS = (
         example=EXAMPLE,
         answers=(Answer(status=201, description="The batch.", body=answers.BATCH, links=_OF_A_BATCH),),
         problems=(MalformedBody, InvalidRequest, RequestTimeout, TooLarge, StoreUnavailable),
+    ),
+    Operation(
+        method="POST",
+        path="/api/v1/batches/estimate",
+        name="estimateBatch",
+        module="cj",
+        summary="What a batch would come to",
+        description=(
+            "The body is that of `createBatch`. Comparisons, seconds and US dollars, each at most, unless the reliability asked for is reached earlier; "
+            "nothing is stored. `cost_usd` is for answers that fill all the room they are given, without calls that "
+            "fail and are made again; null when the price of a judge is unknown, whom `unpriced` names."
+        ),
+        body=TypeAdapter(BatchRequest),
+        example=EXAMPLE,
+        answers=(Answer(status=200, description="The estimate.", body=answers.ESTIMATE),),
+        problems=(MalformedBody, InvalidRequest, RequestTimeout, TooLarge, ProviderUnavailable),
     ),
     Operation(
         method="GET",

@@ -26,10 +26,21 @@ from app.errors import (
     TopicNotAllowed,
     Unavailable,
 )
-from app.provider.answers import BREAKER, BREAKERS, ENTRY, JUDGE, PROVIDERS, QUEUE_PAGE, QUEUE_STATS
+from app.provider.answers import (
+    BREAKER,
+    BREAKERS,
+    ENTRY,
+    JUDGE,
+    MODELS,
+    PROVIDERS,
+    QUEUE_PAGE,
+    QUEUE_STATS,
+    TEST,
+    USAGE,
+)
 from app.provider.operating import BreakerChange
 from app.provider.queue.protocol import State
-from app.provider.routes import PAGE_LIMIT
+from app.provider.routes import DAYS, MOST_DAYS, PAGE_LIMIT
 from app.spec.operation import Answer, Link, Operation, Parameter, in_path
 
 EXAMPLE: dict[str, Any] = json.loads(
@@ -245,6 +256,53 @@ OPERATIONS = (
         summary="How each judge is: waiting, running, circuit breaker",
         answers=(Answer(status=200, description="Every lane asked so far.", body=PROVIDERS),),
         problems=(InvalidRequest,),
+    ),
+    Operation(
+        method="POST",
+        path="/api/v1/providers/{provider}/test",
+        name="testProvider",
+        module="provider",
+        summary="Whether a judge's provider takes the key",
+        description=(
+            "Asks the provider for its list of models, which costs nothing. That it refuses, or is away, is an answer "
+            "too: `ok` is false, and `words` says why."
+        ),
+        parameters=(
+            Parameter(
+                name="provider",
+                where="path",
+                description="Of the judge, as in `llm_config_overrides.provider`.",
+                schema={"type": "string", "examples": ["rules"]},
+            ),
+        ),
+        answers=(Answer(status=200, description="What it said.", body=TEST),),
+        problems=(NotFound, InvalidRequest),
+    ),
+    Operation(
+        method="GET",
+        path="/api/v1/models",
+        name="models",
+        module="provider",
+        summary="The judges that can be asked, and what they cost",
+        answers=(Answer(status=200, description="Every one of them.", body=MODELS),),
+        problems=(InvalidRequest,),
+    ),
+    Operation(
+        method="GET",
+        path="/api/v1/usage",
+        name="usage",
+        module="provider",
+        summary="What was spent on language models, by day, asker and model",
+        parameters=(
+            Parameter(
+                name="days",
+                where="query",
+                description="The last so many days (UTC), today included.",
+                schema={"type": "integer", "minimum": 1, "maximum": MOST_DAYS, "default": DAYS},
+            ),
+        ),
+        answers=(Answer(status=200, description="The latest day first.", body=USAGE),),
+        problems=(InvalidRequest, StoreUnavailable),
     ),
     Operation(
         method="POST",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from app.cj.batch import BatchSettings
-from app.contracts import JudgeKind, LLMConfigOverrides
+from app.cj.estimate import price
+from app.contracts import JudgeKind, LLMConfigOverrides, ModelList, Pricing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeChoice:
     """A judge a teacher can choose. `description` says honestly what it is; `pace` how fast it is, in words.
 
-    `seconds_each` is the mean time per comparison with all that run at once, for the estimate on the button.
+    `seconds_each` is the mean time per comparison with all that run at once, for the estimate on the button; None
+    where nobody knows it.
     """
 
     name: str
@@ -22,13 +24,15 @@ class JudgeChoice:
     kind: JudgeKind
     settings: tuple[LLMConfigOverrides, ...]
     pace: str
-    seconds_each: float
-    usd_each: float = 0.0
+    seconds_each: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchDefaults:
-    """The form's first values; the first judge is the one chosen. `seed` draws the seed of each new batch."""
+    """The form's first values; the first judge is the one chosen. `seed` draws the seed of each new batch.
+
+    `known` is what the provider says of its judges and their prices; `away` why it could not be asked.
+    """
 
     judges: tuple[JudgeChoice, ...]
     comparisons_per_essay: int
@@ -36,10 +40,16 @@ class BatchDefaults:
     random_rounds: int
     seed: Callable[[], int]
     expires_in: float = 86_400.0
+    known: ModelList = ModelList(models=())
+    away: str = ""
 
     def judge(self, name: str) -> JudgeChoice | None:
         """The choice of that name."""
         return next((choice for choice in self.judges if choice.name == name), None)
+
+    def prices(self, choice: JudgeChoice) -> list[Pricing | None]:
+        """What each judge of this choice takes; None where nobody knows."""
+        return [price(asked, self.known) for asked in choice.settings]
 
     def choice_of(self, settings: BatchSettings) -> JudgeChoice | None:
         """The choice these settings came from; None when they came from elsewhere or the choices have changed."""
@@ -55,3 +65,7 @@ class BatchDefaults:
             for overrides in settings.judges
         )
         return tuple(dict.fromkeys(name if name in known else JudgeKind.LLM.value for name in names))
+
+
+Defaults = Callable[[], Awaitable[BatchDefaults]]
+"""What is offered now."""

@@ -34,7 +34,8 @@ class Downloads:
         if name == "ranking.csv":
             return download(report.ranking_csv(summary, rows), name=name, media_type="text/csv")
         if name == "ranking.json":
-            return download(report.ranking_json(summary, rows), name=name, media_type="application/json")
+            document = report.ranking_json(summary, rows, await self._views.flagged(batch_id))
+            return download(document, name=name, media_type="application/json")
         document = report.report_html(summary, rows, await self._comparisons(batch_id))
         return download(document, name=name, media_type="text/html")
 

@@ -24,7 +24,7 @@ from app.cj.views import Views
 from app.edge import strict
 from app.errors import InvalidRequest, NotFound
 from app.web import words
-from app.web.snapshot import Clock, ProviderWords, take
+from app.web.snapshot import Clock, Look, take
 
 _AT_ONCE = 500
 
@@ -41,7 +41,7 @@ class LiveStream:
         self,
         views: Views,
         changes: Changes,
-        provider_words: ProviderWords,
+        look: Look,
         *,
         closing: anyio.Event,
         heartbeat: float,
@@ -50,7 +50,7 @@ class LiveStream:
     ) -> None:
         self._views = views
         self._changes = changes
-        self._provider_words = provider_words
+        self._look = look
         self._closing = closing
         self._heartbeat = heartbeat
         self._gather = gather
@@ -71,7 +71,7 @@ class LiveStream:
         while not self._closing.is_set():
             news = self._changes.listen(batch_id)
             try:
-                state = await take(self._views, batch_id, self._provider_words, self._clock())
+                state = await take(self._views, batch_id, self._look, self._clock())
                 ended = await self._views.comparisons(batch_id, after=after, limit=_AT_ONCE, ended=True)
             except NotFound:
                 yield _event("done", {"state": "deleted"})
@@ -109,7 +109,7 @@ def routes(
     *,
     views: Views,
     changes: Changes,
-    provider_words: ProviderWords,
+    look: Look,
     closing: anyio.Event,
     heartbeat: float = 5.0,
     gather: float = 0.25,
@@ -117,7 +117,7 @@ def routes(
 ) -> list[BaseRoute]:
     """The route of the stream. Set `closing` as soon as the server is told to stop."""
     stream = LiveStream(
-        views, changes, provider_words, closing=closing, heartbeat=heartbeat, gather=gather, clock=clock
+        views, changes, look, closing=closing, heartbeat=heartbeat, gather=gather, clock=clock
     )
     return [Route("/api/v1/batches/{batch_id:uuid}/events", strict(stream.events, "after"))]
 

@@ -17,11 +17,11 @@ from starlette.types import Message
 
 from app.cj.batch import Batch, BatchSettings, NewBatch, NewEssay
 from app.cj.essays import FEW_WORDS, MOST_FILES, HandedIn, Remark, least_words, read_files
-from app.cj.statistics.stopping import most_comparisons
+from app.cj.estimate import estimate
 from app.cj.workflow import Workflow
 from app.edge import read_body
 from app.web import words
-from app.web.defaults import BatchDefaults
+from app.web.defaults import BatchDefaults, Defaults, JudgeChoice
 from app.web.rendering import render
 
 _ASKED = {
@@ -30,8 +30,14 @@ _ASKED = {
     "comparisons_per_essay": "Give a whole number from 1 to 1000.",
     "target_reliability": "Give a number between 0 and 1, such as 0.80.",
     "judge": "Choose who judges.",
+    "budget_usd": "Give a sum in US dollars above 0, such as 2.50.",
     "essays": "Hand in at least two essays.",
 }
+_BUDGET_NEEDED = "Give a budget: this judge costs money."
+_PRICE_UNKNOWN = (
+    "Leave it empty: nobody here knows what this judge costs, so no budget can be kept. A price can be written into "
+    "config/models.toml."
+)
 _SEPARATOR = "---"
 
 
@@ -45,6 +51,7 @@ class Typed:
     judge: str = ""
     comparisons_per_essay: str = ""
     target_reliability: str = ""
+    budget_usd: str = ""
     faults: dict[str, str] = field(default_factory=dict)
     remarks: Sequence[Remark] = ()
 
@@ -60,19 +67,24 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """What a start comes to, about, unless the reliability asked for is reached earlier."""
+class Start:
+    """What a start comes to, in words for the button: `cost` is empty for judges that take nothing.
+
+    `beyond` is what it would come to at most, where the budget is less.
+    """
 
     comparisons: int
     time: str
     cost: str
+    beyond: str
+    unpriced: tuple[str, ...]
 
 
 class NewBatches:
     """The pages before a batch runs."""
 
     def __init__(
-        self, workflow: Workflow, defaults: BatchDefaults, *, upload_limit: int, upload_timeout: float
+        self, workflow: Workflow, defaults: Defaults, *, upload_limit: int, upload_timeout: float
     ) -> None:
         self._workflow = workflow
         self._defaults = defaults
@@ -81,34 +93,34 @@ class NewBatches:
 
     async def form(self, request: Request) -> Response:
         """GET /batches/new: the empty form."""
-        return render(request, "new.html", **self.blank())
+        return render(request, "new.html", **self.blank(await self._defaults()))
 
-    def blank(self) -> dict[str, Any]:
+    def blank(self, defaults: BatchDefaults) -> dict[str, Any]:
         """What the templates need for an empty form."""
-        defaults = self._defaults
         typed = Typed(
             judge=defaults.judges[0].name if defaults.judges else "",
             comparisons_per_essay=str(defaults.comparisons_per_essay),
             target_reliability=f"{defaults.target_reliability:.2f}",
         )
-        return self._context(typed)
+        return self._context(typed, defaults)
 
-    def _context(self, typed: Typed) -> dict[str, Any]:
-        return {"typed": typed, "defaults": self._defaults, "limit_mb": self._limit // 10**6}
+    def _context(self, typed: Typed, defaults: BatchDefaults) -> dict[str, Any]:
+        return {"typed": typed, "defaults": defaults, "limit_mb": self._limit // 10**6}
 
     async def submit(self, request: Request) -> Response:
         """POST /batches: read what was handed in; store it and go to the look, or show the form with every fault named."""
+        defaults = await self._defaults()
         async with (await self._buffered(request)).form(
             max_files=MOST_FILES, max_part_size=self._limit
         ) as form:
             typed = _typed(form)
-            choice = self._defaults.judge(typed.judge)
+            choice = defaults.judge(typed.judge)
             least = least_words(choice.settings) if choice else 0
             handed_in = read_files([*await _files(form), *pasted_files(typed.pasted)], least_words=least)
         typed.remarks = handed_in.remarks
-        new = self._new(typed, handed_in)
+        new = _new(typed, handed_in, defaults)
         if new is None:
-            return render(request, "new.html", status=422, **self._context(typed))
+            return render(request, "new.html", status=422, **self._context(typed, defaults))
         batch_id = await self._workflow.create(new, start=False)
         return RedirectResponse(f"/batches/{batch_id}/check", status_code=303)
 
@@ -121,23 +133,36 @@ class NewBatches:
 
         return Request(request.scope, replay)
 
-    def _new(self, typed: Typed, handed_in: HandedIn) -> NewBatch | None:
-        """The batch, or None after writing down every fault."""
-        choice = self._defaults.judge(typed.judge)
-        if choice is None:
-            typed.faults["judge"] = _ASKED["judge"]
-        settings = _settings(typed, self._defaults)
-        try:
-            new = NewBatch(
-                title=typed.title.strip(),
-                question=typed.question.strip(),
-                essays=handed_in.essays,
-                settings=settings,
-            )
-        except ValidationError as error:
-            _note(typed, error)
-            return None
-        return None if typed.faults or handed_in.faults else new
+
+def _new(typed: Typed, handed_in: HandedIn, defaults: BatchDefaults) -> NewBatch | None:
+    """The batch, or None after writing down every fault."""
+    choice = defaults.judge(typed.judge)
+    if choice is None:
+        typed.faults["judge"] = _ASKED["judge"]
+    else:
+        _look_at_the_money(typed, choice, defaults)
+    settings = _settings(typed, defaults)
+    try:
+        new = NewBatch(
+            title=typed.title.strip(),
+            question=typed.question.strip(),
+            essays=handed_in.essays,
+            settings=settings,
+        )
+    except ValidationError as error:
+        _note(typed, error)
+        return None
+    return None if typed.faults or handed_in.faults else new
+
+
+def _look_at_the_money(typed: Typed, choice: JudgeChoice, defaults: BatchDefaults) -> None:
+    """Who spends money says how much; where the price is unknown nobody can promise to stop."""
+    prices = defaults.prices(choice)
+    if typed.budget_usd.strip():
+        if None in prices:
+            typed.faults["budget_usd"] = _PRICE_UNKNOWN
+    elif any(price is not None and price.prompt + price.completion > 0 for price in prices):
+        typed.faults["budget_usd"] = _BUDGET_NEEDED
 
 
 def looks(essays: Sequence[NewEssay]) -> list[Look]:
@@ -146,15 +171,22 @@ def looks(essays: Sequence[NewEssay]) -> list[Look]:
     return [Look(name=e.name, level=e.level, words=n, few=n < FEW_WORDS) for e, n in counted]
 
 
-def estimate(batch: Batch, defaults: BatchDefaults) -> Estimate:
+def what_it_comes_to(batch: Batch, essays: Sequence[NewEssay], defaults: BatchDefaults) -> Start:
     """What starting the batch comes to."""
-    comparisons = most_comparisons(batch.essays, batch.settings.comparisons_per_essay)
     choice = defaults.choice_of(batch.settings)
-    each, price = (choice.seconds_each, choice.usd_each) if choice else (None, 0.0)
-    return Estimate(
-        comparisons=comparisons,
-        time="" if each is None else words.duration(comparisons * each),
-        cost=f"about {words.usd(comparisons * price)}" if price else "",
+    found = estimate(
+        [len(essay.text.encode()) for essay in essays],
+        len(batch.question.encode()),
+        batch.settings,
+        defaults.known,
+        seconds_each=choice.seconds_each if choice else None,
+    )
+    return Start(
+        comparisons=found.comparisons,
+        time="" if found.seconds is None else words.duration(found.seconds),
+        cost=words.most(found.cost_usd, found.budget_usd),
+        beyond=words.beyond(found.cost_usd, found.budget_usd),
+        unpriced=found.unpriced,
     )
 
 
@@ -190,6 +222,7 @@ def _typed(form: FormData) -> Typed:
         judge=text("judge"),
         comparisons_per_essay=text("comparisons_per_essay"),
         target_reliability=text("target_reliability"),
+        budget_usd=text("budget_usd"),
     )
 
 
@@ -210,6 +243,7 @@ def _settings(typed: Typed, defaults: BatchDefaults) -> BatchSettings | None:
                 "judges": choice.settings if choice else (),
                 "comparisons_per_essay": typed.comparisons_per_essay.strip(),
                 "target_reliability": typed.target_reliability.strip().replace(",", "."),
+                "budget_usd": typed.budget_usd.strip().replace(",", ".") or None,
                 "random_rounds": defaults.random_rounds,
                 "seed": defaults.seed(),
                 "expires_in": defaults.expires_in,
@@ -223,5 +257,5 @@ def _settings(typed: Typed, defaults: BatchDefaults) -> BatchSettings | None:
 def _note(typed: Typed, error: ValidationError) -> None:
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
         name = str(fault["loc"][0])
-        if name in _ASKED:
+        if name in _ASKED and name not in typed.faults:
             typed.faults[name] = _ASKED[name]

@@ -18,12 +18,12 @@ from app.cj.scoring_ranking import RankedEssay
 from app.cj.views import Views
 from app.cj.workflow import Workflow
 from app.errors import NotFound
-from app.web.defaults import BatchDefaults
+from app.web.defaults import Defaults
 from app.web.downloads import FILES, Downloads
-from app.web.new_batch import NewBatches, estimate, looks
+from app.web.new_batch import NewBatches, looks, what_it_comes_to
 from app.web.plots import NARROW, caterpillar
 from app.web.rendering import STATIC, page, render
-from app.web.snapshot import LATEST, Clock, ProviderWords, latest_verdicts, take, total
+from app.web.snapshot import LATEST, Clock, Look, latest_verdicts, take, total
 
 _PAGES = {
     BatchState.READY: "check",
@@ -63,23 +63,24 @@ class Pages:
         *,
         workflow: Workflow,
         views: Views,
-        defaults: BatchDefaults,
+        defaults: Defaults,
         new: NewBatches,
-        provider_words: ProviderWords,
+        look: Look,
         clock: Clock,
     ) -> None:
         self._workflow = workflow
         self._views = views
         self._defaults = defaults
         self._new = new
-        self._provider_words = provider_words
+        self._look = look
         self._clock = clock
 
     async def batches(self, request: Request) -> Response:
         """GET /: every batch, or how to begin."""
         batches = await self._views.batches()
-        entries = [(batch, self._defaults.kinds_of(batch.settings), total(batch)) for batch in batches]
-        return render(request, "batches.html", entries=entries, **self._new.blank())
+        defaults = await self._defaults()
+        entries = [(batch, defaults.kinds_of(batch.settings), total(batch)) for batch in batches]
+        return render(request, "batches.html", entries=entries, **self._new.blank(defaults))
 
     async def batch(self, request: Request) -> Response:
         """GET /batches/{id}: to the page that fits its state."""
@@ -91,14 +92,16 @@ class Pages:
         batch = await self._views.batch(_id(request))
         if batch.state is not BatchState.READY:
             return RedirectResponse(f"/batches/{batch.id}", status_code=303)
+        defaults = await self._defaults()
+        essays = await self._views.essays(batch.id)
         return render(
             request,
             "check.html",
             batch=batch,
-            essays=looks(await self._views.essays(batch.id)),
-            estimate=estimate(batch, self._defaults),
-            choice=self._defaults.choice_of(batch.settings),
-            kinds=self._defaults.kinds_of(batch.settings),
+            essays=looks(essays),
+            estimate=what_it_comes_to(batch, essays, defaults),
+            choice=defaults.choice_of(batch.settings),
+            kinds=defaults.kinds_of(batch.settings),
         )
 
     async def live(self, request: Request) -> Response:
@@ -111,8 +114,8 @@ class Pages:
             request,
             "live.html",
             batch=batch,
-            now=await take(self._views, batch.id, self._provider_words, self._clock()),
-            kinds=self._defaults.kinds_of(batch.settings),
+            now=await take(self._views, batch.id, self._look, self._clock()),
+            kinds=(await self._defaults()).kinds_of(batch.settings),
             verdicts=verdicts,
             after=batch.decided + batch.failed,
             most=LATEST,
@@ -131,6 +134,7 @@ class Pages:
             summary=summary,
             batch=summary.batch,
             rows=rows,
+            flagged=await self._views.flagged(summary.batch.id),
             table=sorted(rows, key=_SORTS[column], reverse=falling),
             column=column,
             falling=falling,
@@ -176,8 +180,8 @@ def routes(
     *,
     workflow: Workflow,
     views: Views,
-    defaults: BatchDefaults,
-    provider_words: Callable[[], Awaitable[str]],
+    defaults: Defaults,
+    look: Look,
     upload_limit: int = 20_000_000,
     upload_timeout: float = 60.0,
     clock: Clock = time.time,
@@ -189,7 +193,7 @@ def routes(
         views=views,
         defaults=defaults,
         new=new,
-        provider_words=provider_words,
+        look=look,
         clock=clock,
     )
 

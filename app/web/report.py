@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from app.cj.scoring_ranking import RankedEssay
-from app.cj.views import Comparison, Summary
+from app.cj.views import Comparison, Flagged, Summary, flagged
 from app.web import words
 from app.web.plots import NARROW, caterpillar
 from app.web.rendering import STATIC, environment
@@ -37,6 +37,9 @@ JUDGEMENT_COLUMNS = (
     "correlation_id",
     "state",
     "error_code",
+    "prompt_version",
+    "prompt_sha256",
+    "flags",
 )
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - what spreadsheets take for ASCII
 _MOMENTS = ("planned_at", "submitted_at", "ended_at")
@@ -54,7 +57,7 @@ def judgements_csv(comparisons: Iterable[Comparison]) -> str:
     return _csv(JUDGEMENT_COLUMNS, (_judgement(one) for one in comparisons))
 
 
-def ranking_json(summary: Summary, rows: Sequence[RankedEssay]) -> str:
+def ranking_json(summary: Summary, rows: Sequence[RankedEssay], needing: Sequence[Flagged]) -> str:
     """The ranking with all it stands on: who judged, settings, seed, why it stopped, reliability and its method."""
     batch = summary.batch
     document: dict[str, Any] = {
@@ -69,6 +72,7 @@ def ranking_json(summary: Summary, rows: Sequence[RankedEssay]) -> str:
         "judge_kinds": summary.judge_kinds,
         "notice": [sentence for _, sentence in words.banners(summary)],
         "models": summary.models,
+        "prompts": summary.prompts,
         "settings": batch.settings.model_dump(mode="json", exclude_none=True),
         "seed": batch.settings.seed,
         "stop_reason": batch.stop_reason,
@@ -85,6 +89,10 @@ def ranking_json(summary: Summary, rows: Sequence[RankedEssay]) -> str:
             "roads": summary.roads,
         },
         "cost_usd": batch.cost_usd,
+        "budget_usd": batch.settings.budget_usd,
+        "needs_a_human_look": [
+            {"essay": one.essay, "found": one.found, "comparisons": one.comparisons} for one in needing
+        ],
         "scale": {"unit": "logit", "interval": 0.95},
         "ranking": [{name: getattr(row, name) for name in RANKING_COLUMNS} for row in rows],
     }
@@ -98,6 +106,7 @@ def report_html(summary: Summary, rows: Sequence[RankedEssay], comparisons: Sequ
         batch=summary.batch,
         rows=rows,
         comparisons=comparisons,
+        flagged=flagged(comparisons),
         plot=caterpillar(rows),
         narrow_plot=caterpillar(rows, width=NARROW, ident="narrow"),
         css=(STATIC / "juxta.css").read_text(encoding="utf-8"),
@@ -111,7 +120,7 @@ def neutral(cell: Any) -> Any:
 
 def _judgement(one: Comparison) -> list[Any]:
     special: dict[str, Any] = {name: words.rfc3339(getattr(one, name)) for name in _MOMENTS}
-    special |= {"order": one.ended_order, "correlation_id": str(one.id)}
+    special |= {"order": one.ended_order, "correlation_id": str(one.id), "flags": " ".join(one.flags)}
     return [special[name] if name in special else getattr(one, name) for name in JUDGEMENT_COLUMNS]
 
 

@@ -10,13 +10,15 @@ from app.cj.batch import Batch, BatchState
 from app.cj.scoring_ranking import RankedEssay
 from app.cj.statistics.stopping import most_comparisons
 from app.cj.views import Comparison, Summary, Views
+from app.contracts import ProviderStatus
 from app.web import words
+from app.web.waits import ENDED, queue, waits
 
-ProviderWords = Callable[[], Awaitable[str]]
+Look = Callable[[], Awaitable[ProviderStatus]]
+"""How the provider is now, as the pages ask for it."""
 Clock = Callable[[], float]
 
 LATEST = 12
-ENDED = (BatchState.FINISHED, BatchState.CANCELLED)
 _WINDOW = 40
 _LEAST_SPAN = 1.0
 
@@ -52,12 +54,13 @@ class Snapshot:
     reliability: str
     cost: str
     queue: str
+    waits: str
     problem: str
     stopped: str
     ranking: tuple[Line, ...]
 
 
-async def take(views: Views, batch_id: UUID, provider_words: ProviderWords, now: float) -> Snapshot:
+async def take(views: Views, batch_id: UUID, look: Look, now: float) -> Snapshot:
     """Read everything the live page shows.
 
     :raises NotFound: no such batch.
@@ -65,7 +68,7 @@ async def take(views: Views, batch_id: UUID, provider_words: ProviderWords, now:
     summary = await views.summary(batch_id)
     rows = await views.ranking(batch_id)
     latest = await views.comparisons(batch_id, after=_behind(summary.batch, _WINDOW), ended=True)
-    return picture(summary, rows, latest, await provider_words(), now)
+    return picture(summary, rows, latest, await look(), now)
 
 
 async def latest_verdicts(views: Views, batch: Batch) -> list[words.Verdict]:
@@ -87,7 +90,11 @@ def total(batch: Batch) -> int:
 
 
 def picture(
-    summary: Summary, rows: Sequence[RankedEssay], latest: Sequence[Comparison], provider: str, now: float
+    summary: Summary,
+    rows: Sequence[RankedEssay],
+    latest: Sequence[Comparison],
+    provider: ProviderStatus,
+    now: float,
 ) -> Snapshot:
     """Turn what was read into what is shown."""
     batch = summary.batch
@@ -103,8 +110,9 @@ def picture(
         rate=words.NOTHING_YET if rate is None else f"{rate * 60:.0f} per minute",
         eta=words.NOTHING_YET if rate is None else words.duration(max(0, total(batch) - done) / rate),
         reliability=f"{words.reliability(batch.reliability)} of {words.figure(batch.settings.target_reliability)}",
-        cost=words.usd(batch.cost_usd),
-        queue=_queue(summary, provider),
+        cost=words.cost(batch),
+        queue=queue(summary, provider),
+        waits=waits(batch, provider, now),
         problem=batch.problem or "",
         stopped=words.stopped(batch),
         ranking=lines(rows),
@@ -117,13 +125,6 @@ def _rate(latest: Sequence[Comparison], now: float) -> float | None:
     if len(moments) < 2:  # noqa: PLR2004 - one moment spans no time
         return None
     return (len(moments) - 1) / max(_LEAST_SPAN, now - min(moments))
-
-
-def _queue(summary: Summary, provider: str) -> str:
-    if summary.batch.state in ENDED:
-        return "Nothing waits."
-    waiting = f"{summary.queued:,} waiting at the provider" if summary.queued else "Nothing waiting"
-    return f"{waiting}: {provider}" if provider else f"{waiting}."
 
 
 def lines(rows: Sequence[RankedEssay]) -> tuple[Line, ...]:

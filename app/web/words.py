@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from app.cj.batch import Batch, BatchState, ComparisonState
+from app.cj.batch import NEVER_SENT, Batch, BatchState, ComparisonState
 from app.cj.statistics.stopping import StopReason
+from app.cj.store import is_broke
 from app.cj.views import Comparison, Summary
-from app.contracts import JudgeKind, Winner
+from app.contracts import JudgeKind, Pricing, Winner
+from app.errors import RequestCancelled
 
 MINUS = "\N{MINUS SIGN}"
 NOTHING_YET = "\N{EN DASH}"
@@ -24,7 +26,7 @@ JUDGES = {
 }
 BANNERS = {
     JudgeKind.HUMAN.value: "Judged by people.",
-    JudgeKind.LLM.value: "Judged by an AI, not by people. Look at what matters yourself before you grade pupils with it.",
+    JudgeKind.LLM.value: "Judged by an AI{models}, not by people. A person decides: look at what matters yourself before you grade pupils with it.",
     JudgeKind.RULES.value: "Judged by rules, not by people or an AI. Use it to learn the tool; do not grade pupils with it.",
     JudgeKind.SIMULATED.value: "Judged by a simulation that was told the scores. It tests the method and says nothing about the essays.",
 }
@@ -111,6 +113,42 @@ def usd(value: float) -> str:
     return f"{value:.4f} USD" if 0 < value < 0.01 else f"{value:.2f} USD"  # noqa: PLR2004 - a cent
 
 
+def usd_up(value: float) -> str:
+    """Money rounded up, for sums that are not exceeded."""
+    digits = 4 if 0 < value < 0.01 else 2  # noqa: PLR2004 - a cent
+    return f"{math.ceil(value * 10**digits - 1e-9) / 10**digits:.{digits}f} USD"
+
+
+def most(cost: float | None, budget: float | None) -> str:
+    """What a start costs at most, for its button; nothing for judges that take nothing."""
+    if cost is None:
+        return "cost unknown"
+    if budget is not None and beyond(cost, budget):
+        return f"stops at {usd(budget)}"
+    return f"at most {usd_up(cost)}" if cost else ""
+
+
+def beyond(cost: float | None, budget: float | None) -> str:
+    """What a start would come to at most without its budget; nothing where the budget is enough."""
+    return usd_up(cost) if cost is not None and budget is not None and budget < cost else ""
+
+
+def cost(batch: Batch) -> str:
+    """What was spent, and of how much."""
+    budget = batch.settings.budget_usd
+    return usd(batch.cost_usd) if budget is None else f"{usd(batch.cost_usd)} of {usd(budget)}"
+
+
+def price(pricing: Pricing | None) -> str:
+    """What a model takes, with the day on which somebody read it."""
+    if pricing is None:
+        return "price unknown"
+    if not pricing.prompt and not pricing.completion:
+        return "costs nothing"
+    seen = f", as of {pricing.on}" if pricing.on else ""
+    return f"{pricing.prompt:g} USD per million tokens read, {pricing.completion:g} written{seen}"
+
+
 def figure(value: float | None, digits: int = 2) -> str:
     """A number with a true minus sign; a dash when there is none yet."""
     if value is None:
@@ -147,21 +185,34 @@ def stopped(batch: Batch) -> str:
         return "It has not started yet."
     if batch.stop_reason is None:
         return "It has not stopped: the ranking below is provisional."
+    if batch.stop_reason == StopReason.BUDGET and not is_broke(batch):
+        return "Stopped because the budget would not have lasted for another round of pairs."
     because = _STOPS.get(batch.stop_reason, batch.stop_reason.replace("_", " "))
     return f"Stopped because {because}."
 
 
 def banners(summary: Summary) -> list[tuple[str, str]]:
     """Judge kind and sentence for each kind that judged, with counts when there was more than one."""
-    return [
-        (kind, _banner(kind, number, alone=len(summary.judge_kinds) == 1))
-        for kind, number in summary.judge_kinds.items()
-    ]
+    models = f" ({', '.join(summary.ai_models)})" if summary.ai_models else ""
+    alone = len(summary.judge_kinds) == 1
+    found = []
+    for kind, number in summary.judge_kinds.items():
+        sentence = BANNERS.get(kind, f"Judged by {kind}.").replace("{models}", models)
+        found.append((kind, sentence if alone else f"{count(number, 'verdict')}: {sentence}"))
+    return found
 
 
-def _banner(kind: str, number: int, *, alone: bool) -> str:
-    sentence = BANNERS.get(kind, f"Judged by {kind}.")
-    return sentence if alone else f"{count(number, 'verdict')}: {sentence}"
+FLAGS = {
+    "addresses-judge": "speaks to its judge",
+    "verdict-json": "holds something like a ready-made verdict",
+    "invisible-characters": "holds characters that nobody sees",
+    "delimiter-lookalike": "imitates the marks around an essay or a conversation",
+}
+
+
+def flag(name: str) -> str:
+    """What was found in an essay."""
+    return FLAGS.get(name, name.replace("-", " "))
 
 
 def roads(summary: Summary) -> tuple[str, str]:
@@ -172,4 +223,10 @@ def roads(summary: Summary) -> tuple[str, str]:
 
 def failures(summary: Summary) -> str:
     """Comparisons without verdict by class."""
-    return ", ".join(f"{name.replace('-', ' ')} ({number:,})" for name, number in summary.failures.items())
+    special = {NEVER_SENT: "not sent, for want of money"}
+    if is_broke(summary.batch):
+        special[RequestCancelled.code] = "taken back, for want of money"
+    return ", ".join(
+        f"{special.get(name, name.replace('-', ' '))} ({number:,})"
+        for name, number in summary.failures.items()
+    )

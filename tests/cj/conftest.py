@@ -27,6 +27,7 @@ from app.contracts import (
     LLMComparisonRequest,
     LLMComparisonResponse,
     LLMConfigOverrides,
+    ModelList,
     ProviderStatus,
     Winner,
 )
@@ -82,6 +83,7 @@ class ScriptedProvider:
     verdict: Verdict = answer
     requests: list[LLMComparisonRequest] = field(default_factory=list)
     cancelled: list[UUID] = field(default_factory=list)
+    offered: ModelList = ModelList(models=())
 
     async def generate_comparison(self, request: LLMComparisonRequest) -> Answer:
         await anyio.lowlevel.checkpoint()
@@ -93,6 +95,9 @@ class ScriptedProvider:
 
     async def check_judge(self, asked: LLMConfigOverrides) -> None:
         """Every judge will do."""
+
+    async def models(self) -> ModelList:
+        return self.offered
 
     async def status(self) -> ProviderStatus:
         return ProviderStatus()

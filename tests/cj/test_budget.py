@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from typing import Any
 from uuid import UUID
 
 import anyio
@@ -16,14 +18,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.cj.batch import NEVER_SENT, Arrival, Batch, BatchState, Road
+from app.cj import planner
+from app.cj.batch import NEVER_SENT, Arrival, Batch, BatchState, Road, Task
 from app.cj.provider_client import Answer
+from app.cj.store import batches, sending
+from app.cj.store.money import BROKE
+from app.cj.submitter import Submitter
 from app.cj.views import Comparison
 from app.contracts import LLMComparisonRequest, Outcome
-from app.errors import JudgeFailed, NotFound, ProviderUnavailable, QueueFull, RequestCancelled
+from app.errors import JudgeFailed, NotFound, NoVerdict, ProviderUnavailable, QueueFull, RequestCancelled
 
 from .conftest import Cj, ScriptedProvider, answer, batch_of, cj_on, queued
-from .places import Place, SqlitePlace
+from .places import Place, PostgresPlace, SqlitePlace, shared_url
 
 CONCURRENCY = 8  # of a cj in these tests
 
@@ -148,15 +154,11 @@ def beyond(rows: list[Comparison], budget: float) -> float:
     return sum(r.cost_usd or 0.0 for r in rows if (r.submitted_at or 0.0) > reached_at)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    seed=st.integers(0, 2**32), budget=st.sampled_from((0.005, 0.03, 0.11, 0.4)), essays=st.integers(3, 12)
-)
-def test_nothing_is_sent_once_the_budget_is_reached_whatever_the_costs_and_their_order(
-    seed: int, budget: float, essays: int
-) -> None:
+def play(seed: int, budget: float, essays: int, **till_of: Any) -> None:
+    """One batch to its end, and everything that must be true of it."""
+
     async def run() -> None:
-        till = Till(draw=Random(seed))
+        till = Till(draw=Random(seed), **till_of)
         with TemporaryDirectory() as folder:
             async with cj_on(SqlitePlace(Path(folder)), till, repair_after=0.05) as cj:
                 new = batch_of(essays, comparisons_per_essay=6, budget_usd=budget)
@@ -168,6 +170,8 @@ def test_nothing_is_sent_once_the_budget_is_reached_whatever_the_costs_and_their
         assert beyond(rows, budget) == 0.0
         assert batch.cost_usd == pytest.approx(sum(till.calls.values()))
         assert batch.decided + batch.failed == batch.planned
+        if "queue" not in till.roads:
+            assert batch.cost_usd <= budget + CONCURRENCY * max(till.calls.values()) + 1e-9
         never = [r for r in rows if r.error_code == NEVER_SENT]
         assert not {r.id for r in never} & till.calls.keys()
         if never:
@@ -176,6 +180,62 @@ def test_nothing_is_sent_once_the_budget_is_reached_whatever_the_costs_and_their
             assert batch.stop_reason is not None
 
     asyncio.run(run())
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 2**32), budget=st.sampled_from((0.005, 0.03, 0.11, 0.4)), essays=st.integers(3, 12)
+)
+def test_nothing_is_sent_once_the_budget_is_reached_whatever_the_costs_and_their_order(
+    seed: int, budget: float, essays: int
+) -> None:
+    play(seed, budget, essays)
+
+
+def looks_at_no_money(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "_DUE", sending._DUE.replace(BROKE, "FALSE"))
+
+
+def sends_again_what_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Submitter, "_withdraw", Submitter._submit)
+
+
+def asks_for_what_was_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def withdraw(self: Any, task: Task) -> None:
+        with suppress(NotFound):
+            await self._provider.cancel_comparison(task.id)
+        await self._submit(task)
+
+    monkeypatch.setattr(Submitter, "_withdraw", withdraw)
+
+
+def leaves_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "_RECALL", "SELECT 1 WHERE :id = :id AND :now = 0")
+
+
+def forgets_what_failures_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NoVerdict, "cost_usd", property(lambda _: 0.0, lambda _self, _value: None))
+
+
+def plans_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planner, "is_broke", lambda _: False)
+
+
+MUTANTS: tuple[tuple[Callable[[pytest.MonkeyPatch], None], tuple[str, ...]], ...] = (
+    (looks_at_no_money, ("at once",)),
+    (sends_again_what_was_sent, ("at once", "full", "never came")),
+    (asks_for_what_was_forgotten, ("at once", "full", "never came")),
+    (forgets_what_failures_cost, ("at once", "fail")),
+)
+
+
+@pytest.mark.parametrize(("breaks", "roads"), MUTANTS, ids=lambda part: getattr(part, "__name__", ""))
+def test_no_part_of_it_can_be_left_out(
+    monkeypatch: pytest.MonkeyPatch, breaks: Callable[[pytest.MonkeyPatch], None], roads: tuple[str, ...]
+) -> None:
+    breaks(monkeypatch)
+    with pytest.raises(AssertionError):
+        play(1, 0.6, 80, roads=roads, price=lambda _: 0.05)
 
 
 @pytest.mark.anyio
@@ -196,8 +256,11 @@ async def test_a_budget_reached_in_the_middle_of_a_wave_ends_the_batch_there(pla
     assert {(one.posts, one.submitted_at, one.road) for one in unsent} == {(0, None, None)}
 
 
-@pytest.mark.anyio
-async def test_what_waits_at_the_provider_is_taken_back_and_what_runs_there_counts(place: Place) -> None:
+async def left_at_the_provider(place: Place) -> tuple[Till, Batch, list[Comparison]]:
+    """Twenty wait at the provider when three verdicts spend the budget, and two more are being judged.
+
+    How it stands when everything was taken back, or after two seconds.
+    """
     till = Till(draw=Random(1), price=lambda _: 0.04, roads=("queue",))
     async with cj_on(place, till) as cj:
         new = batch_of(20, comparisons_per_essay=9, budget_usd=0.1)
@@ -206,14 +269,44 @@ async def test_what_waits_at_the_provider_is_taken_back_and_what_runs_there_coun
         await until_all_are_promised(cj, batch_id)
         running = [till.line.popleft() for _ in range(5)]
         await cj.processor.record([till.judge(request) for request in running[:3]])
-        await cj.until(batch_id, lambda b: b.failed == 15)
+        with anyio.move_on_after(2):
+            await cj.until(batch_id, lambda b: b.failed == 15)
         await cj.processor.record([till.judge(request) for request in running[3:]])
-        batch = await cj.finish(batch_id)
-        rows = await cj.views.comparisons(batch_id)
-    assert (batch.decided, batch.failed, batch.stop_reason) == (5, 15, "budget_spent")
+        with anyio.move_on_after(2):
+            await cj.finish(batch_id)
+        return till, await cj.views.batch(batch_id), list(await cj.views.comparisons(batch_id))
+
+
+@pytest.mark.anyio
+async def test_what_waits_at_the_provider_is_taken_back_and_what_runs_there_counts(place: Place) -> None:
+    till, batch, rows = await left_at_the_provider(place)
+    assert (batch.state, batch.stop_reason) == (BatchState.FINISHED, "budget_spent")
+    assert (batch.decided, batch.failed, len(till.calls)) == (5, 15, 5)
     assert batch.cost_usd == pytest.approx(5 * 0.04)
-    assert len(till.calls) == 5
     assert {one.error_code for one in rows if one.state == "failed"} == {"request-cancelled"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("breaks", [leaves_what_waits, plans_on], ids=lambda part: part.__name__)
+async def test_it_would_stay_there_if_nobody_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaks: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    breaks(monkeypatch)
+    till, batch, _ = await left_at_the_provider(SqlitePlace(tmp_path))
+    assert (batch.state, len(till.line)) == (BatchState.RUNNING, 15)
+
+
+@pytest.mark.anyio
+async def test_two_processes_spend_one_budget() -> None:
+    place = PostgresPlace(shared_url()).emptied()
+    till = Till(draw=Random(3), price=lambda _: 0.01, roads=("at once",))
+    async with cj_on(place, till) as one, cj_on(place, till):
+        new = batch_of(60, comparisons_per_essay=9, budget_usd=0.2)
+        batch_id = await one.workflow.create(new, start=True)
+        batch = await one.finish(batch_id)
+    assert batch.stop_reason == "budget_spent"
+    assert 0.2 <= batch.cost_usd + 1e-9 <= 0.2 + 2 * CONCURRENCY * 0.01
+    assert len(till.calls) == batch.decided
 
 
 @pytest.mark.anyio

@@ -8,13 +8,23 @@ from uuid import UUID, uuid4
 import pytest
 
 from app.bus.protocol import Record, Reject, Retry
-from app.contracts import COMPARISON_RESULT_TOPIC, LLMOrchestratorResponse, Outcome, Problem
+from app.cj.batch import Arrival, Fate
+from app.contracts import (
+    COMPARISON_RESULT_TOPIC,
+    LLMComparisonResponse,
+    LLMOrchestratorResponse,
+    Outcome,
+    Problem,
+)
 from app.contracts.events import result_event
 
-from .conftest import Cj, ScriptedProvider, batch_of, cj_on, queued
+from .conftest import Cj, ScriptedProvider, answer, batch_of, cj_on, queued
 from .places import Place
 
 pytestmark = pytest.mark.anyio
+
+
+FLAGS = ("essay_a:addresses-judge", "odd")
 
 
 def record(body: bytes, key: str = "batch") -> Record:
@@ -33,8 +43,40 @@ def failed(correlation_id: UUID) -> LLMOrchestratorResponse:
     )
 
 
+def succeeded(verdict: LLMComparisonResponse) -> LLMOrchestratorResponse:
+    now = datetime.now(UTC)
+    fields = {name: getattr(verdict, name) for name in LLMComparisonResponse.model_fields}
+    return LLMOrchestratorResponse(
+        request_id=uuid4(), status=Outcome.SUCCEEDED, requested_at=now, completed_at=now, **fields
+    )
+
+
 def event(correlation_id: UUID, **changes: object) -> bytes:
     return result_event(failed(correlation_id)).model_copy(update=changes).model_dump_json().encode()
+
+
+async def test_prompt_and_flags_are_kept_by_either_road(place: Place) -> None:
+    provider = ScriptedProvider(queued)
+    async with cj_on(place, provider) as cj:
+        batch_id = await one_open(cj, provider)
+        (request,) = provider.requests
+        verdict = answer(request).model_copy(
+            update={"prompt_version": "comparison-v1", "prompt_sha256": "5" * 64, "flags": FLAGS}
+        )
+        came = [Arrival.of_response(verdict, batch_id), Arrival.of_event(succeeded(verdict), batch_id)]
+        assert {(one.prompt_version, one.prompt_sha256, one.flags) for one in came} == {
+            ("comparison-v1", "5" * 64, FLAGS)
+        }
+        assert await cj.processor.record(came) == (Fate.APPLIED, Fate.DUPLICATE)
+        stored = await cj.views.comparison(request.correlation_id)
+        found = await cj.views.flagged(batch_id)
+        summary = await cj.views.summary(batch_id)
+    assert (stored.prompt_version, stored.prompt_sha256, stored.flags) == ("comparison-v1", "5" * 64, FLAGS)
+    assert {(one.essay, one.found) for one in found} == {
+        (stored.essay_a, ("addresses-judge", "odd")),
+        (stored.essay_b, ("odd",)),
+    }
+    assert summary.prompts == {"comparison-v1": 1}
 
 
 async def one_open(cj: Cj, provider: ScriptedProvider) -> UUID:

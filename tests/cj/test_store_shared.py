@@ -204,6 +204,13 @@ async def cancel_and_postponements(two: Two) -> None:
     )
 
 
+async def withdrawal_and_postponements(two: Two) -> None:
+    batch_id, ids = await two.batch()
+    await two.one.claim(limit=100, hold=60.0)
+    await put_off(two.other, ids, queued=True)
+    await two.at_once(partial(two.one.withdraw, batch_id), partial(put_off, two.other, ids))
+
+
 async def repair_and_postponements(two: Two) -> None:
     _, ids = await two.batch()
     await two.one.claim(limit=100, hold=60.0)
@@ -240,6 +247,7 @@ CLASHES = (
     results_and_cancel,
     results_and_postponements,
     cancel_and_postponements,
+    withdrawal_and_postponements,
     repair_and_postponements,
     claims,
     cancel_and_finish,
@@ -312,6 +320,7 @@ async def test_no_interleaving_of_what_processes_do_deadlocks_or_miscounts(two: 
                 partial(store.claim, limit=3, hold=0.0),
                 plan_one,
                 partial(store.cancellation_sent, some[0]),
+                partial(store.withdraw, batch_id),
                 store.repair_all,
             )
         )

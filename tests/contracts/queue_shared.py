@@ -17,9 +17,12 @@ from uuid import uuid4
 import anyio
 
 from app.contracts import Outcome
+from app.database.postgresql import PostgresDatabase
 from app.errors import LeaseLost
 from app.provider.queue.protocol import Lease, RequestQueue, StoredOutcome
 from app.provider.queue.redis import RedisQueue
+from app.provider.queue.sql import SqlQueue
+from app.provider.queue.tables import MIGRATIONS
 from tests import engines
 from tests.contracts.queue_world import JUDGED
 
@@ -42,7 +45,16 @@ SHARED: dict[str, Shared] = {
         lambda where, boot: RedisQueue(
             where.split()[0], prefix=where.split()[1], boot=boot, limit=LIMIT, max_tries=100
         ),
-    )
+    ),
+    "postgresql": Shared(
+        lambda: engines.postgresql().create(f"shared{uuid4().hex}"),
+        lambda where, boot: SqlQueue(
+            PostgresDatabase(where, "juxta_provider", migrations=MIGRATIONS),
+            boot=boot,
+            limit=LIMIT,
+            max_tries=100,
+        ),
+    ),
 }
 
 

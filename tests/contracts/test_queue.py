@@ -348,6 +348,13 @@ async def test_waiting_ends_when_something_is_accepted(queue: RequestQueue) -> N
         await queue.wait(60.0)  # it came before the call, but after the last one
 
 
+async def test_waiting_ends_for_what_was_accepted_beside_other_changes(queue: RequestQueue) -> None:
+    await queue.wait(0.0)
+    await asyncio.gather(queue.lease_closing(limit=1, seconds=10.0), queue.accept(request(0)))
+    with anyio.fail_after(10):
+        await queue.wait(60.0)
+
+
 async def test_waiting_does_not_spin_on_a_row_that_nobody_has_room_for(
     place: Place, queue: RequestQueue
 ) -> None:

@@ -224,6 +224,21 @@ async def test_a_redis_that_is_not_there_is_named(server: Redis) -> None:
         await queue.check()
 
 
+async def test_a_redis_that_became_a_replica_takes_nothing(server: Redis) -> None:
+    (nowhere,) = free_ports(1)
+    async with queue_in(server) as queue:
+        with Client.from_url(server.url) as client:
+            client.replicaof("127.0.0.1", nowhere)
+            try:
+                with pytest.raises(StoreUnavailable, match="read only"):
+                    await queue.accept(anew(0))
+            finally:
+                client.replicaof("NO", "ONE")
+            before = client.info("stats")["total_connections_received"]
+            await queue.accept(anew(0))
+            assert client.info("stats")["total_connections_received"] == before + 1, "not connected anew"
+
+
 async def test_a_password_that_is_refused_is_said_so_and_never_shown(server: Redis) -> None:
     with Client.from_url(server.url) as client:
         client.config_set("requirepass", "right")

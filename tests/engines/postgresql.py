@@ -9,6 +9,7 @@ import signal
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -72,11 +73,18 @@ class PostgreSQL(Server):
             return False
 
     def kill(self) -> None:
-        """End all of its processes: left to themselves, those that serve connections end a moment after the first."""
+        """End all of its processes: left to themselves, those that serve connections end a moment after the first.
+
+        It starts no others meanwhile, and is not launched again beside one that has not ended yet: it would refuse.
+        """
+        super()._signal(signal.SIGSTOP)
         children = self._children()
         super().kill()
         for child in children:
             _tell(child, signal.SIGKILL)
+        deadline = time.monotonic() + START_DEADLINE
+        while any(map(_runs, children)) and time.monotonic() < deadline:
+            time.sleep(0.005)
 
     def _signal(self, number: signal.Signals) -> None:
         for child in self._children():
@@ -106,6 +114,14 @@ class PostgreSQL(Server):
         )
         if done.returncode:
             raise EngineMissing(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+
+
+def _runs(process: int) -> bool:
+    """Whether it still holds memory; one that has ended may wait for its parent to notice."""
+    try:
+        return ") Z" not in Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
 
 
 def _tell(process: int, number: signal.Signals) -> None:

@@ -46,6 +46,12 @@ async def _limits_in_its_own_words(exchange: Exchange) -> None:
     await exchange.send(exchange.denial(Fault.RATE, wait=exchange.wait))
 
 
+async def _refuses(exchange: Exchange) -> None:
+    """Google blocks the prompt: no word is written, and none is billed."""
+    refused = broken_words.refusal(exchange.good)
+    await exchange.send(exchange.answer(refused.saying("") if exchange.dialect.name == "google" else refused))
+
+
 async def _filters(exchange: Exchange) -> None:
     """Anthropic has no stop reason for it: its filter answers with an error."""
     if exchange.dialect.name == "anthropic":
@@ -139,7 +145,7 @@ ALL = (
     Misbehaviour(
         "refusal",
         "The model declines: OpenAI's refusal, Anthropic's stop reason, Google's blocked prompt.",
-        _says(broken_words.refusal),
+        _refuses,
     ),
     Misbehaviour(
         "content_filter",

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -26,9 +27,14 @@ from app.cj.provider_client import ProviderClient
 from app.contracts import (
     COMPARISON_RESULT_TOPIC,
     ComparisonQueued,
+    JudgeKind,
     LLMComparisonRequest,
     LLMComparisonResponse,
     LLMConfigOverrides,
+    ModelInfo,
+    ModelList,
+    Pricing,
+    Problem,
     ProviderStatus,
 )
 from app.edge import EXCEPTION_HANDLERS, DeadlineProtocol
@@ -378,6 +384,46 @@ async def test_a_key_that_is_not_let_in_fails_no_comparison(status: int) -> None
     assert type(error) is ProviderUnavailable
     assert error.retryable
     assert "Not with this." in error.detail
+
+
+async def test_any_provider_knows_the_models_and_what_they_cost() -> None:
+    known = ModelList(
+        models=(
+            ModelInfo(
+                provider="openai",
+                model="m",
+                kind=JudgeKind.LLM,
+                price=Pricing(prompt=2, completion=8, on=date(2026, 11, 1)),
+            ),
+            ModelInfo(provider="openai", model="n", kind=JudgeKind.LLM, price=None),
+        )
+    )
+
+    async def tell(request: Request) -> Response:
+        assert (request.method, request.url.path) == ("GET", "/api/v1/models")
+        return Response(known.model_dump_json())
+
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        away = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        async with served(app_of(tell)) as url, HttpProviderClient(away, url, timeout=20.0) as client:
+            assert await client.models() == known
+        async with HttpProviderClient(away, timeout=20.0) as client:
+            assert type(await refusal(client.models())) is ProviderUnavailable
+
+
+async def test_a_failure_brings_what_it_cost() -> None:
+    problem = Problem(
+        type="urn:juxta:problem:malformed", title="No", status=502, detail="no verdict", cost_usd=0.02
+    )
+
+    async def fail(_request: Request) -> Response:
+        return Response(problem.model_dump_json(), status_code=502)
+
+    async with served(app_of(fail)) as url, HttpProviderClient(url, timeout=20.0) as client:
+        error = await refusal(client.generate_comparison(comparison()))
+    assert isinstance(error, JudgeFailed)
+    assert (error.cause, error.cost_usd) == ("malformed", 0.02)
 
 
 async def test_providers_that_are_away_leave_the_lanes_of_the_others() -> None:

@@ -29,18 +29,20 @@ from app.contracts import (
     LLMComparisonRequest,
     LLMConfigOverrides,
     LLMOrchestratorResponse,
+    TokenUsage,
     Winner,
 )
 from app.database import SqliteDatabase
 from app.edge import DeadlineProtocol
 from app.errors import InvalidRequest
-from app.provider.judges.protocol import JudgeError, Verdict
+from app.provider.judges.protocol import JudgeError, Spent, Verdict
 from app.provider.judging import RetryPolicy
 from app.provider.lane import LaneLimits, Lanes
 from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.protocol import RequestQueue
 from app.provider.queue.sql import SqlQueue
 from app.provider.queue_processor import QueueProcessor
+from app.provider.spending import Spending
 from app.provider.status import Status
 
 MIGRATIONS = Path(__file__).parents[2] / "app" / "provider" / "migrations"
@@ -74,6 +76,8 @@ class ScriptedJudge:
     def __init__(self) -> None:
         self.calls: list[UUID] = []
         self.script: deque[Exception] = deque()
+        self.spends: Spent | None = None
+        self.weight = 0
         self.running = 0
         self.most_at_once = 0
         self._door = anyio.Event()
@@ -96,6 +100,9 @@ class ScriptedJudge:
             )
         return f"scripted:{overrides.model or 'plain'}"
 
+    def tokens(self, request: LLMComparisonRequest) -> int:
+        return self.weight
+
     async def compare(self, request: LLMComparisonRequest) -> Verdict:
         self.calls.append(request.correlation_id)
         self.running += 1
@@ -114,6 +121,9 @@ class ScriptedJudge:
             provider="scripted",
             model=request.llm_config_overrides.model or "plain",
             judge_kind=self.kind,
+            token_usage=TokenUsage(total_tokens=self.spends.tokens) if self.spends else TokenUsage(),
+            cost_usd=self.spends.cost_usd or 0.0 if self.spends else 0.0,
+            spent=self.spends,
         )
 
 
@@ -161,7 +171,10 @@ def locked(path: Path) -> Iterator[None]:
 
 
 class World:
-    """`working` False leaves the queue processor out, as when it runs in another process that is down."""
+    """`working` False leaves the queue processor out, as when it runs in another process that is down.
+
+    `spends`: what the judge used up is written down.
+    """
 
     def __init__(
         self,
@@ -176,6 +189,7 @@ class World:
         log: Log | None = None,
         processor: type[QueueProcessor] = QueueProcessor,
         ledger: RequestQueue | None = None,
+        spends: bool = False,
         **queue: Any,
     ) -> None:
         self.judge = ScriptedJudge()
@@ -186,6 +200,8 @@ class World:
             shutil.copy(empty_ledger(), path)
         self.database = SqliteDatabase(path, migrations=MIGRATIONS, synchronous="OFF", busy_timeout=0.02)
         self.queue = ledger or SqlQueue(self.database, boot=uuid4().hex, **queue)
+        self.spending = Spending(self.database)
+        spending = self.spending if spends else None
         self.bus = InMemoryBus(self.log, DeliveryPolicy(publish_timeout=1.0, drain=1.0))
         self.bus.subscribe(COMPARISON_RESULT_TOPIC, "cj", self._receive)
         judges = {"scripted": self.judge}
@@ -200,6 +216,7 @@ class World:
             lease=lease,
             drain=drain,
             retry=retry,
+            spending=spending,
         )
         self.processor = processor(
             queue=self.queue,
@@ -210,6 +227,7 @@ class World:
             drain=drain,
             retry=retry,
             bus_pause=0.05,
+            spending=spending,
         )
         self._working = working
         self._stack = AsyncExitStack()

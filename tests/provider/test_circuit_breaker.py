@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,6 +46,34 @@ def test_failures_outside_the_window_are_forgotten() -> None:
     for moment in (0.0, 1.0, 60.5, 61.5, 122.0):
         it.fail(it.begin(moment), moment)
     assert it.state(122) is BreakerState.CLOSED
+
+
+def test_an_answer_ends_a_row_of_failures() -> None:
+    it = breaker()
+    for moment in range(100):
+        for _ in range(2):
+            it.fail(it.begin(moment), moment)
+        it.succeed(it.begin(moment))
+        assert it.describe(moment) == "closed"
+
+
+def test_a_judge_that_fails_now_and_then_is_not_left_alone() -> None:
+    """Five in a hundred of 300 calls a minute are 15 failures a minute: it opened every twenty seconds."""
+    it, chance = CircuitBreaker(), Random(5)
+    for call in range(3_000):
+        permit, moment = it.begin(call / 5), call / 5
+        it.fail(permit, moment) if chance.random() < 0.05 else it.succeed(permit)
+        assert it.state(moment) is BreakerState.CLOSED
+
+
+def test_a_judge_that_mostly_fails_is_left_alone_soon() -> None:
+    it, chance = CircuitBreaker(), Random(5)
+    for call in range(100):
+        moment = call / 5
+        if it.room(moment):
+            permit = it.begin(moment)
+            it.fail(permit, moment) if chance.random() < 0.7 else it.succeed(permit)
+    assert it.describe(20).startswith(("open", "half-open"))
 
 
 def test_half_open_lets_exactly_one_probe_through() -> None:
@@ -150,3 +179,14 @@ def test_while_not_closed_at_most_one_call_runs_and_it_never_blocks_for_ever(ste
             now += 3
         assert it.seconds_until_room(now) <= 50
         assert it.room(now + it.seconds_until_room(now)) > 0
+
+
+def test_it_says_since_when_it_is_not_closed_over_all_bad_probes() -> None:
+    it = opened(at=5.0)
+    assert it.open_seconds(9) == 4
+    it.fail(it.begin(15), 15)
+    assert it.open_seconds(20) == 15
+    it.succeed(it.begin(35))
+    assert it.open_seconds(36) is None
+    it.trip("a look at the bill")
+    assert it.open_seconds(40) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -10,7 +11,8 @@ import pytest
 
 from app.contracts import LLMComparisonRequest, LLMComparisonResponse, Outcome
 from app.provider import outcomes
-from app.provider.judges.protocol import Verdict
+from app.provider.judges.protocol import Spent, Verdict
+from app.provider.lane import LaneLimits
 from app.provider.queue.protocol import Lease
 from tests.provider.provider_world import World, comparison, until
 
@@ -66,3 +68,20 @@ async def test_a_verdict_beyond_its_bounds_costs_the_judge_a_try_and_not_the_pro
     assert not isinstance(await world.orchestrator.compare(request), LLMComparisonResponse)
     await until(lambda: world.received)
     assert [(outcome.status, outcome.attempts) for outcome in world.outcomes] == [(Outcome.SUCCEEDED, 2)]
+
+
+@pytest.mark.parametrize("direct", [0, 2])
+async def test_a_call_whose_tokens_do_not_fit_waits_for_the_minute_and_costs_no_try(
+    tmp_path: Path, direct: int
+) -> None:
+    limits = LaneLimits(concurrency=2, direct_concurrency=direct, tokens_per_minute=100, period=0.5)
+    async with World(tmp_path / "provider.db", limits=limits, patience=0) as world:
+        world.judge.weight = 60
+        world.judge.spends = Spent(calls=1, prompt_tokens=50, completion_tokens=10)
+        for _ in range(3):
+            await world.orchestrator.compare(comparison())
+        await until(lambda: world.outcomes)
+        assert len(world.judge.calls) == 1
+        await until(lambda: len(world.outcomes) == 3)
+        assert [outcome.attempts for outcome in world.outcomes] == [1, 1, 1]
+        assert world.judge.most_at_once == 1

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from app.provider.circuit_breaker import BreakerState
-from app.provider.judges.protocol import JudgeError
+from app.provider.judges.protocol import JudgeError, Spent
 from app.provider.lane import Lane, LaneLimits, Lanes
 
 
@@ -172,3 +172,35 @@ def test_the_minute_of_a_judge_behind_a_network_may_be_a_little_longer() -> None
     assert it.take(1) == []
     clock.now = 61
     assert len(it.take(1)) == 1
+
+
+def test_a_call_counts_for_the_tokens_of_its_prompt_before_it_starts() -> None:
+    clock = Clock()
+    it = lane(clock, tokens_per_minute=1000)
+    first, second = it.take(2)
+    assert first.fit(700) == 0
+    first.begin()
+    assert second.fit(400) == 60
+    second.give_back()
+    assert it.take(1) == []  # small calls do not keep the large one waiting
+    clock.now = 60
+    (again,) = it.take(1)
+    assert again.fit(400) == 0
+
+
+def test_a_call_that_failed_is_settled_by_what_it_used() -> None:
+    clock = Clock()
+    it = lane(clock, tokens_per_minute=1000)
+    (slot,) = it.take(1)
+    assert slot.fit(900) == 0
+    slot.begin()
+    error = JudgeError("malformed", "No verdict.")
+    error.spent = Spent(calls=1, prompt_tokens=90, completion_tokens=10)
+    slot.fail(error)
+    (following,) = it.take(1)
+    assert following.fit(900) == 0
+
+
+def test_only_a_lane_with_a_limit_of_tokens_is_metered() -> None:
+    assert lane(tokens_per_minute=1).take(1)[0].metered
+    assert not lane().take(1)[0].metered

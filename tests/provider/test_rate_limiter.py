@@ -93,3 +93,21 @@ def test_without_limits_nothing_is_logged() -> None:
         assert it.reserve(moment) == 0
         it.start(moment)
     assert not it._log
+
+
+def test_a_reservation_can_count_for_more_tokens_while_they_fit() -> None:
+    limiter = RateLimiter(tokens=100)
+    assert limiter.reserve(0, tokens=10) == 0
+    assert limiter.reserve(0, tokens=10) == 0
+    assert limiter.widen(0, by=80) == 0
+    assert limiter.widen(0, by=1) == 60
+    limiter.start(0, tokens=90)
+    assert limiter.widen(1, by=1) == 59
+    assert limiter.widen(60, by=90) == 0
+
+
+def test_one_that_is_above_the_limit_by_itself_runs_alone() -> None:
+    limiter = RateLimiter(tokens=100)
+    limiter.reserve(0)
+    assert limiter.widen(0, by=500) == 0
+    assert limiter.reserve(0, tokens=1) > 0

@@ -20,7 +20,18 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.cj.batch import Batch, BatchSettings, NewBatch, NewEssay
-from app.contracts import JudgeKind, LLMComparisonRequest, LLMConfigOverrides
+from app.cj.routes import BatchApi
+from app.contracts import (
+    JudgeKind,
+    LaneStatus,
+    LLMComparisonRequest,
+    LLMConfigOverrides,
+    ModelInfo,
+    ModelList,
+    Pricing,
+    ProviderStatus,
+)
+from app.contracts.comparison import DAY
 from app.edge import EXCEPTION_HANDLERS
 from app.web import live, pages
 from app.web.defaults import BatchDefaults, JudgeChoice
@@ -30,6 +41,7 @@ from tests.cj.places import SqlitePlace
 
 T = TypeVar("T")
 
+FREE = Pricing(prompt=0.0, completion=0.0)
 DEFAULTS = BatchDefaults(
     judges=(
         JudgeChoice(
@@ -55,7 +67,29 @@ DEFAULTS = BatchDefaults(
     target_reliability=0.8,
     random_rounds=3,
     seed=lambda: 11,
+    known=ModelList(
+        models=(
+            ModelInfo(provider="rules", model="panel-v1/balanced", kind=JudgeKind.RULES, price=FREE),
+            ModelInfo(provider="simulated", model="simulated-v1", kind=JudgeKind.SIMULATED, price=FREE),
+        )
+    ),
 )
+
+
+def lane(
+    name: str, breaker: str = "closed", *, seconds_until_room: float = 0.0, open_seconds: float | None = None
+) -> LaneStatus:
+    return LaneStatus(
+        name=name,
+        waiting=0,
+        running=0,
+        concurrency=2,
+        breaker=breaker,
+        open_seconds=open_seconds,
+        seconds_until_room=seconds_until_room,
+        mean_seconds=0.0,
+        words=f"{name}: judge free",
+    )
 
 
 def essay_text(number: int, words: int = 60) -> str:
@@ -83,14 +117,17 @@ def new_batch(title: str = "Year 9", names: tuple[str, ...] = (), **settings: An
 
 
 class Late:
-    """A part that exists only once the application runs."""
+    """The methods of a part that exists only once the application runs."""
 
     def __init__(self, site: Site, name: str) -> None:
         self._site = site
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(getattr(self._site.cj, self._name), name)
+        def call(*given: Any, **named: Any) -> Any:
+            return getattr(getattr(self._site.cj, self._name), name)(*given, **named)
+
+        return call
 
 
 @dataclass
@@ -99,19 +136,23 @@ class Site:
 
     folder: Path
     provider: ScriptedProvider = field(default_factory=ScriptedProvider)
-    provider_words: str = "provider idle, breaker closed"
+    status: ProviderStatus = ProviderStatus()
+    defaults: BatchDefaults = DEFAULTS
     heartbeat: float = 0.2
     cj: Cj = field(init=False)
     closing: anyio.Event = field(default_factory=anyio.Event)
     call: Callable[..., Any] = field(init=False)
 
+    async def look(self) -> ProviderStatus:
+        return self.status
+
+    async def offered(self) -> BatchDefaults:
+        return self.defaults
+
     def app(self) -> Starlette:
         workflow: Any = Late(self, "workflow")
         views: Any = Late(self, "views")
         changes: Any = Late(self, "changes")
-
-        async def words() -> str:
-            return self.provider_words
 
         @asynccontextmanager
         async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -122,19 +163,36 @@ class Site:
                 self.call = portal.call
                 yield
 
+        async def any_judge(_asked: LLMConfigOverrides) -> None:
+            """Every judge will do."""
+
+        async def models() -> ModelList:
+            return self.defaults.known
+
+        api = BatchApi(
+            workflow,
+            views,
+            defaults=lambda: new_batch().settings,
+            check_judge=any_judge,
+            models=models,
+            longest_expiry=7 * DAY,
+            body_limit=1_000_000,
+            body_timeout=10.0,
+        )
         return Starlette(
             routes=[
+                *api.routes(),
                 *pages.routes(
                     workflow=workflow,
                     views=views,
-                    defaults=DEFAULTS,
-                    provider_words=words,
+                    defaults=self.offered,
+                    look=self.look,
                     upload_limit=1_000_000,
                 ),
                 *live.routes(
                     views=views,
                     changes=changes,
-                    provider_words=words,
+                    look=self.look,
                     closing=self.closing,
                     heartbeat=self.heartbeat,
                     gather=0.02,
@@ -160,13 +218,10 @@ class Site:
     def stream(self, *, heartbeat: float) -> LiveStream:
         """The stream as served, to be followed without HTTP."""
 
-        async def words() -> str:
-            return self.provider_words
-
         return LiveStream(
             self.cj.views,
             self.cj.changes,
-            words,
+            self.look,
             closing=self.closing,
             heartbeat=heartbeat,
             gather=0.0,

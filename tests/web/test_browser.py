@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from app.contracts import ProviderStatus
 from tests.cj.conftest import queued
 from tests.cli.test_cli import juxta
 from tests.flow.process import process_on
-from tests.web.conftest import Site, essay_text, new_batch, served
+from tests.web.conftest import Site, essay_text, lane, new_batch, served
+from tests.web.test_money import PAID
+from tests.web.test_provenance import by_an_ai
+from tests.web.test_waits import OPEN
 
 FLAGS = (
     "--headless",
@@ -165,13 +169,46 @@ def test_people_sign_in_with_a_key_hand_in_essays_and_sign_out(tmp_path: Path, b
         assert complaints == []
 
 
+def test_money_is_asked_for_said_on_the_button_and_watched(
+    site: Site, browser: Browser, tmp_path: Path
+) -> None:
+    for n in range(8):
+        (tmp_path / f"essay {n}.txt").write_text(essay_text(n))
+    site.defaults = PAID
+    site.provider.verdict = queued
+    with served(site) as url:
+        page, complaints = watched(browser)
+        page.goto(f"{url}/batches/new")
+        page.get_by_label("Drop files here").set_input_files(sorted(tmp_path.glob("*.txt")))
+        page.get_by_label("Title").fill("With an AI")
+        page.get_by_label("Question").fill("Which is better?")
+        page.get_by_label("big, by openai").check()
+        page.get_by_role("button", name="Look at the essays").click()
+        page.get_by_role("link", name="Give a budget: this judge costs money.").click()
+        expect(page.get_by_label("Budget in US dollars")).to_be_focused()
+        page.get_by_label("Budget in US dollars").fill("0.50")
+        page.get_by_label("Drop files here").set_input_files(sorted(tmp_path.glob("*.txt")))
+        page.get_by_role("button", name="Look at the essays").click()
+        page.get_by_role("button", name="Start: at most 16 comparisons, stops at 0.50 USD").click()
+
+        expect(page.get_by_text("0.00 USD of 0.50 USD")).to_be_visible()
+        site.status = ProviderStatus(lanes=(lane("openai/big", OPEN, seconds_until_room=12),))
+        expect(page.get_by_text("Waiting for judge openai/big: breaker open")).to_be_visible(timeout=10_000)
+        assert page.evaluate(FAINT) == []
+        site.status = ProviderStatus(lanes=(lane("openai/big"),))
+        expect(page.get_by_text("Waiting for judge openai/big")).to_be_hidden(timeout=10_000)
+        assert [c for c in complaints if "422" not in c] == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_no_page_is_wider_than_its_window_and_text_has_contrast(
     site: Site, browser: Browser, width: int, scheme: str
 ) -> None:
     with served(site) as url:
-        done = site.finished(new_batch(names=("A rather long name of an essay " * 4, *"bcdef")))
+        site.defaults = PAID
+        site.provider.verdict = by_an_ai
+        done = site.finished(new_batch(names=("b", "c", "A rather long name of an essay " * 4, *"def")))
         ready = site.start(start=False)
         page, complaints = watched(browser, viewport={"width": width, "height": 800}, color_scheme=scheme)
         for path in ("/", "/batches/new", f"/batches/{ready}/check", f"/batches/{done}/live",

@@ -9,8 +9,9 @@ from starlette.testclient import TestClient
 
 from app.cj.batch import BatchState
 from app.cj.planner import IN_FLIGHT
+from app.contracts import ProviderStatus
 from tests.cj.conftest import queued
-from tests.web.conftest import Site, new_batch
+from tests.web.conftest import Site, lane, new_batch
 
 RULES_BANNER = (
     "Judged by rules, not by people or an AI. Use it to learn the tool; do not grade pupils with it."
@@ -74,12 +75,15 @@ def test_a_batch_leads_to_the_page_of_its_state(site: Site, client: TestClient) 
 
 def test_the_live_page_speaks_without_javascript(site: Site, client: TestClient) -> None:
     site.provider.verdict = queued
+    site.status = ProviderStatus(lanes=(lane("rules/panel-v1"), lane("rules/other"), lane("openai/m")))
     batch_id = site.start()
     site.call(site.cj.deliver, site.asked(), batch_id)
     page = client.get(f"/batches/{batch_id}/live").text
     assert "rules/balanced · clear · 0 ms" in page
     assert " beat " in page
-    assert "provider idle, breaker closed" in page
+    assert "rules/panel-v1: judge free" in page
+    assert "rules/other" not in page
+    assert "openai" not in page
     assert "running" in page
     assert "of <span" in page
     assert f"curl -X POST http://juxta.test/api/v1/batches/{batch_id}/pause" in page

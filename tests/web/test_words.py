@@ -1,6 +1,10 @@
+from uuid import UUID
+
 import pytest
 
+from app.cj.batch import Batch, BatchState
 from app.web import words
+from tests.web.conftest import new_batch
 
 
 @pytest.mark.parametrize(
@@ -16,6 +20,38 @@ def test_a_reliability_never_looks_better_than_it_is(value: float | None, shown:
 )
 def test_figures_have_a_true_minus_and_no_negative_zero(value: float, shown: str) -> None:
     assert words.figure(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("cost", "said"),
+    [
+        (0.5, "the budget is spent"),
+        (0.51, "the budget is spent"),
+        (0.4, "the budget would not have lasted for another"),
+    ],
+)
+def test_a_budget_that_is_not_spent_is_not_called_spent(cost: float, said: str) -> None:
+    batch = Batch(
+        id=UUID(int=0),
+        title="",
+        question="",
+        settings=new_batch(budget_usd=0.5).settings,
+        state=BatchState.FINISHED,
+        essays=2,
+        waves=1,
+        fitted_wave=1,
+        planned=1,
+        decided=1,
+        failed=0,
+        cost_usd=cost,
+        reliability=None,
+        stop_reason="budget_spent",
+        problem=None,
+        created_at=0.0,
+        finished_at=None,
+        version=1,
+    )
+    assert said in words.stopped(batch)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from math import inf
 from typing import Any, ClassVar, cast
 
 from sqlalchemy import Connection, text
@@ -139,8 +138,10 @@ class Ledger(Admission, Leasing):
 
     def _file_due(self, turn: Turn) -> None:
         """Put rows whose delay, lease or life has run out into the line where they belong now."""
-        if self._shared and (self._next_due(turn.connection) or inf) > turn.now:
-            return  # PostgreSQL plans the statement below in 1 ms, and this one in no time
+        if self._shared:  # PostgreSQL takes 1 ms to plan the statement below, and no time for this one
+            due_at = self._next_due(turn.connection)
+            if due_at is None or due_at > turn.now:
+                return
         sql = (
             f"UPDATE requests SET line = {self._line},"
             f" due_at = CASE WHEN {self.NEEDS_NO_JUDGE} THEN NULL ELSE expires_at END"

@@ -153,7 +153,8 @@ class RequestQueue(Protocol):
         `Reply.CALLBACK`. After the retention of a published row its id is new again.
 
         :raises RequestMismatch: the id is known with another fingerprint.
-        :raises QueueFull: the lane already holds `limit` open rows and the id is new.
+        :raises QueueFull: the lane already holds `limit` open rows and the id is new. Processes that share the queue
+            may exceed the limit by what they accept at the same moment.
         """
 
     async def lease(self, lane: str, *, limit: int, seconds: float, begin: bool = False) -> Sequence[Lease]:

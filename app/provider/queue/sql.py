@@ -19,6 +19,7 @@ from sqlalchemy import Connection, text
 from app.database import Database, GroupCommit
 from app.database.statements import AnyRow
 from app.provider.queue.ledger import Ledger
+from app.provider.queue.news import News
 from app.provider.queue.protocol import (
     Accepted,
     Entry,
@@ -76,10 +77,7 @@ class SqlQueue:
         self._ledger = self.ledger(rules, now=self._now, shared=database.shared)
         self._changes: GroupCommit[Change, Any] = GroupCommit(database, self._apply, committed=self._notice)
         self._counts: dict[str, Counts] = {}
-        self._next_due_at: float | None = None
-        self._told_of: float | None = None
-        self._news = True
-        self._woken = anyio.Event()
+        self._news = News(self._about_now)
         self._listening = False
         self._told_at = float("-inf")
 
@@ -164,19 +162,8 @@ class SqlQueue:
 
     async def wait(self, seconds: float) -> None:
         """As promised; meant for one dispatcher per process. What it makes ready, other processes are told of."""
-        end = anyio.current_time() + seconds
         self._listen()
-        await anyio.lowlevel.checkpoint()
-        while not self._news and (pause := end - anyio.current_time()) > 0:
-            due_at = self._next_due_at
-            if due_at is not None and due_at != self._told_of:
-                pause = min(pause, due_at - self._about_now())
-                if pause <= 0:  # told once: a row that nobody has room for must not keep the caller spinning
-                    self._told_of = due_at
-                    break
-            with anyio.move_on_after(pause):
-                await self._woken.wait()
-        self._news = False
+        await self._news.wait(seconds)
 
     async def purge(self) -> int:
         purged = 0
@@ -231,7 +218,7 @@ class SqlQueue:
         if self._listening:
             return
         self._listening = True
-        self._database.listen(_CHANNEL, lambda boot: None if boot == self._boot else self._wake())
+        self._database.listen(_CHANNEL, lambda boot: None if boot == self._boot else self._news.stir())
 
     def _about_now(self) -> float:
         """The database's time by this machine's monotonic clock, without asking."""
@@ -243,18 +230,6 @@ class SqlQueue:
     def _notice(self) -> None:
         """After each commit, while the writer rests: take over its counts, wake who waits if that is worth it."""
         self._counts |= self._ledger.counts
-        due_at = self._ledger.next_due_at
-        sooner = due_at is not None and (self._next_due_at is None or due_at < self._next_due_at)
-        self._next_due_at = due_at
+        self._news.fall_due(self._ledger.next_due_at)
         if self._ledger.stirred:
-            self._wake()
-        elif sooner:
-            self._rouse()
-
-    def _wake(self) -> None:
-        self._news = True
-        self._rouse()
-
-    def _rouse(self) -> None:
-        self._woken.set()
-        self._woken = anyio.Event()
+            self._news.stir()

@@ -1,4 +1,4 @@
-"""The ledger's tables. The migrations make them; these are what the statements in `ledger.py` expect.
+"""The provider's tables. The migrations make them; these are what the statements in `ledger.py` and `spending.py` expect.
 
 An open row is in one of three places, so that leasing never scans:
 
@@ -105,4 +105,35 @@ lanes = Table(
     Column("queued", Integer, nullable=False),
     Column("leased", Integer, nullable=False),
     Column("answered", Integer, nullable=False),
+)
+
+
+def _tokens() -> list[Column[int]]:
+    names = ("calls", "prompt_tokens", "cached_tokens", "completion_tokens")
+    return [Column(name, BigInteger, nullable=False) for name in names]
+
+
+calls = Table(
+    "calls",  # of language models, until their outcomes are long stored; with a ledger elsewhere they stand here too
+    metadata,
+    Column("queue_id", LargeBinary, primary_key=True),
+    Column("place", BigInteger, primary_key=True, autoincrement=False),
+    Column("tries", Integer, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    *_tokens(),
+    Column("cost_usd", Double),  # null: nobody here knows
+    Index("calls_at", "at"),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("day", Text, primary_key=True),
+    Column("principal", Text, primary_key=True),
+    Column("provider", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    *_tokens(),
+    Column("verdicts", BigInteger, nullable=False),
+    Column("cost_usd", Double, nullable=False),
+    Column("unpriced", BigInteger, nullable=False),
 )

@@ -65,7 +65,7 @@
       setText(element, String(state[element.dataset.show]));
     }
     document.querySelector("[data-state]").className = `state ${state.state}`;
-    document.querySelector('[data-show="problem"]').hidden = !state.problem;
+    for (const element of document.querySelectorAll("[data-unless-empty]")) element.hidden = !state[element.dataset.show];
     document.querySelector("[data-ended]").hidden = !state.ended;
     document.querySelector("[data-running]").hidden = state.ended;
     for (const form of document.querySelectorAll("[data-when]")) form.hidden = form.dataset.when !== state.state;

@@ -20,10 +20,12 @@ from app.provider.judges.llm.prompt import Prompt, PromptTemplate
 from app.provider.judges.llm.suspicions import flags_of
 from app.provider.judges.llm.verdict import Unreadable, WrittenVerdict, read_verdict
 from app.provider.judges.llm.wire import Ask, Format, Repair, Reply, Stop
-from app.provider.judges.protocol import JudgeError, Verdict
+from app.provider.judges.protocol import JudgeError, Spent, Verdict
 
 REPAIRED = 4_000
 """Characters of an unreadable answer that are shown to its model again."""
+USUAL_ANSWER = 400
+"""Tokens of an answer without reasoning, before one has been seen; lanes learn what is usual for their model."""
 LONG_TEXTS = 20_000
 """Characters: looking for suspicions takes a few milliseconds there; longer texts are looked at in a thread."""
 
@@ -104,9 +106,10 @@ class LLMJudge:
                 written = await self._decide(talk)
             except JudgeError as error:
                 trouble = error
+        spent = talk.spent
         if written is None:
             trouble = trouble or failure("timeout", f"{self._timeout:g} s")
-            trouble.cost_usd = choice.model.cost(talk.usage)
+            trouble.cost_usd, trouble.spent = spent.cost_usd or 0.0, spent
             raise trouble
         return Verdict(
             winner=written.decision,
@@ -118,13 +121,19 @@ class LLMJudge:
             token_usage=TokenUsage(
                 prompt_tokens=talk.usage.prompt,
                 completion_tokens=talk.usage.completion,
-                total_tokens=talk.usage.prompt + talk.usage.completion,
+                total_tokens=spent.tokens,
             ),
-            cost_usd=choice.model.cost(talk.usage),
+            cost_usd=spent.cost_usd or 0.0,
             prompt_sha256=prompt.sha256,
             prompt_version=prompt.version,
             flags=await self._flags(request),
+            spent=spent,
         )
+
+    def tokens(self, request: LLMComparisonRequest) -> int:
+        """See `Metered`."""
+        model = self._choice(request.llm_config_overrides).model
+        return round(self._template.write(request).size / model.bytes_per_token) + USUAL_ANSWER
 
     async def _decide(self, talk: _Talk) -> WrittenVerdict:
         """Ask, and when the answer cannot be read, say so once."""
@@ -149,6 +158,7 @@ class LLMJudge:
         raise JudgeError("malformed", f"The answer is no verdict, also when asked again: {fault}.")
 
     async def _turn(self, talk: _Talk, ask: Ask, seconds: float) -> Reply:
+        talk.calls += 1
         answer = await self._client.post(self._wire.build(ask), total=seconds)
         reply = self._wire.read(answer, now=self._clock())
         talk.usage += reply.usage
@@ -199,4 +209,16 @@ class _Talk:
             effort=choice.effort,
         )
         self.usage = Usage()
+        self.calls = 0
         self.model = ""
+
+    @property
+    def spent(self) -> Spent:
+        price = self.ask.model.price
+        return Spent(
+            calls=self.calls,
+            prompt_tokens=self.usage.prompt,
+            cached_tokens=self.usage.cached,
+            completion_tokens=self.usage.completion,
+            cost_usd=price.of(self.usage) if price else None,
+        )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from app.provider.judges.llm.anthropic import VERSION
 from app.provider.judges.llm.failures import envelope
 from app.provider.judges.llm.http import ModelClient
 from app.provider.judges.llm.wire import Answer
@@ -29,7 +30,7 @@ def listing(provider: str, *, base_url: str, key: str) -> Listing:
     base, key = base_url.rstrip("/"), key.strip()
     match provider:
         case "anthropic":
-            headers = {"anthropic-version": "2023-06-01"} | ({"x-api-key": key} if key else {})
+            headers = {"anthropic-version": VERSION} | ({"x-api-key": key} if key else {})
             return Listing(url=f"{base}/v1/models?limit=1000", headers=headers)
         case "google":
             url = f"{base}/v1beta/models?pageSize=1000"
@@ -45,6 +46,13 @@ class Probed:
 
     models: frozenset[str] | None
     seconds: float
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        if self.models is None:
+            return "It answers; it lists no models, so that whether it takes the key is not known."
+        return f"It answers, takes the key and lists {len(self.models)} models."
 
 
 class Probe:

@@ -4,7 +4,7 @@ local function next_place()
   local place = call('HINCRBY', META, 'place', 1)
   if place == 1 then -- nothing was stored, or all of it was lost: go on above whatever was given before
     place = math.floor((time[1] - BEGINNING) * 1e5 + time[2] / 10)
-    call('HSET', META, 'place', place)
+    call('HSET', META, 'place', text(place))
   end
   return text(place)
 end

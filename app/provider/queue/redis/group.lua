@@ -1,7 +1,5 @@
 -- The group: all changes of this call, and what there is to tell of the ledger afterwards.
 
--- The group.
-
 local function next_due()
   return tonumber(call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2])
 end

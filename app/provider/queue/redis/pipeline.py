@@ -17,8 +17,8 @@ Answer = TypeVar("Answer")
 class Pipeline(Generic[Item, Answer]):
     """Gives groups of up to `cap` items to `exchange`, in order, `depth` of them at a time.
 
-    So this process packs and unpacks one group while the engine works on another (measured: a third more of both).
-    `exchange` returns one answer per item, in their order. An exception *in* the answers is raised to that waiter
+    So this process packs and unpacks one group while the engine works on another (measured: a quarter more requests a
+    second). `exchange` returns one answer per item, in their order. An exception *in* the answers is raised to that waiter
     alone, one *raised* to every waiter of the group. Whoever waits behind a group that found the engine away is told
     so with it: each caller waits for one deadline, not for those of all before it.
     """

@@ -225,6 +225,8 @@ class RedisQueue:
 
     async def wait(self, seconds: float) -> None:
         """As promised; meant for one dispatcher per process."""
+        if self._listening is not None and self._listening.done():
+            self._listening.result()  # a bug there is not to be found out at the end
         await self._news.wait(seconds)
 
     async def purge(self) -> int:
@@ -304,8 +306,8 @@ class RedisQueue:
         now = "" if self._clock is None else repr(self._clock())
         header = (self._prefix, now, *self._rules)
         answers, told = await self._script.run(self._connection, header, changes)
-        if told is not None:
-            self._notice(*told)
+        for each in told:
+            self._notice(*each)
         return answers
 
     def _notice(self, now: bytes, stirred: bytes, due_at: bytes, *counts: Any) -> None:

@@ -24,7 +24,7 @@ from app.provider.judges.llm.model import Model, Price
 from app.provider.judges.llm.naming import is_same_model
 from app.provider.judges.llm.openai import OpenAIFormat
 from app.provider.judges.llm.prompt import load_prompt
-from app.provider.judges.protocol import Judge, JudgeError, Verdict
+from app.provider.judges.protocol import Judge, JudgeError, Metered, Spent, Verdict
 from tests.provider.judges.llm.pairs import ANSWERS, MODELS, TEXT, answer_file, answered
 from tests.provider.judges.llm.scripted import Said, ScriptedServer, http
 from tests.provider.judges.llm.test_http import for_ever
@@ -101,6 +101,7 @@ def offline(**models: Any) -> LLMJudge:
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 async def test_a_verdict_says_who_decided_what_it_cost_and_what_was_shown(provider: str) -> None:
+    cost = (476 * 1.0 + 1024 * 0.1 + 60 * 4.0) / 1e6
     async with judging(provider, golden(f"{provider}.cached")) as (judge, server):
         verdict = await judge.compare(REQUEST)
     assert verdict == Verdict(
@@ -111,10 +112,11 @@ async def test_a_verdict_says_who_decided_what_it_cost_and_what_was_shown(provid
         model=ANSWERS[f"{provider}.verdict"].reply.model,
         judge_kind=JudgeKind.LLM,
         token_usage=TokenUsage(prompt_tokens=1500, completion_tokens=60, total_tokens=1560),
-        cost_usd=(476 * 1.0 + 1024 * 0.1 + 60 * 4.0) / 1e6,
+        cost_usd=cost,
         prompt_sha256=load_prompt().write(REQUEST).sha256,
         prompt_version="comparison-v1",
         flags=("essay_b:addresses-judge",),
+        spent=Spent(calls=1, prompt_tokens=1500, cached_tokens=1024, completion_tokens=60, cost_usd=cost),
     )
     assert len(server.heard) == 1
     assert KEY in str(server.heard[0].headers)
@@ -384,3 +386,23 @@ def test_nothing_in_the_models_prices_is_invented() -> None:
     usage = ANSWERS["openai.cached"].reply.usage
     assert price.of(usage) == pytest.approx((1500 + 240) / 1e6)
     assert Model(name="local").cost(usage) == 0.0
+
+
+async def test_what_a_model_without_a_price_costs_is_not_known_and_both_turns_are_counted() -> None:
+    async with judging("openai", saying("openai", "Essay B."), golden("openai.verdict")) as (judge, _):
+        judge._models["gpt"] = judge._default = replace(judge._default, price=None)
+        verdict = await judge.compare(REQUEST)
+    assert verdict.spent == Spent(calls=2, prompt_tokens=3000, completion_tokens=120, cost_usd=None)
+
+
+async def test_a_call_that_is_not_answered_is_counted_too() -> None:
+    async with judging("openai", http({}, 500)) as (judge, _):
+        error = await failure(judge)
+    assert error.spent == Spent(calls=1)
+
+
+def test_the_size_of_a_prompt_says_about_how_many_tokens_it_takes() -> None:
+    judge = offline(bytes_per_token=4.0)
+    assert isinstance(judge, Metered)
+    longer = REQUEST.model_copy(update={"essay_a": REQUEST.essay_a + "x" * 4000})
+    assert judge.tokens(longer) - judge.tokens(REQUEST) == pytest.approx(1000, abs=2)
