@@ -154,6 +154,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         server.known = {
             "comparison_id": cycle(row["id"] for row in comparisons),
             "correlation_id": cycle([COMPARISON["correlation_id"]]),
+            "provider": cycle(["rules"]),
             "letter_id": iter(server.letter, ""),
             "topic": cycle([COMPARISON_RESULT_TOPIC]),
         }

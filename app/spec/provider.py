@@ -272,7 +272,7 @@ OPERATIONS = (
                 name="provider",
                 where="path",
                 description="Of the judge, as in `llm_config_overrides.provider`.",
-                schema={"type": "string", "examples": ["rules"]},
+                schema={"type": "string", "pattern": "^[a-z0-9_-]{1,64}$", "examples": ["rules"]},
             ),
         ),
         answers=(Answer(status=200, description="What it said.", body=TEST),),
