@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from app.contracts import Outcome
 from app.errors import ConfigurationError, LeaseLost, StoreUnavailable
 from app.provider.queue.protocol import Lease, QueuedRequest, State, StoredOutcome
-from app.provider.queue.redis import RedisQueue, subscription
+from app.provider.queue.redis import RedisQueue, connection, subscription
 from tests.contracts.queue_world import JUDGED, request
 from tests.engines import Redis, free_ports
 from tests.engines.server import is_free
@@ -82,6 +82,16 @@ async def lose_connections(queue: RedisQueue, client: Client) -> None:
     client.client_kill_filter(_type="normal", skipme=True)
     with suppress(StoreUnavailable):
         await queue.find(uuid4())
+
+
+def row_of(number: int) -> str:
+    return f"row:{anew(number).queue_id.hex}"
+
+
+def discard(server: Redis, *keys: str) -> None:
+    """What a Redis does that evicts."""
+    with Client.from_url(server.url) as client:
+        assert client.delete(*(f"{{juxta}}:{key}" for key in keys)) == len(keys)
 
 
 class Traffic:
@@ -290,6 +300,73 @@ async def test_an_eviction_policy_that_loses_work_is_refused(server: Redis) -> N
                 await queue.accept(anew(0))
             client.config_set("maxmemory-policy", "volatile-lru")  # it throws away nothing of ours
             await queue.accept(anew(0))
+
+
+async def test_an_eviction_policy_that_is_set_while_work_goes_on_is_found_out(
+    server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with queue_in(server) as queue:
+        await queue.accept(anew(0))
+        with Client.from_url(server.url) as client:
+            client.config_set("maxmemory-policy", "allkeys-lru")
+            with pytest.raises(StoreUnavailable, match="allkeys-lru"):
+                await queue.check()
+            client.config_set("maxmemory-policy", "noeviction")
+            await queue.check()
+            monkeypatch.setattr(connection, "EXAMINED_FOR", 0.0)
+            client.config_set("maxmemory-policy", "allkeys-lru")
+            with pytest.raises(StoreUnavailable, match="allkeys-lru"):
+                await queue.accept(anew(1))
+            client.config_set("maxmemory-policy", "noeviction")
+            assert not (await queue.accept(anew(1))).known
+
+
+async def test_rows_that_were_thrown_away_leave_their_lane_free(server: Redis) -> None:
+    async with queue_in(server, limit=3) as queue:
+        for number in range(3):
+            await queue.accept(anew(number))
+        discard(server, *(row_of(number) for number in range(3)))
+        assert await queue.lease(JUDGED, limit=3, seconds=60.0) == []
+        assert queue.waiting(JUDGED) == 0
+        assert await queue.stats() == {}
+        assert await queue.browse() == []
+        for number in range(3):
+            assert not (await queue.accept(anew(number))).known
+        assert len(await queue.lease(JUDGED, limit=3, seconds=60.0)) == 3
+
+
+async def test_rows_that_were_thrown_away_are_not_counted_by_whoever_opens(server: Redis) -> None:
+    async with queue_in(server, limit=3) as queue:
+        for number in range(3):
+            await queue.accept(anew(number), lease_for=60.0)
+        discard(server, row_of(0), row_of(1))
+    async with queue_in(server, limit=3, max_tries=9) as queue:
+        assert (await queue.stats())[JUDGED].leased == 1
+        assert [entry.queue_id for entry in await queue.browse()] == [anew(2).queue_id]
+
+
+async def test_a_row_that_was_thrown_away_and_asked_again_is_counted_once(server: Redis) -> None:
+    async with queue_in(server) as queue:
+        await queue.accept(anew(0), lease_for=60.0)
+        discard(server, row_of(0))
+        assert not (await queue.accept(anew(0))).known
+        found = (await queue.stats())[JUDGED]
+        assert (found.waiting, found.leased) == (1, 0)
+        await lease_one(queue)
+
+
+@pytest.mark.parametrize("key", ["rows", f"line:{JUDGED}", f"open:{JUDGED}", "due", "counts", "meta"])
+async def test_a_list_of_rows_that_was_thrown_away_is_made_again_by_a_repeat(server: Redis, key: str) -> None:
+    async with queue_in(server) as queue:
+        await queue.accept(anew(0))
+        discard(server, key)
+        assert (await queue.accept(anew(0))).known
+        assert queue.waiting(JUDGED) == 1
+        assert [entry.queue_id for entry in await queue.browse()] == [anew(0).queue_id]
+        lease = await lease_one(queue)
+        await queue.store(lease, VERDICT)
+        await queue.mark_published(lease)
+        assert await queue.stats() == {}
 
 
 @pytest.mark.parametrize(

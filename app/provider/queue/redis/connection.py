@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
+import anyio
 import hiredis
 import structlog
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -20,13 +21,16 @@ Command = Sequence[str | bytes | int]
 
 T = TypeVar("T")
 
+EXAMINED_FOR = 5.0
+"""Seconds of use after which a Redis is examined again: somebody may have set it otherwise meanwhile."""
+
 _log = structlog.get_logger(__name__)
 
 
 class Connection:
     """One connection to the Redis at `url`; whoever asks is answered in order.
 
-    At each connect its Redis is examined and given `greeting`. Connecting takes at most `connect_timeout` seconds and
+    At each connect, and then now and then, its Redis is examined; at each connect it is given `greeting`. Connecting takes at most `connect_timeout` seconds and
     an answer `answer_timeout`; nothing is tried again here.
     """
 
@@ -51,6 +55,7 @@ class Connection:
         self._sending = asyncio.Lock()
         self._reading = asyncio.Lock()
         self._lives = 0
+        self._examined_at = 0.0
         self._unanswered = 0
         where = {"host": "localhost", "port": 6379} | pool.connection_kwargs
         self.name = f"Redis at {where.get('path') or '{host}:{port}'.format_map(where)}"
@@ -73,6 +78,23 @@ class Connection:
 
         :raises StoreUnavailable: the commands may or may not have been carried out.
         """
+        if self._raw.is_connected and anyio.current_time() >= self._examined_at + EXAMINED_FOR:
+            await self.examine()
+        return await self._exchange(commands)
+
+    async def examine(self) -> None:
+        """Ask whether its settings may be trusted with work still.
+
+        :raises StoreUnavailable: not now; the next question looks again.
+        """
+        self._examined_at = anyio.current_time()
+        (memory,) = await self._exchange([("INFO", "memory")])
+        if isinstance(memory, ResponseError):
+            raise await self._away(f"refuses INFO ({memory})")
+        if fault := unfit(read_info(memory)):
+            raise await self._away(fault, retry_after=5.0)
+
+    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         async with self._sending:
             if self._raw.is_connected and not self._unanswered and await self._raw.can_read():
                 await self._end()  # Redis ended it meanwhile
@@ -119,6 +141,7 @@ class Connection:
         info, setting, *_ = await self._guard(self._greet(), self._lives, self._connect_timeout)
         if isinstance(info, ResponseError):
             raise await self._away(f"refuses INFO ({info})")
+        self._examined_at = anyio.current_time()
         known = isinstance(setting, list) and setting  # a managed Redis may forbid to ask
         return read_info(info), setting[1].decode() if known else None
 

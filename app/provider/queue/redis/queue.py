@@ -231,6 +231,7 @@ class RedisQueue:
         return purged
 
     async def check(self) -> None:
+        await self._connection.examine()
         await self._change("check", growing=True)
 
     async def __aenter__(self) -> Self:
