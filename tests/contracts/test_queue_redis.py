@@ -254,12 +254,61 @@ async def test_a_password_that_is_refused_is_said_so_and_never_shown(server: Red
         client.config_set("requirepass", "right")
         url = server.url.replace("redis://", "redis://:wrong@")
         for wrong in (server.url, url):
-            with pytest.raises(StoreUnavailable, match="password") as refused:
+            with pytest.raises(ConfigurationError, match="password") as refused:
                 await RedisQueue(wrong, boot="boot").__aenter__()
             assert "wrong" not in str(refused.value)
+            assert "redis.url" in refused.value.hint
         async with RedisQueue(url.replace("wrong", "right"), boot="boot") as queue:
             await queue.check()
         client.config_set("requirepass", "")
+
+
+@pytest.mark.parametrize(
+    ("denied", "said"),
+    [("-evalsha", "evalsha"), ("-script", "script"), ("-subscribe", "subscribe"), ("-info", "info")],
+)
+async def test_a_user_who_may_not_do_the_work_is_told_at_the_start(
+    server: Redis, denied: str, said: str
+) -> None:
+    with Client.from_url(server.url) as client:
+        client.execute_command("ACL", "SETUSER", "half", "on", ">secret", "~*", "&*", "+@all", denied)
+        queue = RedisQueue(server.url.replace("redis://", "redis://half:secret@"), boot="boot")
+        with pytest.raises(ConfigurationError, match=f"(?i){said}"):
+            await queue.__aenter__()
+        with pytest.raises(ConfigurationError, match=f"(?i){said}"):
+            await queue.looking().__aenter__()
+        client.acl_deluser("half")
+
+
+async def test_a_number_of_a_database_that_is_not_there_is_refused_with_its_reason(server: Redis) -> None:
+    with pytest.raises(ConfigurationError, match="DB index is out of range") as refused:
+        await RedisQueue(server.url.replace("/0", "/99"), boot="boot").__aenter__()
+    assert "redis.url" in refused.value.hint
+
+
+async def test_what_does_not_speak_as_redis_does_is_said_to_be_away_with_the_reason() -> None:
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+
+        async def hang_up(stream: anyio.abc.SocketStream) -> None:
+            await stream.aclose()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, hang_up)
+            with pytest.raises(StoreUnavailable, match=r"is away \([A-Z]") as away:
+                await RedisQueue(f"redis://127.0.0.1:{port}/0", boot="boot").__aenter__()
+            assert away.value.hint.startswith("Start Redis, or correct redis.url")
+            tasks.cancel_scope.cancel()
+
+
+async def test_a_cluster_is_refused() -> None:
+    server = Redis(options=["--cluster-enabled", "yes"])
+    server.start()
+    try:
+        with pytest.raises(ConfigurationError, match="cluster"):
+            await queue_in(server).__aenter__()
+    finally:
+        server.close()
 
 
 def test_a_url_that_cannot_be_read_is_refused() -> None:

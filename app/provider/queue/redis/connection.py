@@ -24,6 +24,9 @@ T = TypeVar("T")
 EXAMINED_FOR = 5.0
 """Seconds of use after which a Redis is examined again: somebody may have set it otherwise meanwhile."""
 
+_REFUSED = (AuthenticationError, ResponseError)
+"""What Redis says to somebody whom it will not let in later either."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -64,7 +67,7 @@ class Connection:
         """Connect for the first time, and warn once of what its settings may lose.
 
         :raises ConfigurationError: this Redis must not be used.
-        :raises StoreUnavailable: it is away.
+        :raises StoreUnavailable: it is away, or does not let us in.
         """
         info, appendfsync = await self._connect()
         if fault := unfit(info):
@@ -90,7 +93,7 @@ class Connection:
         self._examined_at = anyio.current_time()
         (memory,) = await self._exchange([("INFO", "memory")])
         if isinstance(memory, ResponseError):
-            raise await self._away(f"refuses INFO ({memory})")
+            raise await self._away(f"does not say how it is set ({_words(memory)})") from memory
         if fault := unfit(read_info(memory)):
             raise await self._away(fault, retry_after=5.0)
 
@@ -129,7 +132,7 @@ class Connection:
         except TimeoutError:
             return None
         except (OSError, RedisError) as error:
-            raise await self._away("is away") from error
+            raise await self._away(f"is away ({_words(error)})") from error
 
     async def close(self) -> None:
         """Give the connection up; the next question makes a new one."""
@@ -138,9 +141,10 @@ class Connection:
 
     async def _connect(self) -> tuple[dict[str, str], str | None]:
         self._lives += 1
-        info, setting, *_ = await self._guard(self._greet(), self._lives, self._connect_timeout)
-        if isinstance(info, ResponseError):
-            raise await self._away(f"refuses INFO ({info})")
+        info, setting, *greeted = await self._guard(self._greet(), self._lives, self._connect_timeout)
+        for answer in (info, *greeted):
+            if isinstance(answer, ResponseError):
+                raise await self._away(f"lets nobody in ({_words(answer)})") from answer
         self._examined_at = anyio.current_time()
         known = isinstance(setting, list) and setting  # a managed Redis may forbid to ask
         return read_info(info), setting[1].decode() if known else None
@@ -175,9 +179,13 @@ class Connection:
         except TimeoutError as error:
             raise await self._away(f"did not answer within {seconds:g} s", life=life) from error
         except AuthenticationError as error:
-            raise await self._away("refuses the user or the password", life=life) from error
+            raise await self._away(
+                f"refuses the user or the password ({_words(error)})", life=life
+            ) from error
+        except ResponseError as error:
+            raise await self._away(f"lets nobody in ({_words(error)})", life=life) from error
         except (OSError, RedisError) as error:
-            raise await self._away("is away", life=life) from error
+            raise await self._away(f"is away ({_words(error)})", life=life) from error
         except BaseException:
             await self._end(life)
             raise
@@ -193,3 +201,18 @@ class Connection:
         if life in {None, self._lives}:
             self._lives += 1
             await self._raw.disconnect(nowait=True)
+
+
+def at_start(error: StoreUnavailable) -> ConfigurationError | StoreUnavailable:
+    """What it is to somebody who starts, and what to do about it."""
+    if isinstance(error.__cause__, _REFUSED):
+        return ConfigurationError(error.detail, hint="Correct redis.url, or grant what is missing.")
+    return StoreUnavailable(
+        error.detail, hint="Start Redis, or correct redis.url (rediss:// is for one that speaks TLS)."
+    )
+
+
+def _words(error: Exception) -> str:
+    """The first line, as part of a sentence."""
+    said = str(error).strip()
+    return said.splitlines()[0].rstrip(".") if said else type(error).__name__
