@@ -19,7 +19,7 @@ FENCE = "row.held ~= '' and row.place == place and row.attempt == tonumber(attem
 FILED = """    if row then
       settle(row, {})
     else
-      call('ZREM', DUE, id)"""
+      strike_everywhere(id)"""
 EXPIRED = "row.expires_at <= now and row.outcome == '' and row.held == ''"
 FULL = """  local of = counts_of(lane)
   if of.queued + of.leased + of.answered >= LIMIT then

@@ -16,6 +16,8 @@ function changes.accept(id, lane, priority, fingerprint, topic, request, body, e
     if found[1] ~= fingerprint then
       return {'mismatch'}
     end
+    counts_of(row.lane)
+    restore(row)
     return {'known', row.state, row.reply, row.outcome, found[2]}
   end
   local of = counts_of(lane)
@@ -35,7 +37,10 @@ function changes.accept(id, lane, priority, fingerprint, topic, request, body, e
     values.state, values.reply, values.held, values.boot = 'leased', 'response', '1', BOOT
     values.attempt, values.tries, values.leased_at, values.ready_at = 1, 1, now, now + lease_for
   end
-  call('ZADD', ROWS, place, id)
+  if call('ZADD', ROWS, place, id) == 0 then -- its former row was thrown away
+    strike_everywhere(id)
+    call('ZADD', ROWS, place, id)
+  end
   call('ZADD', PREFIX .. 'open:' .. lane, place, id)
   settle({id = id, line = '', outcome = '', cancelled = ''}, values)
   return {'new', place, text(now)}
