@@ -148,6 +148,24 @@ async def test_what_was_running_when_the_server_died_is_unavailable(
     await database.write(lambda connection: add(connection, "again"))
 
 
+async def test_a_server_that_only_reads_is_not_ready_and_left_as_soon_as_another_connection_may_write(
+    url: str, database: PostgresDatabase
+) -> None:
+    """As after a switch to a standby: a connection from before it would only read for as long as it is kept."""
+    await database.check()
+    with psycopg.connect(url, autocommit=True) as operator:
+        others = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'juxta things'"
+        for use in (database.check, lambda: database.write(lambda connection: add(connection, "never"))):
+            operator.execute("ALTER DATABASE postgres SET default_transaction_read_only = on")
+            operator.execute(others)
+            with pytest.raises(StoreUnavailable, match="read"):
+                await use()
+            operator.execute("ALTER DATABASE postgres RESET default_transaction_read_only")
+            await database.check()
+    await database.write(lambda connection: add(connection, "later"))
+    assert await database.read(names) == ["later"]
+
+
 async def test_a_lock_that_lasts_is_unavailable_and_then_over(url: str, database: PostgresDatabase) -> None:
     with psycopg.connect(url) as stranger:
         stranger.execute("LOCK TABLE things.things")

@@ -22,7 +22,8 @@ from app.database.statements import fetch
 from app.database.watch import Watch
 from app.errors import ConfigurationError, StoreUnavailable
 
-_AWAY = ("08", "40", "53", "55", "57", "58", "25006")
+_READ_ONLY = "25006"
+_AWAY = ("08", "40", "53", "55", "57", "58", _READ_ONLY)
 """SQLSTATEs, by their beginning: connection, deadlock, resources, locks, shutdown and cancel, system, read-only."""
 
 _REFUSED = ("28", "3D", "42501", "3F")
@@ -87,6 +88,10 @@ class PostgresDatabase(Database):
         return (
             f"PostgreSQL {self._url.host or 'localhost'}:{self._url.port or 5432}/{self._url.database or ''}"
         )
+
+    async def check(self) -> None:
+        """Ask it: one that only reads, a standby say, has a clock too."""
+        await self.write(_refuse_read_only)
 
     def now(self, connection: Connection) -> float:
         """The server's clock, not the moment its transaction began."""
@@ -176,7 +181,10 @@ class PostgresDatabase(Database):
         driver: Any = None
         if connection is not None and not connection.invalidated:
             driver = connection.connection.dbapi_connection
-        return driver is None or driver.closed or isinstance(_cause(error), psycopg.InterfaceError)
+        if driver is None or driver.closed:
+            return True
+        cause = _cause(error)  # who may write now is found by connecting anew
+        return isinstance(cause, psycopg.InterfaceError) or getattr(cause, "sqlstate", None) == _READ_ONLY
 
     def _translate(self, error: Exception) -> None:
         cause = _cause(error)
@@ -202,6 +210,13 @@ class PostgresDatabase(Database):
             listener.stop()
         super()._stop()
         self._watch.stop()
+
+
+def _refuse_read_only(connection: Connection) -> None:
+    """Fail as a change would: standbys, and servers or databases that were set so, only read."""
+    ((only_reads,),) = fetch(connection, "SELECT current_setting('transaction_read_only') = 'on'")
+    if only_reads:
+        raise psycopg.errors.ReadOnlySqlTransaction("it only reads now")
 
 
 def _is_quiet(driver: Any) -> bool:
