@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import psycopg
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
+from structlog.testing import capture_logs
 
 from app.database.postgresql import PostgresDatabase
 from app.database.statements import fetch, over
@@ -108,6 +110,20 @@ async def test_a_statement_that_takes_too_long_is_ended_by_the_server(database: 
     with pytest.raises(StoreUnavailable, match="timeout"):
         await database.write(lambda connection: fetch(connection, "SELECT pg_sleep(60)"))
     await database.write(lambda connection: add(connection, "next"))
+
+
+async def test_a_transaction_that_was_left_idle_too_long_is_ended_by_the_server(
+    database: PostgresDatabase,
+) -> None:
+    def dawdle(connection: Connection) -> None:
+        add(connection, "never")
+        assert not threading.Event().wait(2 * DEADLINE)
+        add(connection, "neither")
+
+    with pytest.raises(StoreUnavailable, match="idle"):
+        await database.write(dawdle)
+    await database.write(lambda connection: add(connection, "next"))
+    assert await database.read(names) == ["next"]
 
 
 async def test_connections_that_died_while_nobody_used_them_cost_no_request(
@@ -282,6 +298,33 @@ async def test_who_waits_for_another_to_migrate_has_more_time_than_a_transaction
         await anyio.to_thread.run_sync(locked.wait)
         async with patient:
             assert await patient.read(lambda connection: fetch(connection, "SELECT * FROM requests")) == []
+
+
+async def test_a_start_with_nothing_to_migrate_waits_for_a_lock_no_longer_than_a_transaction(
+    url: str,
+) -> None:
+    async with PostgresDatabase(url, "juxta_provider", migrations=ledger.MIGRATIONS):
+        pass
+    late = PostgresDatabase(url, "juxta_provider", migrations=ledger.MIGRATIONS, lock_timeout=0.1)
+    with psycopg.connect(url) as stranger, anyio.fail_after(5):
+        stranger.execute("LOCK TABLE juxta_provider.alembic_version IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(StoreUnavailable, match="lock") as refusal:
+            await late.open()
+    assert "lock" in refusal.value.hint
+
+
+async def test_who_waits_for_another_to_migrate_says_so_and_can_be_told_to_stop(url: str) -> None:
+    waiting = PostgresDatabase(url, "juxta_provider", migrations=ledger.MIGRATIONS)
+    with psycopg.connect(url) as other, capture_logs() as logged, anyio.fail_after(5):
+        other.execute("SELECT pg_advisory_xact_lock(hashtextextended('juxta juxta_provider', 0))")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(waiting.open)
+            while not logged:
+                await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+    assert logged[0]["event"] == "waits for another process to migrate"
+    with psycopg.connect(url) as look:
+        assert look.execute("SELECT to_regnamespace('juxta_provider')").fetchone() == (None,)
 
 
 async def test_the_ledger_s_tables_are_what_its_migrations_make(url: str) -> None:
