@@ -166,13 +166,15 @@ def _faults_of_url(key: str, url: str) -> list[str]:
     """What would be taken for the host, and so be printed, though it is the end of a password; or no port."""
     if url.startswith("unix:"):
         return []
-    split = urlsplit(url)
-    if url.count("@") > split.netloc.count("@") or split.netloc.count("@") > 1:
-        return [
-            f"{key}: an @ is out of place; in user and password @ / ? # have to be percent-encoded: %40 %2F %3F %23"
-        ]
     try:
-        _ = split.port
+        place = urlsplit(url).netloc
+    except ValueError:  # a bracket that opens no IPv6 address
+        place = ""
+    if url.count("@") > min(1, place.count("@")):
+        signs = "@ / ? # [ ] have to be percent-encoded: %40 %2F %3F %23 %5B %5D"
+        return [f"{key}: an @ is out of place; in user and password {signs}"]
+    try:
+        _ = urlsplit(url).port
     except ValueError:
         return [f"{key}: the port is no number up to 65535; give it one host, as HOST:PORT"]
     return []
