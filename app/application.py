@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -53,28 +54,40 @@ PROGRAMS = ("/api/", "/healthz", "/readyz", "/openapi.json", "/asyncapi.json")
 LOOK_AGE = 1.0
 
 
+class Abandoned(Exception):
+    """Told to stop before the house was open."""
+
+
 def application(container: punq.Container, routes: list[BaseRoute], *, demo: bool = False) -> Starlette:
     """The ASGI application; its lifespan is the life of the house.
 
-    `app.state.ended` is called with the error that ends the house, should one do so.
+    `app.state.ended` is called with the error that ends the house, should one do so. `app.state.abandon` ends a house
+    that is still being opened; it may be called from a signal handler.
     """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        try:
-            async with running(container) as locks:
-                app.state.locks = locks
-                if demo:
-                    await _load_examples(container)
-                yield
-        except (
-            BaseException
-        ) as error:  # uvicorn would go on serving without a house, so even a cancellation is told
-            app.state.ended(error)
-            raise
+        with anyio.CancelScope() as life:
+            app.state.abandon = partial(asyncio.get_running_loop().call_soon_threadsafe, life.cancel)
+            try:
+                async with running(container) as locks:
+                    app.state.locks = locks
+                    if demo:
+                        await _load_examples(container)
+                    yield
+            except (
+                BaseException
+            ) as error:  # uvicorn would go on serving without a house, so even a cancellation is told
+                if not life.cancel_called:
+                    app.state.ended(error)
+                raise
+        if life.cancelled_caught:
+            raise Abandoned
 
     handlers = {kind: _by_path(handler) for kind, handler in EXCEPTION_HANDLERS.items()}
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+    app.state.abandon = lambda: None
+    return app
 
 
 def _by_path(handler: Any) -> ExceptionHandler:
