@@ -1,4 +1,4 @@
-"""From settings to those who judge; with `engines` the place that picks implementations."""
+"""From settings to those who judge; `container` asks it, as it asks `engines` for bus, databases and queue."""
 
 from __future__ import annotations
 
