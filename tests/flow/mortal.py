@@ -65,7 +65,7 @@ POINTS: tuple[tuple[object, str], ...] = (
 
 
 def the_batch() -> NewBatch:
-    """Every pair of twenty essays."""
+    """Every pair of `ESSAYS` essays."""
     return batch_of(ESSAYS, comparisons_per_essay=ESSAYS - 1)
 
 
