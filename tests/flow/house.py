@@ -30,7 +30,7 @@ from app.contracts import (
     LLMConfigOverrides,
 )
 from app.engines import Databases
-from app.provider.judges.prompt import text_sha256
+from app.provider.judges.digests import text_sha256
 from app.provider.judges.protocol import Verdict
 from app.provider.judges.simulated import MODEL, PROVIDER, SimulatedJudge
 from app.provider.lane import Lane, Lanes
