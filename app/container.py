@@ -1,4 +1,4 @@
-"""From settings to the parts of a process, and the order they live in; with `engines` the one place that picks implementations."""
+"""From settings to the parts of a process, and the order they live in; `engines` and `judges` pick implementations for it."""
 
 from __future__ import annotations
 

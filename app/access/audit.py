@@ -1,7 +1,7 @@
 """The audit log: who did what that only operators may do, and how it ended. No essay text is ever in it.
 
 A row is written *before* its action, as `begun`, and gets its outcome after the answer. So nothing is done that the
-log does not know of: when access.db takes no row, the action is refused (503), for an operator who cannot be held to
+log does not know of: when the database takes no row, the action is refused (503), for an operator who cannot be held to
 account is worse than one who has to wait. A row that stays `begun` belongs to a process that died on the way.
 """
 

@@ -1,4 +1,4 @@
-"""What every bus promises (DESIGN: B1 to B13), and the words it uses."""
+"""What every bus promises (docs/design.md: B1 to B13), and the words it uses."""
 
 from __future__ import annotations
 

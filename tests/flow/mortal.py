@@ -36,7 +36,7 @@ from app.engines import Databases
 from app.provider.judges.simulated import PROVIDER
 from app.provider.queue.protocol import RequestQueue
 
-from .house import Bench, House, batch_of, settings_in
+from .house import HeldJudge, House, batch_of, settings_in
 
 ESSAYS = 30  # enough work that the batch outlives every planned death
 PAIRS = ESSAYS * (ESSAYS - 1) // 2
@@ -65,7 +65,7 @@ POINTS: tuple[tuple[object, str], ...] = (
 
 
 def the_batch() -> NewBatch:
-    """Every pair of twenty essays."""
+    """Every pair of `ESSAYS` essays."""
     return batch_of(ESSAYS, comparisons_per_essay=ESSAYS - 1)
 
 
@@ -170,7 +170,7 @@ async def live(folder: Path, death: Death, opened: int) -> None:
         await anyio.sleep(0.002 if request.correlation_id.int % 5 else 0.08)
 
     container = bootstrap(settings_in(folder, *SETTINGS))
-    container.register("judges", instance={PROVIDER: Bench(note)})
+    container.register("judges", instance={PROVIDER: HeldJudge(note)})
     death.arm(container)
     house = House(container)
     async with running(container):

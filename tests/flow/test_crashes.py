@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import pytest
 
-from .house import Bench, furnish, house_in, rows
+from .house import HeldJudge, furnish, house_in, rows
 from .mortal import CONCURRENCY, PAIRS, the_batch
 
 SEED = 20_261_123
@@ -67,7 +67,7 @@ def unharmed(tmp_path_factory: pytest.TempPathFactory) -> Remains:
     folder = tmp_path_factory.mktemp("unharmed")
 
     async def run() -> None:
-        async with house_in(folder, Bench()) as house:
+        async with house_in(folder, HeldJudge()) as house:
             await house.finish(await house.workflow.create(the_batch(), start=True))
 
     anyio.run(run)

@@ -1,4 +1,4 @@
-"""What every queue promises (DESIGN: Q1 to Q9).
+"""What every queue promises (docs/design.md: Q1 to Q9).
 
 One row per accepted request, one state machine:
 

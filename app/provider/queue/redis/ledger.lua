@@ -14,7 +14,8 @@ Data model. Every key begins with KEYS[1].
                                          the end of its life for who is in the line of a judge
   published       zset  published_at  -> rows to be forgotten after the retention
   counts          hash  <state>:<lane> -> open rows in that state
-  meta            hash  place: the last one given. max_tries: the rule by which rows stand in their lines
+  meta            hash  place: the last one given. max_tries: the rule by which rows stand in their lines. checked_at:
+                                         a readiness check wrote then
   news            channel: <sender> <'1' if a line is not empty any more> <next moment of `due`>
 
 `ready_at` is the promise (nobody may lease the row before); `line` and `due` follow from it. `held` says that the lease
