@@ -92,6 +92,14 @@ def deaths(step: Step, random: Random) -> Iterator[Death]:
         yield Death(f"{when} {name}", seconds, arm, phase=phase)
 
 
+def failpoints() -> set[str]:
+    """The names of all deaths that are no matter of chance."""
+    return {death.name for death in deck(Random(0)) if not death.name.startswith(CHANCE)}
+
+
+CHANCE = "at random"
+
+
 def deck(random: Random) -> list[Death]:
     """Every failpoint once, commits several times, and a third of all at random moments; shuffled."""
     found = [death for step in Step for death in deaths(step, random)]

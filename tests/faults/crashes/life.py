@@ -28,7 +28,7 @@ from .diary import Diary
 from .failpoints import NOTHING, Arm, Death, Phase
 from .weather import FAIR, Weather, Witness
 
-ESSAYS = 10
+ESSAYS = 12
 PAIRS = ESSAYS * (ESSAYS - 1) // 2
 
 

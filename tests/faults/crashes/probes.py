@@ -29,7 +29,7 @@ class Watch:
 
     def ends(self, event: Event) -> None:
         """Note what came of a call."""
-        began_at = self.begun.pop(event.id)
+        began_at = self.begun.pop(event.id, event.at)
         if event.what == "verdict":
             self.failures = 0
             if self._is_test(began_at):
@@ -49,7 +49,7 @@ def twofold_tests(diary: Sequence[Event]) -> Iterator[str]:
         watch = Watch()
         for event in events:
             if event.what == "call" and watch.begins(event):
-                yield "more than one call at once tested a judge whose breaker was half-open"
+                yield "calls: more than one call at once tested a judge whose breaker was half-open"
                 return
             if event.what in {"failed", "verdict"}:
                 watch.ends(event)

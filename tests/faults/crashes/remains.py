@@ -87,15 +87,15 @@ class Remains:
         """Nothing of the batch but a tombstone, and no word of an essay in any file of cj."""
         for table in ("batches", "comparisons", "waves", "essays", "texts"):
             if left := self.cj(f"SELECT count(*) FROM {table}")[0][0]:
-                yield f"{left} rows of {table} outlived the erasure"
+                yield f"erasure: {left} rows of {table} outlived the erasure"
         if self.cj("SELECT count(*) FROM tombstones")[0][0] != 1:
-            yield "the erased batch has no tombstone"
+            yield "erasure: the batch has no tombstone"
         if words_of_essays_in(self.folder):
-            yield "the text of an essay outlived the erasure on the disk"
+            yield "erasure: the text of an essay outlived the erasure on the disk"
 
     def _lost(self, weather: Weather) -> Iterator[str]:
         if (ended := self.cj("SELECT state, problem FROM batches")) != [("finished", None)]:
-            yield f"the batch ended as {ended}"
+            yield f"lost: the batch ended as {ended}"
         if left := self.cj("SELECT id, state FROM comparisons WHERE state NOT IN ('decided', 'failed')"):
             yield f"lost: comparisons are still open: {left}"
         pairs = {frozenset(pair) for pair in self.cj("SELECT first, second FROM comparisons")}
@@ -120,14 +120,14 @@ class Remains:
         )
         if (decided, failed) != (rows_decided, rows_failed) or planned != decided + failed:
             yield (
-                f"counted {decided} decided and {failed} failed of {planned} planned;"
+                f"double: counted {decided} decided and {failed} failed of {planned} planned;"
                 f" the rows say {rows_decided} and {rows_failed}"
             )
         order = [n for (n,) in self.cj("SELECT ended_order FROM comparisons ORDER BY ended_order")]
         if order != list(range(1, len(order) + 1)):
-            yield f"the order of endings has gaps or doubles: {order}"
+            yield f"double: the order of endings has gaps or doubles: {order}"
         if wrong := self.cj("SELECT number, open FROM waves WHERE open <> 0"):
-            yield f"waves count open comparisons that have ended: {wrong}"
+            yield f"double: waves count open comparisons that have ended: {wrong}"
         twice = self.cj(
             "SELECT first, second FROM comparisons WHERE state = 'decided' GROUP BY min(first, second),"
             " max(first, second) HAVING count(*) > 1"
@@ -141,28 +141,28 @@ class Remains:
         )
         shown = dict(self.cj("SELECT position, verdicts FROM essays"))
         if shown != (recount := Counter(n for first, second, _ in decided for n in (first, second))):
-            yield f"the essays show {shown} verdicts, a recount gives {dict(recount)}"
+            yield f"recount: the essays show {shown} verdicts, a recount gives {dict(recount)}"
         if not decided:
             return
         first, second, winners = zip(*decided, strict=True)
         fitted = score(as_verdicts(first, second, [SHARE[w] for w in winners]), ESSAYS, start=None).fit.scores
         mine = self.verdicts()
         if any(mine.scores[n] is None or abs(mine.scores[n] - fitted[n]) > CLOSE for n in range(ESSAYS)):
-            yield f"the scores {mine.scores} are not those of a recount: {fitted.tolist()}"
+            yield f"recount: the scores {mine.scores} are not those of a recount: {fitted.tolist()}"
         if weather.fair and mine.pairs != undisturbed.pairs:
-            yield "the verdicts are not those of an undisturbed batch"
+            yield "recount: the verdicts are not those of an undisturbed batch"
 
     def _ledger(self) -> Iterator[str]:
         if unfinished := self.provider(
             "SELECT state, outcome, count(*) FROM requests WHERE state <> 'published' OR outcome IS NULL"
             " GROUP BY state, outcome"
         ):
-            yield f"requests without an outcome, or owed: {unfinished}"
+            yield f"lost: requests without an outcome, or owed: {unfinished}"
         if (counters := self.provider("SELECT queued, leased, answered FROM lanes")) != [(0, 0, 0)]:
-            yield f"the lanes count {counters} open requests, and there is none"
+            yield f"lost: the lanes count {counters} open requests, and there is none"
         known = {name for (name,) in self.cj("SELECT id FROM comparisons")}
         if strangers := {name for (name,) in self._correlated()} - known:
-            yield f"the provider judged what cj never stored: {strangers}"
+            yield f"lost: the provider judged what cj never stored: {strangers}"
 
     def _callbacks(self) -> Iterator[str]:
         copies = defaultdict(set)
@@ -177,7 +177,7 @@ class Remains:
         if missing:
             yield f"lost: {len(missing)} callbacks were marked as published, and never were"
         if differing := [names for names in copies.values() if len(names) > 1]:
-            yield f"copies of one callback have different ids: {differing}"
+            yield f"double: copies of one callback have different ids: {differing}"
 
     def _calls(self) -> Iterator[str]:
         """Asked again only after a failure, or when the process died before the outcome was stored."""
@@ -187,9 +187,9 @@ class Remains:
             key = (event.life, event.id)
             if event.what == "call":
                 if event.id in answered:
-                    yield f"the judge was asked for {event.id}, which it had answered"
+                    yield f"calls: the judge was asked for {event.id}, which it had answered"
                 if open_calls[key]:
-                    yield f"the judge was asked again for {event.id} without need"
+                    yield f"calls: the judge was asked again for {event.id} without need"
                 open_calls[key] += 1
             elif event.what == "failed":
                 open_calls[key] -= 1
@@ -198,9 +198,9 @@ class Remains:
         if {e.id for e in self.diary if e.what == "call"} - {
             n for (n,) in self.cj("SELECT id FROM comparisons")
         }:
-            yield "the judge was asked for what cj never stored"
+            yield "calls: the judge was asked for what cj never stored"
 
     def _files(self) -> Iterator[str]:
         for name in ("cj.db", "provider.db"):
             if (said := rows(self.folder / name, "PRAGMA integrity_check")) != [("ok",)]:
-                yield f"{name} is damaged: {said}"
+                yield f"damage: {name}: {said}"

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from random import Random
 
@@ -50,15 +50,15 @@ ROUGH_EVERY = 25
 
 @dataclass(slots=True)
 class Story:
-    """What became of one batch."""
+    """What became of one batch. `entitled` is how often the judge may be asked: pairs, retries and kills at work."""
 
     weather: str
+    defect: str | None = None
     deaths: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     comparisons: int = 0
-    requests: int = 0
     calls: int = 0
-    retries: int = 0
+    entitled: int = 0
     seconds: float = 0.0
 
 
@@ -90,7 +90,7 @@ class Teller:
         folder = self._folder / f"story-{number}"
         folder.mkdir(parents=True)
         weather = self._weather(number)
-        story = Story(weather.name)
+        story = Story(weather.name, self._defect and self._defect.name)
         life = Life(0, folder, weather=weather, defect=self._defect.install if self._defect else sound)
         empty = self._defect is None and number % 3 == 0
         if not empty:
@@ -105,7 +105,7 @@ class Teller:
             if ended and self._defect is None:
                 self._erase(story, life)
             if errors := _errors(folder):
-                story.violations.append(f"an error in the log: {errors}")
+                story.violations.append(f"error: in the log: {errors}")
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         story.seconds = time.monotonic() - began
@@ -125,12 +125,12 @@ class Teller:
             ended = self._die(story, life)
             if ended is not None:
                 return ended
-        return self._end(story, life, "the batch did not come to its end")
+        return self._end(story, life, "lost: the batch did not come to its end")
 
     def _erase(self, story: Story, life: Life) -> None:
         life = replace(life, phase=Phase.ERASE)
         self._die_often(story, life, lives=2)
-        if self._end(story, life, "the batch was not erased"):
+        if self._end(story, life, "erasure: the batch was not erased"):
             story.violations += Remains(life.folder).left_after_erasure()
 
     def _die_often(self, story: Story, life: Life, *, lives: int) -> None:
@@ -152,7 +152,7 @@ class Teller:
             case "killed":
                 story.deaths.append(death.name)
             case other:
-                story.violations.append(f"the life that should end {death.name} ended with {other}")
+                story.violations.append(f"error: the life that should end {death.name} ended with {other}")
                 return False
         return None
 
@@ -171,8 +171,8 @@ class Teller:
         return self._deck[phase].pop()
 
     def _count(self, story: Story, remains: Remains) -> None:
-        story.comparisons, story.requests = remains.comparisons, remains.requests
-        story.calls, story.retries = remains.calls, remains.retries
+        story.comparisons, story.calls = remains.comparisons, remains.calls
+        story.entitled = remains.requests + remains.retries + len(story.deaths)
 
 
 def _one_life(life: Life, seconds: float) -> str:
@@ -226,20 +226,21 @@ def _errors(folder: Path) -> str:
     return text[-1500:] if "Traceback" in text else ""
 
 
-def stories(options: argparse.Namespace, folder: Path) -> Iterator[Story]:
-    """As many as are asked for; of a defect until it is caught."""
-    defect = DEFECTS.get(options.defect)
-    if defect is not None and options.sound:
-        defect = without(defect)
-    teller = Teller(options.seed, defect=defect, folder=folder)
-    deadline = time.monotonic() + options.seconds
-    kills = comparisons = 0
-    while time.monotonic() < deadline and (kills < options.kills or comparisons < options.comparisons):
+def stories(teller: Teller, *, kills: int, comparisons: int, seconds: float) -> Iterator[Story]:
+    """Until there were enough kills and comparisons, or no time is left."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and (kills > 0 or comparisons > 0):
         story = teller.tell()
-        kills += len(story.deaths)
-        comparisons += story.comparisons
+        kills -= len(story.deaths)
+        comparisons -= story.comparisons
         yield story
-        if options.defect and (story.violations or options.sound):
+
+
+def until_caught(teller: Teller, *, sound: bool, seconds: float) -> Iterator[Story]:
+    """Until an invariant complains; of a sound house one story."""
+    for story in stories(teller, kills=sys.maxsize, comparisons=0, seconds=seconds):
+        yield story
+        if story.violations or sound:
             return
 
 
@@ -247,14 +248,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Tell stories on standard output."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.crashes.story", description=__doc__)
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--kills", type=int, default=10**9)
-    parser.add_argument("--comparisons", type=int, default=10**9)
-    parser.add_argument("--seconds", type=float, default=600.0)
-    parser.add_argument("--defect", choices=sorted(DEFECTS))
-    parser.add_argument("--sound", action="store_true", help="the story of a defect, without the defect")
+    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--comparisons", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=600.0, help="for each defect, or for all")
+    parser.add_argument("--defect", action="append", default=[], choices=sorted(DEFECTS))
+    parser.add_argument(
+        "--sound", action="store_true", help="the stories of the defects, without the defects"
+    )
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="juxta-faults-") as folder:
-        for story in stories(options, Path(folder)):
+    with tempfile.TemporaryDirectory(prefix="juxta-faults-") as name:
+        folder = Path(name)
+        told = [
+            stories(
+                Teller(options.seed, folder=folder),
+                kills=options.kills,
+                comparisons=options.comparisons,
+                seconds=options.seconds,
+            )
+        ]
+        if options.defect:
+            defects = [without(DEFECTS[one]) if options.sound else DEFECTS[one] for one in options.defect]
+            told = [
+                until_caught(
+                    Teller(options.seed, defect=defect, folder=folder / str(number)),
+                    sound=options.sound,
+                    seconds=options.seconds,
+                )
+                for number, defect in enumerate(defects)
+            ]
+        for story in chain(*told):
             print(json.dumps(asdict(story)), flush=True)
 
 
