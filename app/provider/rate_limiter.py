@@ -10,12 +10,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 PERIOD = 60.0
 """Seconds of the window over which rates are kept."""
 
 REMEMBERED = PERIOD + 5.0
 """Seconds of a former life that matter: a lane may count over a little more than a minute."""
+
+
+class Former(NamedTuple):
+    """A call of a former life: how many seconds ago it began, and its tokens; None where nobody knows them."""
+
+    age: float
+    tokens: int | None = 0
 
 
 @dataclass(slots=True)
@@ -30,7 +38,8 @@ class Start:
 class RateLimiter:
     """A moving window over the starts of one judge.
 
-    `recent` holds the starts of a former life of the process, so that the promise also holds over a restart.
+    `recent` holds the starts of a former life of the process, so that the promise also holds over a restart; their
+    moments are in the time of `now`.
     """
 
     def __init__(
@@ -39,13 +48,13 @@ class RateLimiter:
         requests: int | None = None,
         tokens: int | None = None,
         period: float = PERIOD,
-        recent: Iterable[float] = (),
+        recent: Iterable[Start] = (),
     ) -> None:
         self._requests = requests
         self._tokens = tokens
         self._period = period
-        self._log = deque(Start(at, 0) for at in sorted(recent) if self.bounded)
-        self._used = 0
+        self._log = deque(sorted(recent, key=lambda start: start.at) if self.bounded else ())
+        self._used = sum(start.tokens for start in self._log)
         self._reserved = 0
         self._reserved_tokens = 0
         self._paused_until = float("-inf")

@@ -8,7 +8,8 @@ way are not known.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -22,8 +23,9 @@ from app.provider.queue.protocol import Lease
 DAY = 86_400.0
 
 _CALL = (
-    "INSERT INTO calls (queue_id, place, tries, at, calls, prompt_tokens, cached_tokens, completion_tokens, cost_usd)"
-    " VALUES (:queue_id, :place, :tries, :at, :calls, :prompt_tokens, :cached_tokens, :completion_tokens, :cost_usd)"
+    "INSERT INTO calls (queue_id, place, tries, lane, began_at, at, calls, prompt_tokens, cached_tokens,"
+    " completion_tokens, cost_usd) VALUES (:queue_id, :place, :tries, :lane, :began_at, :at, :calls, :prompt_tokens,"
+    " :cached_tokens, :completion_tokens, :cost_usd)"
     " ON CONFLICT (queue_id, place, tries) DO NOTHING RETURNING tries"
 )
 _COLUMNS = (
@@ -48,6 +50,18 @@ _OF = (
 )
 
 
+_RECENT = "SELECT lane, began_at, at, calls, prompt_tokens + completion_tokens AS tokens FROM calls WHERE at > :horizon"
+
+
+class Paid(NamedTuple):
+    """What a try came to: how many seconds ago it began and ended, its calls and tokens."""
+
+    began: float
+    ended: float
+    calls: int
+    tokens: int
+
+
 class _Row(NamedTuple):
     """One call, as both tables need it; in the order in which rows are locked."""
 
@@ -59,6 +73,7 @@ class _Row(NamedTuple):
     place: int
     tries: int
     at: float
+    began_at: float
     verdict: bool
     spent: Spent
 
@@ -74,8 +89,10 @@ class Spending:
         self._clock = clock
         self._writes: GroupCommit[_Row, None] = GroupCommit(database, _write)
 
-    async def record(self, lease: Lease, tries: int, spent: Spent, *, verdict: bool) -> None:
-        """Write a call down; the same call again changes nothing.
+    async def record(
+        self, lease: Lease, tries: int, spent: Spent, *, verdict: bool, seconds: float = 0.0
+    ) -> None:
+        """Write down a call that took so many `seconds` until now; the same call again changes nothing.
 
         :raises StoreUnavailable: it may or may not be written.
         """
@@ -91,6 +108,7 @@ class Spending:
                 place=lease.place,
                 tries=tries,
                 at=now,
+                began_at=now - seconds,
                 verdict=verdict,
                 spent=spent,
             )
@@ -110,6 +128,22 @@ class Spending:
             completion_tokens=int(row.completion_tokens),
             cost_usd=row.cost_usd,
         )
+
+    async def recent(self, *, seconds: float) -> Mapping[str, Sequence[Paid]]:
+        """What ended within the last `seconds`, by lane.
+
+        :raises StoreUnavailable: it cannot be read.
+        """
+        now = self._clock()
+        rows = await self._database.read(
+            lambda connection: connection.execute(text(_RECENT), {"horizon": now - seconds}).all()
+        )
+        found: defaultdict[str, list[Paid]] = defaultdict(list)
+        for row in rows:
+            found[row.lane].append(
+                Paid(now - row.began_at, max(0.0, now - row.at), int(row.calls), int(row.tokens))
+            )
+        return found
 
     async def report(self, days: int) -> UsageReport:
         """The last so many days, today included.
@@ -158,6 +192,8 @@ def _of_call(row: _Row) -> dict[str, Any]:
         "queue_id": row.queue_id,
         "place": row.place,
         "tries": row.tries,
+        "lane": f"{row.provider}/{row.model}",
+        "began_at": row.began_at,
         "at": row.at,
         "calls": spent.calls,
         "prompt_tokens": spent.prompt_tokens,
