@@ -14,6 +14,8 @@ from app.provider.rate_limiter import PERIOD, Former, RateLimiter, Start
 
 Clock = Callable[[], float]
 SMOOTHING = 0.1
+LOOK_AGAIN = 2.0
+"""Seconds after which a call that did not fit is looked at again; nobody looks while the lane has no room for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,18 +68,19 @@ class Slot:
         return self._lane.limits.tokens_per_minute is not None
 
     def fit(self, tokens: int) -> float:
-        """Count the call as one of about `tokens`: 0 when they fit into the minute, else the seconds to wait.
+        """Count the call as one of about `tokens`: 0 when they fit into the minute, else the seconds until a new look.
 
-        Then the lane starts nothing before that, so that many small calls cannot keep a large one waiting.
+        Until they would fit the lane starts nothing, so that many small calls cannot keep a large one waiting. They may
+        fit earlier than it seems: calls under way may take less than was thought.
         """
         lane, now = self._lane, self._lane.clock()
         more = max(0, tokens - self._tokens)
         wait = lane.limiter.widen(now, by=more) if more else 0.0
         if wait:
-            lane.limiter.pause_until(now + wait)
+            lane.limiter.keep_room(tokens, until=now + wait)
         else:
             self._tokens += more
-        return wait
+        return min(wait, LOOK_AGAIN)
 
     def begin(self) -> None:
         """The call starts now."""

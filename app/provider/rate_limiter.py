@@ -58,6 +58,8 @@ class RateLimiter:
         self._reserved = 0
         self._reserved_tokens = 0
         self._paused_until = float("-inf")
+        self._room = 0
+        self._room_until = float("-inf")
 
     @property
     def bounded(self) -> bool:
@@ -70,7 +72,8 @@ class RateLimiter:
         if not self.bounded:
             return pause
         self._forget(now)
-        return max(pause, self._wait_requests(now), self._wait_tokens(now, tokens))
+        room = max(tokens, self._room) if now < self._room_until else tokens
+        return max(pause, self._wait_requests(now), self._wait_tokens(now, room))
 
     def reserve(self, now: float, *, tokens: int = 0) -> float:
         """Take one start of about `tokens`: 0 when it is ours, else the seconds to wait before asking again."""
@@ -109,6 +112,10 @@ class RateLimiter:
         if start.counted and self.bounded:
             self._used += tokens - start.tokens
             start.tokens = tokens
+
+    def keep_room(self, tokens: int, *, until: float) -> None:
+        """Let nothing start before a call of so many tokens would fit, at most until that moment."""
+        self._room, self._room_until = tokens, until
 
     def pause_until(self, moment: float) -> None:
         """Start nothing before `moment` (Retry-After is a floor); an earlier, longer pause stays."""

@@ -4,7 +4,7 @@ import pytest
 
 from app.provider.circuit_breaker import BreakerState
 from app.provider.judges.protocol import JudgeError, Spent
-from app.provider.lane import Lane, LaneLimits, Lanes
+from app.provider.lane import LOOK_AGAIN, Lane, LaneLimits, Lanes
 from app.provider.rate_limiter import Former
 
 
@@ -181,9 +181,10 @@ def test_a_call_counts_for_the_tokens_of_its_prompt_before_it_starts() -> None:
     first, second = it.take(2)
     assert first.fit(700) == 0
     first.begin()
-    assert second.fit(400) == 60
+    assert second.fit(400) == LOOK_AGAIN
     second.give_back()
     assert it.take(1) == []  # small calls do not keep the large one waiting
+    assert it.seconds_until_room() == 60
     clock.now = 60
     (again,) = it.take(1)
     assert again.fit(400) == 0
@@ -213,3 +214,16 @@ def test_where_nobody_knows_what_a_call_of_a_former_life_took_the_minute_is_wait
     assert lanes["a"].take(1)[0].fit(10) > 0
     lanes.remember({"b": [Former(20.0, 400)]})
     assert lanes["b"].take(1)[0].fit(600) == 0
+
+
+def test_what_did_not_fit_starts_as_soon_as_calls_took_less_than_was_thought() -> None:
+    it = lane(tokens_per_minute=1000)
+    first, second = it.take(2)
+    assert first.fit(700) == 0
+    first.begin()
+    assert second.fit(700) > 0
+    second.give_back()
+    first.succeed(tokens=200)
+    assert it.seconds_until_room() == 0
+    (again,) = it.take(1)
+    assert again.fit(700) == 0
