@@ -13,7 +13,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.options import AsJson, Assignments, ConfigFile, DataFolder, say, settings_of
+from app.cli.options import (
+    AsJson,
+    Assignments,
+    BaseUrl,
+    ConfigFile,
+    DataFolder,
+    Model,
+    judge_settings,
+    say,
+    settings_of,
+)
 from app.contracts import UsageReport
 from app.errors import NotFound
 from app.settings import Settings
@@ -60,12 +70,15 @@ def _cell(column: str, value: object) -> str:
 def providers_test(
     name: Annotated[str, typer.Argument(help="openai, anthropic or google.")],
     *,
+    model: Model = None,
+    base_url: BaseUrl = None,
     as_json: AsJson = False,
     config: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
     """Ask a provider of language models whether it takes the key, in a way that costs nothing."""
-    settings, _ = settings_of(config, assignments)
+    named = judge_settings(name, model, base_url) if model or base_url else []
+    settings, _ = settings_of(config, [*(assignments or []), *named])
     if name not in settings.judges.llm:
         raise NotFound(f"There is no provider {name!r} to ask; there are: {', '.join(settings.judges.llm)}.")
     found = anyio.run(_ask, settings, name)
