@@ -184,6 +184,7 @@ def _cj_routes(container: punq.Container, settings: Settings, closing: anyio.Eve
             views=views,
             defaults=Offers(provider, _batch_defaults(settings, defaults), first=settings.judges.default),
             look=look,
+            check_judge=provider.check_judge,
             upload_limit=settings.http.upload_limit,
             upload_timeout=settings.http.body_timeout,
         ),

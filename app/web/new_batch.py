@@ -5,7 +5,8 @@ A batch is stored before it is started, so that the look is a page of its own: s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,9 @@ from app.cj.batch import Batch, BatchSettings, NewBatch, NewEssay
 from app.cj.essays import FEW_WORDS, MOST_FILES, HandedIn, Remark, least_words, read_files
 from app.cj.estimate import estimate
 from app.cj.workflow import Workflow
+from app.contracts import LLMConfigOverrides
 from app.edge import read_body
+from app.errors import InvalidRequest, Unavailable
 from app.web import words
 from app.web.defaults import BatchDefaults, Defaults, JudgeChoice
 from app.web.rendering import render
@@ -80,13 +83,24 @@ class Start:
     unpriced: tuple[str, ...]
 
 
+CheckJudge = Callable[[LLMConfigOverrides], Awaitable[None]]
+"""Raises `InvalidRequest` for a judge that would not answer; see `ProviderClient`."""
+
+
 class NewBatches:
     """The pages before a batch runs."""
 
     def __init__(
-        self, workflow: Workflow, defaults: Defaults, *, upload_limit: int, upload_timeout: float
+        self,
+        workflow: Workflow,
+        defaults: Defaults,
+        *,
+        check_judge: CheckJudge,
+        upload_limit: int,
+        upload_timeout: float,
     ) -> None:
         self._workflow = workflow
+        self._check_judge = check_judge
         self._defaults = defaults
         self._limit = upload_limit
         self._timeout = upload_timeout
@@ -119,10 +133,24 @@ class NewBatches:
             handed_in = read_files([*await _files(form), *pasted_files(typed.pasted)], least_words=least)
         typed.remarks = handed_in.remarks
         new = _new(typed, handed_in, defaults)
-        if new is None:
+        if new is None or not await self._can_judge(typed, new):
             return render(request, "new.html", status=422, **self._context(typed, defaults))
         batch_id = await self._workflow.create(new, start=False)
         return RedirectResponse(f"/batches/{batch_id}/check", status_code=303)
+
+    async def _can_judge(self, typed: Typed, new: NewBatch) -> bool:
+        """Whether its judges would answer, else why not is written down; costs nothing.
+
+        A provider that is away cannot be asked: the batch waits for it.
+        """
+        try:
+            for judge in new.settings.judges:
+                with suppress(Unavailable):
+                    await self._check_judge(judge)
+        except InvalidRequest as error:
+            typed.faults["judge"] = error.detail
+            return False
+        return True
 
     async def _buffered(self, request: Request) -> Request:
         """The request with its body read within bounds on size and time."""

@@ -20,7 +20,7 @@ from app.cj.workflow import Workflow
 from app.errors import NotFound
 from app.web.defaults import Defaults
 from app.web.downloads import FILES, Downloads
-from app.web.new_batch import NewBatches, looks, what_it_comes_to
+from app.web.new_batch import CheckJudge, NewBatches, looks, what_it_comes_to
 from app.web.plots import NARROW, caterpillar
 from app.web.rendering import STATIC, page, render
 from app.web.snapshot import LATEST, Clock, Look, latest_verdicts, take, total
@@ -185,12 +185,19 @@ def routes(
     views: Views,
     defaults: Defaults,
     look: Look,
+    check_judge: CheckJudge,
     upload_limit: int = 20_000_000,
     upload_timeout: float = 60.0,
     clock: Clock = time.time,
 ) -> list[BaseRoute]:
     """The routes of all pages and of the files they load."""
-    new = NewBatches(workflow, defaults, upload_limit=upload_limit, upload_timeout=upload_timeout)
+    new = NewBatches(
+        workflow,
+        defaults,
+        check_judge=check_judge,
+        upload_limit=upload_limit,
+        upload_timeout=upload_timeout,
+    )
     pages = Pages(
         workflow=workflow,
         views=views,

@@ -31,6 +31,7 @@ from app.contracts import (
     ProviderStatus,
     Winner,
 )
+from app.errors import InvalidRequest
 from tests.cj.places import Place, PostgresPlace, SqlitePlace, shared_url
 
 RULES = LLMConfigOverrides(provider="rules", model="panel-v1/balanced")
@@ -84,6 +85,7 @@ class ScriptedProvider:
     requests: list[LLMComparisonRequest] = field(default_factory=list)
     cancelled: list[UUID] = field(default_factory=list)
     offered: ModelList = ModelList(models=())
+    unfit: str = ""
 
     async def generate_comparison(self, request: LLMComparisonRequest) -> Answer:
         await anyio.lowlevel.checkpoint()
@@ -94,7 +96,9 @@ class ScriptedProvider:
         self.cancelled.append(correlation_id)
 
     async def check_judge(self, asked: LLMConfigOverrides) -> None:
-        """Every judge will do."""
+        """Every judge will do, but one that cannot be asked."""
+        if self.unfit:
+            raise InvalidRequest(self.unfit)
 
     async def models(self) -> ModelList:
         return self.offered

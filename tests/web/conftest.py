@@ -187,6 +187,7 @@ class Site:
                     views=views,
                     defaults=self.offered,
                     look=self.look,
+                    check_judge=self.provider.check_judge,
                     upload_limit=1_000_000,
                 ),
                 *live.routes(

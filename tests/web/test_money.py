@@ -175,3 +175,13 @@ def test_what_nobody_knows_the_price_of_did_not_cost_nothing(paid: Site, client:
 def replace_judges(new: NewBatch, model: str) -> NewBatch:
     judges = (LLMConfigOverrides(provider="openai", model=model),)
     return new.model_copy(update={"settings": new.settings.model_copy(update={"judges": judges})})
+
+
+def test_a_judge_that_cannot_be_asked_is_a_fault_on_the_form_and_nothing_is_stored(
+    paid: Site, client: TestClient
+) -> None:
+    paid.provider.unfit = "The provider does not accept the key."
+    status, page = submit(client, two(), judge="openai/big", budget_usd="1")
+    assert status == 422
+    assert "The provider does not accept the key." in page
+    assert paid.call(paid.cj.views.batches) == []
