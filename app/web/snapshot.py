@@ -25,9 +25,9 @@ _LEAST_SPAN = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """An essay in the live ranking; `left`, `dot` and `right` place its interval in 0..100 of the width."""
+    """An essay in the live ranking, without a rank before its first verdict; `left`, `dot` and `right` place its interval in 0..100 of the width."""
 
-    rank: int
+    rank: int | None
     position: int
     essay: str
     level: str | None
@@ -138,7 +138,7 @@ def lines(rows: Sequence[RankedEssay]) -> tuple[Line, ...]:
 
     return tuple(
         Line(
-            rank=row.rank,
+            rank=row.rank if row.comparisons else None,
             position=row.position,
             essay=row.essay,
             level=row.level,

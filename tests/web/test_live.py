@@ -13,6 +13,8 @@ from starlette.testclient import TestClient
 
 from app.cj.batch import BatchState
 from app.cj.planner import IN_FLIGHT
+from app.cj.scoring_ranking import RankedEssay
+from app.web.snapshot import lines
 from tests.cj.conftest import queued
 from tests.web.conftest import Site, new_batch, served
 
@@ -220,3 +222,11 @@ def test_over_real_http_a_lost_connection_loses_no_verdict(site: Site) -> None:
         batch = site.batch(batch_id)
         assert batch.state is BatchState.FINISHED
         assert seen == list(range(1, batch.decided + 1))
+
+
+def test_an_essay_that_nobody_has_compared_has_no_rank() -> None:
+    row = RankedEssay(
+        rank=1, position=0, essay="E0", level=None, score=0.0, se=1.0, low=-2.0, high=2.0, comparisons=0
+    )
+    (line,) = lines([row])
+    assert line.rank is None

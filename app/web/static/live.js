@@ -47,7 +47,7 @@
       const row = rows.get(String(line.position));
       if (!row) return;
       const cells = row.cells;
-      setText(cells[0], String(line.rank));
+      setText(cells[0], String(line.rank ?? "\u2013"));
       drawBar(cells[2].firstElementChild, line);
       cells[3].replaceChildren(`${line.score} `, make("small", line.margin));
       setText(cells[4], String(line.comparisons));
