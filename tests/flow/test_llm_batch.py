@@ -1,4 +1,4 @@
-"""A batch judged by a language model with latency, errors and a limit: the short form of `python -m tests.prove_llm`."""
+"""A batch judged by a language model with latency, errors, a limit and an outage: the short form of `python -m tests.prove_llm`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.prove_llm.batch import Found, Weather, checks, run, table
 
-WEATHER = Weather(essays=24, per_essay=6, latency=0.5, per_minute=60, concurrency=16)
+WEATHER = Weather(essays=24, per_essay=10, latency=0.5, per_minute=100, concurrency=16, outage=15.0)
 CENT = 0.01
 
 
@@ -42,7 +42,9 @@ def usage(found: Found, name: str, more: float) -> Found:
 LIES: Mapping[str, Callable[[Found], Found]] = {
     "the batch ends": lambda found: batch(found, state="paused"),
     "pairs with a verdict": lambda found: batch(found, decided=found.batch["decided"] - 1),
-    "calls in the busiest sliding minute, by the server": lambda found: server(found, busiest_minute=61),
+    "calls in the busiest sliding minute, by the server": lambda found: server(
+        found, busiest_minute=WEATHER.per_minute + 1
+    ),
     "calls that the server refused as too many": lambda found: server(found, refusals={"rate": 1}),
     "cost by Juxta = cost by the server, answers sent whole": lambda found: batch(
         found, cost_usd=found.batch["cost_usd"] + CENT
@@ -52,7 +54,7 @@ LIES: Mapping[str, Callable[[Found], Found]] = {
     "results by response": lambda found: replace(found, roads=found.roads | {"response": 0}),
     "results by callback": lambda found: replace(found, roads=found.roads | {"callback": 0}),
     "the breaker, by the page, while the judge answers most": lambda found: replace(
-        found, breaker=[("before", "open")], words=["breaker open"]
+        found, breaker=[("before", "open"), *found.breaker], words=["breaker open", *found.words]
     ),
 }
 
@@ -63,13 +65,12 @@ def test_the_proof_would_tell(found: Found, what: str) -> None:
 
 
 def test_a_breaker_that_never_opens_or_never_closes_is_told(found: Found) -> None:
-    outage = replace(found, weather=replace(WEATHER, outage=30.0))
     opened, closed = "the page said that it opened", "the page said that it closed again"
-    assert broken(replace(outage, breaker=[("before", "closed")], words=["breaker closed"])) == [
+    assert broken(replace(found, breaker=[("before", "closed")], words=["breaker closed"])) == [
         opened,
         closed,
     ]
-    stuck = replace(outage, breaker=[("during", "open"), ("after", "half-open")], words=["", ""])
+    stuck = replace(found, breaker=[("during", "open"), ("after", "half-open")], words=["", ""])
     assert broken(stuck) == [closed]
-    well = replace(outage, breaker=[("during", "open"), ("after", "closed")], words=["", ""])
+    well = replace(found, breaker=[("during", "open"), ("after", "closed")], words=["", ""])
     assert not broken(well)
