@@ -158,6 +158,9 @@ async def _reach_redis(settings: Settings) -> str:
 async def _reach_postgresql(settings: Settings) -> str:
     from app.database.postgresql import PostgresDatabase  # noqa: PLC0415 - as above
 
-    async with PostgresDatabase(settings.database.url.get_secret_value(), "juxta_cj") as database:
-        await database.check()
-        return database.name.removeprefix("PostgreSQL ")
+    for part in ("access", *settings.parts):
+        url = settings.database.url.get_secret_value()
+        async with PostgresDatabase(url, f"juxta_{part}", readers=1) as database:
+            await database.check()
+            await database.examine()
+    return database.name.removeprefix("PostgreSQL ")

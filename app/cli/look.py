@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.options import AsJson, Assignments, ConfigFile, DataFolder, settings_of
+from app.cli.options import AsJson, Assignments, ConfigFile, DataFolder, Role, settings_of
 from app.errors import InvalidRequest, JuxtaError
 from app.lock import locked
 from app.provider.queue.protocol import Entry, State
@@ -152,8 +152,14 @@ def _flat(tree: dict[str, object], path: str = "") -> Iterator[tuple[str, object
             yield f"{path}{key}", value
 
 
-def doctor(*, config: ConfigFile = None, assignments: Assignments = None, data: DataFolder = None) -> None:
-    """Check whether Juxta can run here, and say what to do where it cannot."""
+def doctor(
+    *,
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    data: DataFolder = None,
+    role: Role = None,
+) -> None:
+    """Check whether Juxta can run here, and say what to do where it cannot. With --role: as it would be served."""
     checks: list[tuple[str, Callable[[Settings], str]]] = [
         ("Python", lambda _: platform.python_version()),
         ("SQLite", _sqlite),
@@ -165,7 +171,8 @@ def doctor(*, config: ConfigFile = None, assignments: Assignments = None, data: 
     ]
     failed = 0
     try:
-        settings, _ = settings_of(config, assignments, data)
+        asked = [*(assignments or []), *([f"role={role}"] if role is not None else [])]
+        settings, _ = settings_of(config, asked, data, serving=role is not None)
     except JuxtaError as error:
         print(f"fault  settings: {error.detail}")
         sys.exit(1)

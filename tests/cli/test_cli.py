@@ -122,6 +122,14 @@ def test_doctor_says_what_is_well(tmp_path: Path) -> None:
     assert all(line.startswith("ok ") for line in done.stdout.splitlines())
 
 
+def test_doctor_looks_with_the_eyes_of_a_role(tmp_path: Path) -> None:
+    kafka = ("--set", "bus.kind=kafka", "--set", "kafka.servers=127.0.0.1:1")
+    done = juxta("doctor", "--data", tmp_path / "data", "--role", "provider", *kafka)
+    assert "ok     settings: role provider" in done.stdout
+    refused = juxta("doctor", "--data", tmp_path / "data", "--role", "cj", *kafka)
+    assert (refused.returncode, "cj.provider_urls" in refused.stdout) == (1, True)
+
+
 def test_without_its_dependencies_it_says_what_to_type() -> None:
     done = subprocess.run(
         [sys.executable, "-S", "-s", ROOT / "run.py"], capture_output=True, text=True, check=False, timeout=60
