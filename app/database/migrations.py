@@ -41,11 +41,12 @@ def is_current(connection: Connection, script_location: Path, *, name: str = "Th
 
 
 def _upgrade(connection: Connection, script_location: Path) -> None:
+    # before the imports: at "info" they tell of alembic's plugins
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
     from alembic.config import Config  # noqa: PLC0415 - see `migrate`: most starts do without
     from alembic.runtime.environment import EnvironmentContext  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
-
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # at "info" it tells of its plugins
 
     config = Config()
     config.set_main_option("script_location", str(script_location).replace("%", "%%"))

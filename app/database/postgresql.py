@@ -109,7 +109,7 @@ class PostgresDatabase(Database):
         """
         lacks = await self.read(lambda connection: lacking(connection, self._schema))
         if lacks is not None:
-            raise ConfigurationError(f"{self.name}: {lacks}", hint="Grant what is missing.")
+            raise ConfigurationError(f"{self.name}: {lacks}.", hint="Grant what is missing.")
 
     def now(self, connection: Connection) -> float:
         """The server's clock, not the moment its transaction began."""

@@ -130,6 +130,12 @@ def test_doctor_looks_with_the_eyes_of_a_role(tmp_path: Path) -> None:
     assert (refused.returncode, "cj.provider_urls" in refused.stdout) == (1, True)
 
 
+def test_a_first_start_logs_what_is_ours_alone(tmp_path: Path) -> None:
+    done = juxta("key", "ls", "--data", tmp_path, "--set", "log.level=info", "--set", "log.format=json")
+    assert done.returncode == 0
+    assert "alembic" not in done.stderr
+
+
 def test_without_its_dependencies_it_says_what_to_type() -> None:
     done = subprocess.run(
         [sys.executable, "-S", "-s", ROOT / "run.py"], capture_output=True, text=True, check=False, timeout=60
