@@ -143,7 +143,10 @@ class PostgresDatabase(Database):
     def _start(self) -> None:
         self._watch.start()
         try:
-            self._transact(self._bring_up_to_date)
+            if self._as_it_is:
+                self._look(self._recognise)
+            else:
+                self._transact(self._bring_up_to_date)
             self._ready = True
         except StoreUnavailable as error:
             said = _refusal(error.__cause__)

@@ -560,6 +560,20 @@ async def test_whoever_opens_with_other_rules_files_the_rows_by_them(server: Red
         assert len(await queue.lease_closing(limit=1, seconds=60.0)) == 1
 
 
+async def test_whoever_only_looks_files_no_row_by_its_rules(server: Redis) -> None:
+    async with queue_in(server, max_tries=2) as queue:
+        await queue.accept(anew(0))
+        (lease,) = await queue.lease(JUDGED, limit=1, seconds=60.0, begin=True)
+        await queue.release(lease)
+        with Client.from_url(server.url) as client:
+            before = {key: client.dump(key) for key in client.scan_iter()}
+            async with queue_in(server, max_tries=1).looking() as looker:
+                assert [entry.tries for entry in await looker.browse()] == [1]
+                assert (await looker.stats())[JUDGED].waiting == 1
+            assert {key: client.dump(key) for key in client.scan_iter()} == before
+        assert (await lease_one(queue)).tries == 1
+
+
 async def test_long_lines_are_looked_through_in_parts(server: Redis) -> None:
     async with queue_in(server) as queue:
         for number in range(0, 1_200, 200):
