@@ -95,17 +95,17 @@ def queue_ls(
     from app.cli import stores  # noqa: PLC0415 - as in `trace`
 
     settings, _ = settings_of(config, assignments, data)
-    entries = anyio.run(stores.entries, settings, lane, state, limit)
+    entries, total = anyio.run(stores.entries, settings, lane, state, limit)
     if as_json:
         print(json.dumps([_row(entry) for entry in entries]))
         return
-    table = Table(title=f"{len(entries)} requests", title_justify="left")
-    columns = ("state", "lane", "place", "tries", "reply", "accepted", "correlation_id", "queue_id")
-    for column in columns:
-        table.add_column(column, no_wrap=column.endswith("_id"))
+    shown = f"{len(entries):,}" if total in {None, len(entries)} else f"{len(entries):,} of {total:,}"
+    table = Table(title=f"{shown} requests; times are UTC, --json has more", title_justify="left")
+    for column in ("state", "lane", "accepted", "correlation_id, queue_id"):  # what fits into 80 columns
+        table.add_column(column, no_wrap=column != "lane", overflow="fold")
     for entry in entries:
-        row = _row(entry)
-        table.add_row(*(str(row[column]) for column in columns))
+        accepted = datetime.fromtimestamp(entry.accepted_at, UTC).strftime("%m-%d %H:%M")
+        table.add_row(str(entry.state), entry.lane, accepted, f"{entry.correlation_id}\n{entry.queue_id}")
     Console().print(table)
 
 
