@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import anyio
 import pytest
+from sqlalchemy import Connection
 
 from app.contracts import LLMComparisonResponse, Outcome
 from app.database import Database, SqliteDatabase
@@ -142,6 +143,27 @@ async def test_sums_outlive_the_single_calls(doors: Callable[[], Database]) -> N
         await spending.purge()
         assert (await spending.of(one)).calls == 0
         assert (await spending.report(2)).cost_usd == 0.25
+
+
+async def test_the_clock_is_the_database_s_so_that_no_machine_forgets_what_is_new_to_the_others(
+    tmp_path: Path,
+) -> None:
+    class Elsewhen(SqliteDatabase):
+        moment = 1_000_000_000.0  # 2001-09-09, in UTC
+
+        def now(self, connection: Connection) -> float:
+            return self.moment
+
+    async with Elsewhen(tmp_path / "provider.db", migrations=MIGRATIONS, synchronous="OFF") as database:
+        spending, one = Spending(database, retention=DAY), lease()
+        await spending.record(one, 1, SPENT, verdict=True)
+        database.moment += DAY
+        await spending.purge()
+        assert (await spending.of(one)).calls == 1
+        assert [row.day for row in (await spending.report(2)).rows] == [date(2001, 9, 9)]
+        database.moment += 1
+        await spending.purge()
+        assert (await spending.of(one)).calls == 0
 
 
 async def test_processes_that_write_at_once_lose_nothing_and_never_wait_in_a_circle(
