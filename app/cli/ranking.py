@@ -101,9 +101,8 @@ def _run(
 
 
 async def _judge(container: punq.Container, new: NewBatch, quiet: bool) -> Ranked:  # noqa: FBT001 - anyio.run passes positions
-    async with container.resolve(
-        ModelClient
-    ):  # before the house is opened: nothing is begun that cannot be done
+    # Before the house is opened: nothing is begun that cannot be done.
+    async with container.resolve(ModelClient):
         for judge in new.settings.judges:
             await container.resolve(Status).insist(judge)
     await _look_at_the_money(container.resolve(ProviderClient), new, quiet=quiet)

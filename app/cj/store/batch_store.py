@@ -34,8 +34,6 @@ class BatchStore:
         self._changes: GroupCommit[_Change, Recorded | bool] = GroupCommit(database, self._apply)
         self._unanswered: list[tuple[UUID, float]] = []
 
-    # -- batches
-
     async def create(self, batch_id: UUID, new: NewBatch, *, start: bool) -> None:
         """Store a batch and its essays, once for each id; with `start` it runs from the next planning on."""
         state = BatchState.RUNNING if start else BatchState.READY
@@ -70,8 +68,6 @@ class BatchStore:
         if buried:
             await self._database.checkpoint()
         return buried
-
-    # -- sending
 
     async def claim(self, *, limit: int, hold: float) -> Sequence[Task]:
         """Take up to `limit` rows that are due; they are due again in `hold` seconds, should this process die.
@@ -120,13 +116,9 @@ class BatchStore:
         """Make every submitted row due now: what an in-memory bus held is gone after a restart."""
         return await self._database.write(lambda c: sending.repair_all(c, self._now(c)))
 
-    # -- results
-
     async def record(self, arrivals: Sequence[Arrival]) -> Recorded:
         """Apply results by compare-and-set: the first one counts, whatever the road, order or repetition."""
         return cast(Recorded, await self._changes.submit(arrivals))
-
-    # -- planning
 
     async def running(self) -> Sequence[UUID]:
         """Batches that may need planning: the planner visits every one at start."""
