@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,10 +16,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ExceptionHandler
 
+from app import dead_letters
 from app.access import routes as access_routes
 from app.access.access import Access
 from app.access.gate import principal
 from app.access.policy import CJ, PLATFORM, PROVIDER, WEB, Need
+from app.bus.redrive import DeadLetters
 from app.cj.batch import BatchSettings, NewBatch
 from app.cj.changes import Changes
 from app.cj.folder import read_folder
@@ -31,7 +34,9 @@ from app.contracts import JudgeKind, ProviderStatus
 from app.documents import document_routes
 from app.edge import EXCEPTION_HANDLERS
 from app.errors import Unavailable
+from app.provider import operating
 from app.provider import routes as provider_routes
+from app.provider.breakers import Breakers
 from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.protocol import RequestQueue
 from app.provider.spending import Spending
@@ -49,28 +54,40 @@ PROGRAMS = ("/api/", "/healthz", "/readyz", "/openapi.json", "/asyncapi.json")
 LOOK_AGE = 1.0
 
 
+class Abandoned(Exception):
+    """Told to stop before the house was open."""
+
+
 def application(container: punq.Container, routes: list[BaseRoute], *, demo: bool = False) -> Starlette:
     """The ASGI application; its lifespan is the life of the house.
 
-    `app.state.ended` is called with the error that ends the house, should one do so.
+    `app.state.ended` is called with the error that ends the house, should one do so. `app.state.abandon` ends a house
+    that is still being opened; it may be called from a signal handler.
     """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        try:
-            async with running(container) as locks:
-                app.state.locks = locks
-                if demo:
-                    await _load_examples(container)
-                yield
-        except (
-            BaseException
-        ) as error:  # uvicorn would go on serving without a house, so even a cancellation is told
-            app.state.ended(error)
-            raise
+        with anyio.CancelScope() as life:
+            app.state.abandon = partial(asyncio.get_running_loop().call_soon_threadsafe, life.cancel)
+            try:
+                async with running(container) as locks:
+                    app.state.locks = locks
+                    if demo:
+                        await _load_examples(container)
+                    yield
+            except (
+                BaseException
+            ) as error:  # uvicorn would go on serving without a house, so even a cancellation is told
+                if not life.cancel_called:
+                    app.state.ended(error)
+                raise
+        if life.cancelled_caught:
+            raise Abandoned
 
     handlers = {kind: _by_path(handler) for kind, handler in EXCEPTION_HANDLERS.items()}
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+    app.state.abandon = lambda: None
+    return app
 
 
 def _by_path(handler: Any) -> ExceptionHandler:
@@ -109,6 +126,11 @@ def house_routes(container: punq.Container, closing: anyio.Event) -> list[BaseRo
         Route("/healthz", healthy),
         Route("/readyz", readiness(container)),
         *access_routes.routes(access.audit),
+        *dead_letters.routes(
+            container.resolve(DeadLetters),
+            specify=access.specify,
+            body_deadline=settings.http.body_timeout,
+        ),
         *document_routes(settings),
     ]
     policy: dict[str, Need] = {**PLATFORM}
@@ -121,6 +143,13 @@ def house_routes(container: punq.Container, closing: anyio.Event) -> list[BaseRo
             body_limit=settings.http.body_limit,
             body_deadline=settings.http.body_timeout,
             principal=principal,
+        )
+        routes += operating.routes(
+            container.resolve(LLMOrchestrator),
+            container.resolve(RequestQueue),
+            container.resolve(Breakers),
+            specify=access.specify,
+            body_deadline=settings.http.body_timeout,
         )
         policy |= PROVIDER
     if settings.serves_cj:

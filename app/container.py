@@ -17,6 +17,7 @@ from app import engines
 from app.access.access import Access
 from app.access.hosts import Hosts
 from app.bus.protocol import Bus
+from app.bus.redrive import DeadLetters
 from app.cj.batch import BatchSettings
 from app.cj.changes import Changes
 from app.cj.event_processor import EventProcessor
@@ -37,6 +38,7 @@ from app.database import Database
 from app.engines import Databases
 from app.judges import SPARE, judges, model_infos, probes
 from app.lock import locked
+from app.provider.breakers import Breakers
 from app.provider.judges.llm.http import ModelClient
 from app.provider.judging import RetryPolicy
 from app.provider.lane import LaneLimits, Lanes
@@ -93,6 +95,7 @@ def bootstrap(settings: Settings) -> punq.Container:
     single(Databases, lambda: engines.databases(settings))
     single(Access, lambda: _access(settings, container.resolve(Databases).access))
     single(Bus, lambda: engines.bus(settings))
+    single(DeadLetters, lambda: DeadLetters(container.resolve(Bus), _topics(settings)))
     if settings.serves_provider:
         _provider(container, settings)
     if settings.serves_cj:
@@ -102,6 +105,12 @@ def bootstrap(settings: Settings) -> punq.Container:
 
 def _single(container: punq.Container, service: object, factory: Callable[[], object]) -> None:
     container.register(service, factory=factory, scope=punq.Scope.singleton)
+
+
+def _topics(settings: Settings) -> list[str]:
+    """Those whose dead letters this process can read and send again: what it reads first, then what it writes."""
+    read = [settings.cj.callback_topic] if settings.serves_cj else []
+    return [*read, *(settings.provider.topics if settings.serves_provider else [])]
 
 
 def _access(settings: Settings, database: Database) -> Access:
@@ -121,6 +130,7 @@ def _provider(container: punq.Container, settings: Settings) -> None:
         ),
     )
     single(Lanes, lambda: Lanes(lambda name: _limits(settings, name)))
+    single(Breakers, lambda: Breakers(container.resolve(Lanes)))
     single(RequestQueue, lambda: engines.queue(settings, container.resolve(Databases).provider))
     single(
         Status,

@@ -65,13 +65,17 @@ def queue(settings: Settings, database: Database) -> RequestQueue:
 
     return RedisQueue(
         settings.redis.url.get_secret_value(),
-        prefix=f"{{{settings.redis.prefix}}}:",
+        prefix=_prefix(settings),
         limit=rules.limit,
         max_tries=rules.max_tries,
         retention=rules.retention,
         boot=boot,
         answer_timeout=settings.redis.timeout,
     )
+
+
+def _prefix(settings: Settings) -> str:
+    return f"{{{settings.redis.prefix}}}:"
 
 
 def bus(settings: Settings) -> Bus:
@@ -145,14 +149,17 @@ async def _reach_kafka(settings: Settings) -> str:
 
 
 async def _reach_redis(settings: Settings) -> str:
-    from app.provider.queue.redis import Connection  # noqa: PLC0415 - as above
+    from app.provider.queue.redis import RedisQueue  # noqa: PLC0415 - as above
 
-    connection = Connection(
-        settings.redis.url.get_secret_value(), connect_timeout=REACH, answer_timeout=REACH
+    queue = RedisQueue(
+        settings.redis.url.get_secret_value(),
+        prefix=_prefix(settings),
+        boot="doctor",
+        connect_timeout=REACH,
+        answer_timeout=REACH,
     )
-    await connection.open()
-    await connection.close()
-    return connection.name.removeprefix("Redis at ")
+    async with queue.looking():
+        return queue.name.removeprefix("Redis at ")
 
 
 async def _reach_postgresql(settings: Settings) -> str:

@@ -13,6 +13,7 @@ from typing import NoReturn
 import anyio
 import punq
 import uvicorn
+from starlette.datastructures import State
 
 from app import collector
 from app.application import application, house_routes
@@ -27,16 +28,30 @@ NEXT_PORTS = 50
 class Server(uvicorn.Server):
     """uvicorn, with a word when it is ready and the error that ended the house, if one did."""
 
-    def __init__(self, config: uvicorn.Config, *, ready: Callable[[], None], closing: anyio.Event) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        ready: Callable[[], None],
+        closing: anyio.Event,
+        house: State,
+    ) -> None:
         super().__init__(config)
         self.failure: BaseException | None = None
         self._ready = ready
         self._closing = closing
+        self._house = house
 
     def give_up(self, failure: BaseException) -> None:
         """Stop, because the house behind the application has ended."""
         self.failure = failure
         self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; uvicorn would wait for a house that is still being opened, however long that takes."""
+        super().handle_exit(sig, frame)
+        if not self.started:
+            self._house.abandon()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, then say so."""
@@ -80,7 +95,7 @@ def serve(container: punq.Container, *, ready: Callable[[str], None], demo: bool
         ready(url)
 
     signal.signal(signal.SIGTERM, _told_to_stop)
-    server = Server(config, ready=tell, closing=closing)
+    server = Server(config, ready=tell, closing=closing, house=app.state)
     app.state.ended = server.give_up
     # What is suppressed are uvicorn's ways to say that it was told to stop, or failed.
     with bound, suppress(KeyboardInterrupt, SystemExit):

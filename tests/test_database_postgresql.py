@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import psycopg
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
+from structlog.testing import capture_logs
 
 from app.database.postgresql import PostgresDatabase
 from app.database.statements import fetch, over
@@ -110,6 +112,20 @@ async def test_a_statement_that_takes_too_long_is_ended_by_the_server(database: 
     await database.write(lambda connection: add(connection, "next"))
 
 
+async def test_a_transaction_that_was_left_idle_too_long_is_ended_by_the_server(
+    database: PostgresDatabase,
+) -> None:
+    def dawdle(connection: Connection) -> None:
+        add(connection, "never")
+        assert not threading.Event().wait(2 * DEADLINE)
+        add(connection, "neither")
+
+    with pytest.raises(StoreUnavailable, match="idle"):
+        await database.write(dawdle)
+    await database.write(lambda connection: add(connection, "next"))
+    assert await database.read(names) == ["next"]
+
+
 async def test_connections_that_died_while_nobody_used_them_cost_no_request(
     server: PostgreSQL, database: PostgresDatabase
 ) -> None:
@@ -146,6 +162,24 @@ async def test_what_was_running_when_the_server_died_is_unavailable(
     server.start()
     assert await database.read(names) == []
     await database.write(lambda connection: add(connection, "again"))
+
+
+async def test_a_server_that_only_reads_is_not_ready_and_left_as_soon_as_another_connection_may_write(
+    url: str, database: PostgresDatabase
+) -> None:
+    """As after a switch to a standby: a connection from before it would only read for as long as it is kept."""
+    await database.check()
+    with psycopg.connect(url, autocommit=True) as operator:
+        others = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'juxta things'"
+        for use in (database.check, lambda: database.write(lambda connection: add(connection, "never"))):
+            operator.execute("ALTER DATABASE postgres SET default_transaction_read_only = on")
+            operator.execute(others)
+            with pytest.raises(StoreUnavailable, match="read"):
+                await use()
+            operator.execute("ALTER DATABASE postgres RESET default_transaction_read_only")
+            await database.check()
+    await database.write(lambda connection: add(connection, "later"))
+    assert await database.read(names) == ["later"]
 
 
 async def test_a_lock_that_lasts_is_unavailable_and_then_over(url: str, database: PostgresDatabase) -> None:
@@ -264,6 +298,33 @@ async def test_who_waits_for_another_to_migrate_has_more_time_than_a_transaction
         await anyio.to_thread.run_sync(locked.wait)
         async with patient:
             assert await patient.read(lambda connection: fetch(connection, "SELECT * FROM requests")) == []
+
+
+async def test_a_start_with_nothing_to_migrate_waits_for_a_lock_no_longer_than_a_transaction(
+    url: str,
+) -> None:
+    async with PostgresDatabase(url, "juxta_provider", migrations=ledger.MIGRATIONS):
+        pass
+    late = PostgresDatabase(url, "juxta_provider", migrations=ledger.MIGRATIONS, lock_timeout=0.1)
+    with psycopg.connect(url) as stranger, anyio.fail_after(5):
+        stranger.execute("LOCK TABLE juxta_provider.alembic_version IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(StoreUnavailable, match="lock") as refusal:
+            await late.open()
+    assert "lock" in refusal.value.hint
+
+
+async def test_who_waits_for_another_to_migrate_says_so_and_can_be_told_to_stop(url: str) -> None:
+    waiting = PostgresDatabase(url, "juxta_provider", migrations=ledger.MIGRATIONS)
+    with psycopg.connect(url) as other, capture_logs() as logged, anyio.fail_after(5):
+        other.execute("SELECT pg_advisory_xact_lock(hashtextextended('juxta juxta_provider', 0))")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(waiting.open)
+            while not logged:
+                await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+    assert logged[0]["event"] == "waits for another process to migrate"
+    with psycopg.connect(url) as look:
+        assert look.execute("SELECT to_regnamespace('juxta_provider')").fetchone() == (None,)
 
 
 async def test_the_ledger_s_tables_are_what_its_migrations_make(url: str) -> None:

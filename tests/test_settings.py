@@ -59,6 +59,10 @@ def test_all_faults_are_reported_at_once_each_with_key_value_and_what_is_allowed
     assert any(line.startswith("queue.limitt: unknown setting (from environment)") for line in lines)
 
 
+def test_the_key_that_commands_send_is_no_setting() -> None:
+    assert "key" not in load(environment={"JUXTA_KEY": "juxta_a_b"})[1]
+
+
 @pytest.mark.parametrize(
     ("assignment", "says"),
     [
@@ -184,6 +188,33 @@ def test_engines_that_cannot_work_together_refuse_to_start(assignments: list[str
     with pytest.raises(ConfigurationError) as caught:
         load(assignments=assignments, environment={})
     assert words in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    "secret", ["p@canary", "p/canary", "p@canary:1/x", "p?canary", "p#canary", "canary@", "p[canary"]
+)
+@pytest.mark.parametrize(
+    ("kind", "url"), [("database.kind=postgresql", "database.url"), ("queue.kind=redis", "redis.url")]
+)
+def test_a_password_that_is_not_percent_encoded_is_refused_and_no_part_of_it_told(
+    secret: str, kind: str, url: str
+) -> None:
+    """Taken in silence, what follows its first @ or / would be printed as the host."""
+    scheme = "postgresql" if url == "database.url" else "redis"
+    with pytest.raises(ConfigurationError, match="percent-encoded") as caught:
+        load(
+            assignments=["bus.kind=kafka", kind, f"{url}={scheme}://juxta:{secret}@127.0.0.1:5432/0"],
+            environment={},
+        )
+    assert f"{url}: " in caught.value.detail
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("port", ["many", "5432,other:5432", "70000"])
+def test_a_port_that_is_no_number_is_refused(port: str) -> None:
+    address = f"database.url=postgresql://juxta:p%40ss%2F@h:{port}/juxta"
+    with pytest.raises(ConfigurationError, match=r"database\.url: .*port"):
+        load(assignments=["bus.kind=kafka", "database.kind=postgresql", address], environment={})
 
 
 OWN = "http://127.0.0.1:11434/v1"

@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli.options import AsJson, Assignments, ConfigFile, DataFolder, settings_of
+from app.cli.running import Key, asking_all
 from app.errors import InvalidRequest, JuxtaError
 from app.lock import locked
 from app.provider.queue.protocol import Entry, State
@@ -99,9 +100,9 @@ def queue_ls(
         print(json.dumps([_row(entry) for entry in entries]))
         return
     table = Table(title=f"{len(entries)} requests", title_justify="left")
-    columns = ("state", "lane", "place", "tries", "reply", "accepted", "correlation_id")
+    columns = ("state", "lane", "place", "tries", "reply", "accepted", "correlation_id", "queue_id")
     for column in columns:
-        table.add_column(column, no_wrap=column == "correlation_id")
+        table.add_column(column, no_wrap=column.endswith("_id"))
     for entry in entries:
         row = _row(entry)
         table.add_row(*(str(row[column]) for column in columns))
@@ -152,8 +153,25 @@ def _flat(tree: dict[str, object], path: str = "") -> Iterator[tuple[str, object
             yield f"{path}{key}", value
 
 
-def doctor(*, config: ConfigFile = None, assignments: Assignments = None, data: DataFolder = None) -> None:
-    """Check whether Juxta can run here, and say what to do where it cannot."""
+def doctor(
+    *,
+    url: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Ask a running server instead: what is stuck there, and why? Repeatable, for roles apart.",
+            show_default=False,
+        ),
+    ] = None,
+    key: Key = None,
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    data: DataFolder = None,
+) -> None:
+    """Check whether Juxta can run here, or how a running server is; say what to do where something is wrong."""
+    if url:
+        from app.cli.stuck import examine  # noqa: PLC0415 - as in `trace`
+
+        sys.exit(1 if asking_all(url, key, examine) else 0)
     checks: list[tuple[str, Callable[[Settings], str]]] = [
         ("Python", lambda _: platform.python_version()),
         ("SQLite", _sqlite),

@@ -19,6 +19,15 @@ def migrate(connection: Connection, script_location: Path, *, name: str = "The d
 
     :raises ConfigurationError: the schema is newer than this program knows.
     """
+    if not is_current(connection, script_location, name=name):
+        _upgrade(connection, script_location)
+
+
+def is_current(connection: Connection, script_location: Path, *, name: str = "The database") -> bool:
+    """Whether no migration is missing; nothing is changed.
+
+    :raises ConfigurationError: the schema is newer than this program knows.
+    """
     known = sorted(file.name.split("_", 1)[0] for file in (script_location / "versions").glob("[0-9]*_*.py"))
     current = None
     if inspect(connection).has_table("alembic_version"):
@@ -28,8 +37,7 @@ def migrate(connection: Connection, script_location: Path, *, name: str = "The d
             f"{name} has schema {current}, but this version of Juxta knows schemas up to {known[-1]}.",
             hint="Start the newer version of Juxta, or restore a copy made before the upgrade.",
         )
-    if current != known[-1]:
-        _upgrade(connection, script_location)
+    return bool(current == known[-1])
 
 
 def _upgrade(connection: Connection, script_location: Path) -> None:

@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import psycopg
+import structlog
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import QueuePool
 
 from app.database.database import Database
 from app.database.listening import Listener
-from app.database.migrations import migrate
+from app.database.migrations import is_current, migrate
 from app.database.statements import fetch
 from app.database.watch import Watch
 from app.errors import ConfigurationError, StoreUnavailable
 
-_AWAY = ("08", "40", "53", "55", "57", "58", "25006")
-"""SQLSTATEs, by their beginning: connection, deadlock, resources, locks, shutdown and cancel, system, read-only."""
+_READ_ONLY = "25006"
+_AWAY = ("08", "40", "53", "55", "57", "58", _READ_ONLY, "25P03")
+"""SQLSTATEs, by their beginning: connection, deadlock, resources, locks, shutdown and cancel, system, read-only, idle."""
 
 _REFUSED = ("28", "3D", "42501", "3F")
 """Who we are or where we want to go is wrong: password, database, privilege, schema."""
@@ -37,6 +39,11 @@ _REFUSED_IN_WORDS = re.compile(
 _CLOCK = "SELECT CAST(extract(epoch FROM clock_timestamp()) AS float8)"
 _MIGRATING = 600.0
 """Seconds for bringing the schema up to date, or for another process to do so."""
+
+_TURN = "(hashtextextended(:key, 0))"
+"""The lock under which a schema is migrated."""
+
+_log = structlog.get_logger(__name__)
 
 
 class PostgresDatabase(Database):
@@ -70,7 +77,7 @@ class PostgresDatabase(Database):
             "idle_in_transaction_session_timeout": f"{deadline * 1000:.0f}",
         }
         self._connect_timeout = connect_timeout
-        self._limit = deadline + 1.0
+        self._limit = self._usual_limit = deadline + 1.0
         self._ready = False
         self._watch = Watch()
         self._listeners: list[Listener] = []
@@ -87,6 +94,10 @@ class PostgresDatabase(Database):
         return (
             f"PostgreSQL {self._url.host or 'localhost'}:{self._url.port or 5432}/{self._url.database or ''}"
         )
+
+    async def check(self) -> None:
+        """Ask it: one that only reads, a standby say, has a clock too."""
+        await self.write(_refuse_read_only)
 
     def now(self, connection: Connection) -> float:
         """The server's clock, not the moment its transaction began."""
@@ -143,7 +154,10 @@ class PostgresDatabase(Database):
     def _start(self) -> None:
         self._watch.start()
         try:
-            self._transact(self._bring_up_to_date)
+            if not self._transact(self._is_up_to_date):
+                self._limit = _MIGRATING
+                self._transact(self._bring_up_to_date)
+                self._limit = self._usual_limit
             self._ready = True
         except StoreUnavailable as error:
             said = _refusal(error.__cause__)
@@ -152,16 +166,23 @@ class PostgresDatabase(Database):
                     f"{self.name} does not let Juxta in: {said}",
                     hint="Correct database.url, or grant what is missing.",
                 ) from error
-            raise StoreUnavailable(error.detail, hint="Start PostgreSQL, or correct database.url.") from error
+            raise StoreUnavailable(error.detail, hint=_advice(error.__cause__)) from error
+
+    def _is_up_to_date(self, connection: Connection) -> bool:
+        """Within the usual limits: only who has something to migrate may have to wait for longer."""
+        return self._migrations is None or is_current(connection, self._migrations, name=self.name)
 
     def _bring_up_to_date(self, connection: Connection) -> None:
         """Under a lock, so that of processes that start together one migrates and the others wait for it."""
         if self._migrations is None:
             return
-        for name in ("lock_timeout", "statement_timeout"):
-            connection.execute(text(f"SET LOCAL {name} = 0"))
-        key = f"juxta {self._schema}"
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": key})
+        for name in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
+            connection.execute(text(f"SET LOCAL {name} = {_MIGRATING * 1000:.0f}"))
+        key = {"key": f"juxta {self._schema}"}
+        if not connection.execute(text(f"SELECT pg_try_advisory_xact_lock{_TURN}"), key).scalar():
+            _log.warning("waits for another process to migrate", database=self.name, schema=self._schema)
+            connection.execute(text(f"SELECT pg_advisory_xact_lock{_TURN}"), key)
+        _log.info("brings the schema up to date", database=self.name, schema=self._schema)
         found = connection.execute(text("SELECT to_regnamespace(:schema)"), {"schema": self._schema}).scalar()
         if found is None:
             connection.execute(text(f'CREATE SCHEMA "{self._schema}"'))
@@ -176,7 +197,10 @@ class PostgresDatabase(Database):
         driver: Any = None
         if connection is not None and not connection.invalidated:
             driver = connection.connection.dbapi_connection
-        return driver is None or driver.closed or isinstance(_cause(error), psycopg.InterfaceError)
+        if driver is None or driver.closed:
+            return True
+        cause = _cause(error)  # who may write now is found by connecting anew
+        return isinstance(cause, psycopg.InterfaceError) or getattr(cause, "sqlstate", None) == _READ_ONLY
 
     def _translate(self, error: Exception) -> None:
         cause = _cause(error)
@@ -194,14 +218,23 @@ class PostgresDatabase(Database):
     @contextmanager
     def _bounded(self, connection: Connection) -> Iterator[None]:
         driver: Any = connection.connection.dbapi_connection
-        with self._watch.over(driver.fileno(), self._limit if self._ready else _MIGRATING):
+        with self._watch.over(driver.fileno(), self._limit):
             yield
 
     def _stop(self) -> None:
+        if not self._ready:  # a start that was given up may wait for another's migration
+            self._watch.give_up()
         for listener in self._listeners:
             listener.stop()
         super()._stop()
         self._watch.stop()
+
+
+def _refuse_read_only(connection: Connection) -> None:
+    """Fail as a change would: standbys, and servers or databases that were set so, only read."""
+    ((only_reads,),) = fetch(connection, "SELECT current_setting('transaction_read_only') = 'on'")
+    if only_reads:
+        raise psycopg.errors.ReadOnlySqlTransaction("it only reads now")
 
 
 def _is_quiet(driver: Any) -> bool:
@@ -228,6 +261,14 @@ def _refusal(error: BaseException | None) -> str | None:
     state = getattr(cause, "sqlstate", None)
     refused = _REFUSED_IN_WORDS.search(said) if state is None else state.startswith(_REFUSED)
     return said.split("FATAL:")[-1].strip() if refused else None
+
+
+def _advice(error: BaseException | None) -> str:
+    """What to do about a server that is not there, or has no room for us now."""
+    cause = _cause(error) if isinstance(error, Exception) else None
+    if isinstance(cause, psycopg.errors.LockNotAvailable):
+        return "Somebody holds a lock on this schema: `SELECT * FROM pg_locks` says who. End that, then start again."
+    return "Start PostgreSQL, or correct database.url."
 
 
 def _words(cause: BaseException | None) -> str:

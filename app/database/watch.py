@@ -19,6 +19,7 @@ class Watch:
         self._ends: dict[int, float] = {}
         self._guard = threading.Lock()
         self._ended = threading.Event()
+        self._given_up = False
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -32,11 +33,20 @@ class Watch:
         if self._thread is not None:
             self._thread.join()
 
+    def give_up(self) -> None:
+        """Let nothing go on, and nothing begin."""
+        with self._guard:
+            self._given_up = True
+            for handle in self._ends:
+                shut(handle)
+
     @contextmanager
     def over(self, handle: int, seconds: float) -> Iterator[None]:
         """Give what happens on this socket so many seconds."""
         with self._guard:
             self._ends[handle] = time.monotonic() + seconds
+            if self._given_up:
+                shut(handle)
         try:
             yield
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 from app.contracts import is_legal_topic
 from app.settings.sections import LLMSettings, Settings
@@ -156,4 +157,24 @@ def _faults_of_engines(settings: Settings) -> list[str]:
         found.append("database.url: would not be used with database.kind = 'sqlite'; leave it empty")
     if settings.queue.kind == "redis" and not _REDIS.match(settings.redis.url.get_secret_value()):
         found.append("redis.url: write redis://USER:PASSWORD@HOST:PORT/NUMBER, or rediss:// for TLS")
+    for key, url in (("database.url", settings.database.url), ("redis.url", settings.redis.url)):
+        found += _faults_of_url(key, url.get_secret_value())
     return found
+
+
+def _faults_of_url(key: str, url: str) -> list[str]:
+    """What would be taken for the host, and so be printed, though it is the end of a password; or no port."""
+    if url.startswith("unix:"):
+        return []
+    try:
+        place = urlsplit(url).netloc
+    except ValueError:  # a bracket that opens no IPv6 address
+        place = ""
+    if url.count("@") > min(1, place.count("@")):
+        signs = "@ / ? # [ ] have to be percent-encoded: %40 %2F %3F %23 %5B %5D"
+        return [f"{key}: an @ is out of place; in user and password {signs}"]
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        return [f"{key}: the port is no number up to 65535; give it one host, as HOST:PORT"]
+    return []

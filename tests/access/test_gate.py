@@ -132,6 +132,26 @@ def test_what_an_operator_does_is_a_row_with_its_end(door: Door) -> None:
     assert {entry.at for entry in found} == {door.clock.now}
 
 
+def test_what_an_action_is_about_is_in_the_log_before_it_is_done(door: Door) -> None:
+    seen: list[AuditEntry] = []
+
+    async def act(request: Request) -> Response:
+        await door.access.specify(request, "this\none")
+        await door.access.specify(request, "x" * 500)
+        seen.extend(await door.access.audit.latest(1))
+        return Response("done")
+
+    (route,) = door.access.guarded([Route("/act", act, methods=["POST"])], {"POST /act": Need(Scope.OPERATE)})
+    app: Any = door.client.app
+    app.router.routes.append(route)
+    door.ask("POST /act", door.key("boss", "operate"))
+    said = f"this?one {'x' * 200}"
+    assert [brief(entry) for entry in (*seen, door.audited()[-1])] == [
+        ("boss", "POST /act", said, Outcome.BEGUN),
+        ("boss", "POST /act", f"200 {said}", Outcome.DONE),
+    ]
+
+
 def test_who_needs_no_key_is_audited_as_local(unlocked: Door) -> None:
     unlocked.ask(f"POST /batches/{uuid4()}/delete")
     (entry,) = unlocked.audited()

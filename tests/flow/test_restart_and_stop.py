@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
 from collections import Counter
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import psycopg
 import pytest
 
+from tests.engines import PostgreSQL
+
 from .house import HeldJudge, batch_of, eventually, furnish, house_in, rows
-from .process import Process, process_on, until
+from .process import Process, command, process_on, until
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "essays"
 PAIRS = 24
+GRACE = 20.0
+"""What `http.grace` is by default."""
 BUSY = (
     "--no-demo",
     *("--set", "judges.rules.concurrency=4"),
@@ -163,6 +171,27 @@ async def test_leaving_the_house_twice_in_a_batch_asks_no_judge_twice_for_an_ans
         await eventually(nothing_owed)
     assert (batch.decided, batch.failed) == (30, 0)
     assert max(Counter(judge.calls).values()) == 1
+
+
+def test_sigterm_while_another_process_migrates_ends_the_start_in_time(
+    tmp_path: Path, postgresql: PostgreSQL
+) -> None:
+    url, log = postgresql.create(f"t{uuid4().hex}"), tmp_path / "stderr"
+    engines = (
+        "bus.kind=kafka",
+        "kafka.servers=127.0.0.1:1",
+        "database.kind=postgresql",
+        f"database.url={url}",
+    )
+    settings = chain(*(("--set", one) for one in engines))
+    with psycopg.connect(url) as other, log.open("wb") as stderr:
+        other.execute("SELECT pg_advisory_xact_lock(hashtextextended('juxta juxta_access', 0))")
+        start = [*command(tmp_path, "--role", "provider"), *settings]
+        with subprocess.Popen(start, stdout=stderr, stderr=stderr) as child:
+            until(lambda: "waits for another process to migrate" in log.read_text())
+            child.terminate()
+            assert child.wait(GRACE) == 0, log.read_text()
+    assert "Traceback" not in log.read_text()
 
 
 def test_what_was_only_for_a_while_is_gone_after_sigterm(tmp_path: Path) -> None:

@@ -33,6 +33,9 @@ class BatchStore:
         self._clock = clock
         self._changes: GroupCommit[_Change, Recorded | bool] = GroupCommit(database, self._apply)
         self._unanswered: list[tuple[UUID, float]] = []
+        self._overwritten = (
+            False  # a process may die, or the disk be full, between a deletion and its checkpoint
+        )
 
     async def create(self, batch_id: UUID, new: NewBatch, *, start: bool) -> None:
         """Store a batch and its essays, once for each id; with `start` it runs from the next planning on."""
@@ -65,8 +68,10 @@ class BatchStore:
         files.
         """
         buried = await self._database.write(lambda c: batches.bury(c, self._now(c)))
-        if buried:
+        if buried or not self._overwritten:
+            self._overwritten = False
             await self._database.checkpoint()
+            self._overwritten = True
         return buried
 
     async def claim(self, *, limit: int, hold: float) -> Sequence[Task]:

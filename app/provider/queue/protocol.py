@@ -210,6 +210,12 @@ class RequestQueue(Protocol):
         :raises NotFound: no such row.
         """
 
+    async def hurry(self, queue_id: UUID) -> Entry:
+        """Let a row that nobody holds and that waits for the end of a delay be ready now; any other stays as it is.
+
+        :raises NotFound: no such row.
+        """
+
     async def find(self, queue_id: UUID) -> Entry | None:
         """One row for people."""
 

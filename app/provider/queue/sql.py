@@ -110,6 +110,9 @@ class SqlQueue:
     async def cancel(self, queue_id: UUID) -> Entry:
         return cast(Entry, await self._change("cancel", queue_id, queue_id))
 
+    async def hurry(self, queue_id: UUID) -> Entry:
+        return cast(Entry, await self._change("hurry", queue_id, queue_id))
+
     async def find(self, queue_id: UUID) -> Entry | None:
         sql = f"SELECT {ENTRY} FROM requests WHERE queue_id = :id"
         found = await self._select(sql, {"id": queue_id.bytes})

@@ -101,4 +101,6 @@ def _refusal(name: str, error: ResponseError) -> Exception:
         return error  # a bug of ours
     if isinstance(error, OutOfMemoryError):
         return StoreUnavailable(f"{name} has no memory left for new requests.", retry_after=5.0)
-    return StoreUnavailable(f"{name} refuses the change: {error}", retry_after=1.0)
+    refusal = StoreUnavailable(f"{name} refuses the change: {error}", retry_after=1.0)
+    refusal.__cause__ = error
+    return refusal
