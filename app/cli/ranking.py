@@ -29,8 +29,9 @@ from app.cj.statistics.stopping import most_comparisons
 from app.cj.views import Comparison, Summary, Views, flagged
 from app.cj.workflow import Workflow
 from app.cli.options import say, settings_of, talk
-from app.container import batch_settings, bootstrap, running
+from app.container import bootstrap, running
 from app.errors import Conflict, InvalidRequest
+from app.new_batches import batch_settings
 from app.provider.judges.llm.http import ModelClient
 from app.provider.status import Status
 from app.settings import Settings
