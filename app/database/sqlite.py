@@ -164,9 +164,8 @@ class SqliteDatabase(Database):
             connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA synchronous={self._synchronous}")
         connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute(
-            "PRAGMA temp_store=MEMORY"
-        )  # a statement over many rows can be undone without a file
+        # With that a statement over many rows can be undone without a file.
+        connection.execute("PRAGMA temp_store=MEMORY")
         connection.execute(f"PRAGMA query_only={int(read_only)}")
 
 
