@@ -7,6 +7,7 @@ for each story.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import select
@@ -57,6 +58,7 @@ class Story:
     deaths: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     comparisons: int = 0
+    by_callback: int = 0
     calls: int = 0
     entitled: int = 0
     seconds: float = 0.0
@@ -172,6 +174,7 @@ class Teller:
 
     def _count(self, story: Story, remains: Remains) -> None:
         story.comparisons, story.calls = remains.comparisons, remains.calls
+        story.by_callback = remains.by_callback
         story.entitled = remains.requests + remains.retries + len(story.deaths)
 
 
@@ -228,8 +231,8 @@ def _errors(folder: Path) -> str:
 
 def stories(teller: Teller, *, kills: int, comparisons: int, seconds: float) -> Iterator[Story]:
     """Until there were enough kills and comparisons, or no time is left."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and (kills > 0 or comparisons > 0):
+    deadline, parent = time.monotonic() + seconds, os.getppid()
+    while os.getppid() == parent and time.monotonic() < deadline and (kills > 0 or comparisons > 0):
         story = teller.tell()
         kills -= len(story.deaths)
         comparisons -= story.comparisons
@@ -256,6 +259,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--sound", action="store_true", help="the stories of the defects, without the defects"
     )
     options = parser.parse_args(arguments)
+    gc.collect()
+    gc.freeze()  # so that the collector of a fork does not copy what all share
     with tempfile.TemporaryDirectory(prefix="juxta-faults-") as name:
         folder = Path(name)
         told = [
