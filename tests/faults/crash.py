@@ -12,7 +12,7 @@ from tests.faults.findings import Figure, Findings
 
 KILLS, COMPARISONS = 2_000, 8_000
 SHORT_KILLS, SHORT_COMPARISONS = 60, 200
-TELLERS, SHORT_TELLERS = 4, 2
+TELLERS, SHORT_TELLERS = 6, 2
 MINUTES = 10
 
 
@@ -22,8 +22,8 @@ def run(seed: int, *, full: bool) -> Findings:
     several = TELLERS if full else SHORT_TELLERS
     began = time.monotonic()
     asked = [
-        f"--kills={kills // several}",
-        f"--comparisons={comparisons // several}",
+        f"--kills={-(-kills // several)}",
+        f"--comparisons={-(-comparisons // several)}",
         f"--seconds={MINUTES * 60}",
     ]
     told = list(chain(*tellers.stories(*([f"--seed={seed + n}", *asked] for n in range(several)))))
