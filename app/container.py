@@ -1,4 +1,4 @@
-"""From settings to the parts of a process, and the order they live in; with `engines` the one place that picks implementations."""
+"""From settings to the parts of a process, and the order they live in; `engines` and `judges` pick implementations for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from uuid import UUID
 
 import anyio
 import punq
@@ -17,26 +16,21 @@ from app import engines
 from app.access.access import Access
 from app.access.hosts import Hosts
 from app.bus.protocol import Bus
-from app.cj.batch import BatchSettings
+from app.bus.redrive import DeadLetters
 from app.cj.changes import Changes
 from app.cj.event_processor import EventProcessor
 from app.cj.http_provider_client import HttpProviderClient
 from app.cj.planner import Planner
-from app.cj.provider_client import Answer, ProviderClient
+from app.cj.provider_client import ProviderClient
 from app.cj.store import BatchStore
 from app.cj.submitter import Submitter
 from app.cj.views import Views
 from app.cj.workflow import Workflow
-from app.contracts import (
-    LLMComparisonRequest,
-    LLMConfigOverrides,
-    ModelList,
-    ProviderStatus,
-)
 from app.database import Database
 from app.engines import Databases
 from app.judges import SPARE, judges, model_infos, probes
 from app.lock import locked
+from app.provider.breakers import Breakers
 from app.provider.judges.llm.http import ModelClient
 from app.provider.judging import RetryPolicy
 from app.provider.lane import LaneLimits, Lanes
@@ -46,36 +40,8 @@ from app.provider.queue_processor import QueueProcessor
 from app.provider.rate_limiter import PERIOD
 from app.provider.spending import Spending
 from app.provider.status import Status
+from app.provider_port import ProviderPort
 from app.settings import JudgeLimits, LLMSettings, Settings
-
-
-class ProviderPort:
-    """The provider in this process: the validated request is handed over, without socket or JSON."""
-
-    def __init__(self, orchestrator: LLMOrchestrator, status: Status) -> None:
-        self._orchestrator = orchestrator
-        self._status = status
-
-    async def generate_comparison(self, request: LLMComparisonRequest) -> Answer:
-        """Ask the orchestrator; see `ProviderClient`."""
-        return await self._orchestrator.compare(request)
-
-    async def cancel_comparison(self, correlation_id: UUID) -> None:
-        """Tell the orchestrator; see `ProviderClient`."""
-        await self._orchestrator.cancel(correlation_id)
-
-    async def check_judge(self, asked: LLMConfigOverrides) -> None:
-        """Ask the judge's lane; see `ProviderClient`."""
-        await self._status.check(asked)
-
-    async def models(self) -> ModelList:
-        """See `ProviderClient`."""
-        return self._status.models()
-
-    async def status(self) -> ProviderStatus:
-        """See `ProviderClient`."""
-        return self._status.now()
-
 
 TRAVEL = 1.0
 """Seconds by which calls that start a minute apart may arrive closer together."""
@@ -93,6 +59,7 @@ def bootstrap(settings: Settings) -> punq.Container:
     single(Databases, lambda: engines.databases(settings))
     single(Access, lambda: _access(settings, container.resolve(Databases).access))
     single(Bus, lambda: engines.bus(settings))
+    single(DeadLetters, lambda: DeadLetters(container.resolve(Bus), _topics(settings)))
     if settings.serves_provider:
         _provider(container, settings)
     if settings.serves_cj:
@@ -102,6 +69,12 @@ def bootstrap(settings: Settings) -> punq.Container:
 
 def _single(container: punq.Container, service: object, factory: Callable[[], object]) -> None:
     container.register(service, factory=factory, scope=punq.Scope.singleton)
+
+
+def _topics(settings: Settings) -> list[str]:
+    """Those whose dead letters this process can read and send again: what it reads first, then what it writes."""
+    read = [settings.cj.callback_topic] if settings.serves_cj else []
+    return [*read, *(settings.provider.topics if settings.serves_provider else [])]
 
 
 def _access(settings: Settings, database: Database) -> Access:
@@ -121,6 +94,7 @@ def _provider(container: punq.Container, settings: Settings) -> None:
         ),
     )
     single(Lanes, lambda: Lanes(lambda name: _limits(settings, name)))
+    single(Breakers, lambda: Breakers(container.resolve(Lanes)))
     single(RequestQueue, lambda: engines.queue(settings, container.resolve(Databases).provider))
     single(
         Status,
@@ -254,37 +228,6 @@ def _provider_client(container: punq.Container, settings: Settings) -> ProviderC
         timeout=settings.cj.provider_timeout,
         key=settings.cj.provider_key.get_secret_value(),
         connections=settings.cj.concurrency + LOOKS,
-    )
-
-
-def draw_seed() -> int:
-    """A seed for a batch that names none; it is stored with the batch."""
-    return random.getrandbits(31)
-
-
-PERSONAS = ("balanced", "language", "structure", "accuracy", "content")
-
-
-def batch_settings(
-    settings: Settings, *, provider: str | None = None, seed: int | None = None
-) -> BatchSettings:
-    """What a new batch gets unless it says otherwise.
-
-    The rules judge is a panel of five personas; of language models the first is asked.
-    """
-    provider = provider or settings.judges.default
-    if provider == "rules":
-        models = [f"panel-v1/{persona}" for persona in PERSONAS]
-    else:
-        llm = settings.judges.llm.get(provider)
-        models = [llm.models[0]] if llm and llm.models else ["simulated-v1"]
-    return BatchSettings(
-        judges=tuple(LLMConfigOverrides(provider=provider, model=model) for model in models),
-        comparisons_per_essay=settings.cj.comparisons_per_essay,
-        target_reliability=settings.cj.target_reliability,
-        random_rounds=settings.cj.random_rounds,
-        expires_in=settings.cj.expires_in,
-        seed=draw_seed() if seed is None else seed,
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
@@ -35,6 +36,7 @@ from app.errors import (
 PROBLEM_JSON = "application/problem+json"
 CHALLENGE = {"www-authenticate": "Bearer"}
 NAME_LIMIT = 200
+_DIGITS = re.compile(r"[0-9]{1,18}")
 FIELDS_LIMIT = 20
 _FATAL_FOR_CONNECTION = frozenset({TooLarge.status, RequestTimeout.status})
 _COME_BACK = frozenset({QueueFull.status, Unavailable.status})
@@ -95,6 +97,29 @@ def strict(endpoint: Endpoint, *known: str) -> Endpoint:
         return await endpoint(request)
 
     return checked
+
+
+def uuid_of(text: str) -> UUID:
+    """Read an id in the path.
+
+    :raises InvalidRequest: it is none.
+    """
+    try:
+        return UUID(text)
+    except ValueError:
+        raise InvalidRequest("The id in the path is not a UUID.", errors=(("id", "not a UUID"),)) from None
+
+
+def number_of(text: str | None, name: str, default: int, *, least: int, most: int = 2**62) -> int:
+    """Read a whole number in the query.
+
+    :raises InvalidRequest: it is none, or out of range.
+    """
+    if text is None:
+        return default
+    if not (_DIGITS.fullmatch(text) and least <= int(text) <= most):
+        raise InvalidRequest(f"{name} is out of range.", errors=((name, f"a number from {least} to {most}"),))
+    return int(text)
 
 
 def written(adapter: TypeAdapter[T], content: T, *, status: int = 200) -> Response:

@@ -1,9 +1,9 @@
-"""From settings to those who judge; with `engines` the place that picks implementations."""
+"""From settings to those who judge; `container` asks it, as it asks `engines` for bus, databases and queue."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -134,8 +134,7 @@ def _info(provider: str, model: Model) -> ModelInfo:
         provider=provider,
         model=model.name,
         kind=JudgeKind.LLM,
-        price=price
-        and Pricing(prompt=price.prompt, completion=price.completion, cached=price.cached, on=price.on),
+        price=price and Pricing.model_validate(asdict(price)),
         context_tokens=model.context_tokens,
         answer_tokens=model.answer_tokens,
         bytes_per_token=model.bytes_per_token,

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import psycopg
 
-from app.provider.judges.prompt import text_sha256
+from app.provider.judges.digests import text_sha256
 from app.provider.judges.simulated import MODEL, PROVIDER
 from benchmarks.result import Result
 from tests.engines import kafka

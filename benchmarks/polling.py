@@ -25,7 +25,7 @@ import aiohttp
 from app.bus.kafka import KafkaBus, KafkaConnection
 from app.bus.protocol import Record
 from app.contracts import EventEnvelope, LLMComparisonRequest, LLMConfigOverrides, LLMOrchestratorResponse
-from app.provider.judges.prompt import text_sha256
+from app.provider.judges.digests import text_sha256
 from app.provider.judges.simulated import MODEL, PROVIDER
 from benchmarks.result import Result
 from tests.engines import kafka

@@ -262,6 +262,24 @@ async def test_a_newer_schema_is_refused_by_name(url: str) -> None:
         assert part in refusal.value.detail
 
 
+async def test_who_only_looks_makes_nothing_and_migrates_nothing(url: str) -> None:
+    def looked_at() -> PostgresDatabase:
+        return PostgresDatabase(url, "juxta_provider", migrations=ledger.MIGRATIONS)
+
+    with pytest.raises(ConfigurationError, match="no tables of provider"):
+        await looked_at().looking().__aenter__()
+    with psycopg.connect(url) as look:
+        assert look.execute("SELECT to_regnamespace('juxta_provider')").fetchone() == (None,)
+    async with looked_at() as database:
+        async with looked_at().looking() as other:
+            await other.read(lambda connection: connection.execute(text("SELECT * FROM requests")))
+        await database.write(
+            lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        )
+        with pytest.raises(ConfigurationError, match=r"0001.*0002"):
+            await looked_at().looking().__aenter__()
+
+
 def test_processes_that_start_at_once_migrate_once(url: str) -> None:
     command = [sys.executable, "-c", OPEN, url]
     children = [

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from app.container import _limits, batch_settings
+from app.container import _limits
 from app.errors import ConfigurationError
 from app.judges import judges, language_models, model_infos
+from app.new_batches import batch_settings
 from app.provider.judges.llm.http import ModelClient
 from app.settings import Settings, load
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any, TypeAlias
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -20,6 +21,7 @@ from app.spec.cj import EXAMPLE as BATCH
 from app.spec.openapi import openapi, operations
 from app.spec.operation import Operation
 from app.spec.provider import EXAMPLE as COMPARISON
+from tests.flow.house import LANE, SCORES, essay
 from tests.flow.process import until
 from tests.spec.serving import house_served
 
@@ -81,6 +83,42 @@ class Server:
     def get(self, path: str) -> Any:
         return self.client.get(path).raise_for_status().json()
 
+    def compare(self) -> Any:
+        """One comparison more, in a lane that no batch uses."""
+        asked = COMPARISON | {
+            "correlation_id": str(uuid4()),
+            "callback_topic": COMPARISON_RESULT_TOPIC,
+            "essay_a": essay(1),
+            "essay_b": essay(2),
+            "llm_config_overrides": {"provider": "simulated"},
+        }
+        return self.client.post("/api/v1/comparison", json=asked).raise_for_status().json()
+
+    def by_hand(self, verb: str) -> None:
+        change = {"lane": LANE, "reason": "a test"}
+        self.client.post(f"/api/v1/breakers/{verb}", json=change).raise_for_status()
+
+    def waiting(self) -> str:
+        """A request that waits for a judge."""
+        self.by_hand("trip")
+        return str(self.compare()["queue_id"])
+
+    def letter(self) -> str:
+        """A dead letter: the callback of a comparison that cj did not ask for. One that is sent again dies again."""
+
+        def found() -> Any:
+            return self.get("/api/v1/dead-letters")["letters"]
+
+        if not found():
+            self.waiting()
+            self.by_hand("reset")
+        return str(until(found)[0]["id"])
+
+    def queue_ids_for(self, operation: Operation) -> Iterator[str]:
+        if operation.name in {"retryQueueEntry", "cancelQueueEntry"}:
+            return iter(self.waiting, "")
+        return cycle(row["queue_id"] for row in self.get("/api/v1/queue")["entries"])
+
     def batches_for(self, operation: Operation) -> Iterator[str]:
         """Batches in the states that make this operation answer with each of its words."""
         match operation.name:
@@ -99,8 +137,11 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("openapi")
+    scores = folder / "scores.csv"
+    scores.write_text("sha256,score\n" + "".join(f"{text},{score}\n" for text, score in SCORES.items()))
     with (
-        house_served(tmp_path_factory.mktemp("openapi")) as url,
+        house_served(folder, f"judges.simulated.scores={scores}") as url,
         httpx2.Client(base_url=url, timeout=30) as client,
     ):
         server = Server(client)
@@ -109,11 +150,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         server.paused = server.pause()
         client.post("/api/v1/comparison", json=COMPARISON).raise_for_status()
         comparisons = server.get(f"/api/v1/batches/{server.ended}/comparisons")["comparisons"]
-        entries = server.get("/api/v1/queue")["entries"]
+        server.compare()
         server.known = {
             "comparison_id": cycle(row["id"] for row in comparisons),
             "correlation_id": cycle([COMPARISON["correlation_id"]]),
-            "queue_id": cycle(row["queue_id"] for row in entries),
+            "provider": cycle(["rules"]),
+            "letter_id": iter(server.letter, ""),
+            "topic": cycle([COMPARISON_RESULT_TOPIC]),
         }
         yield server
 
@@ -129,6 +172,10 @@ def acceptable(case: Case) -> Case:
         for name in ("essay_a", "essay_b"):
             if isinstance(case.body.get(name), str):
                 case.body[name] = f"{case.body[name]} {ESSAY}"
+    elif case.operation.path.startswith("/api/v1/breakers/"):
+        case.body |= {"lane": LANE}
+    elif case.operation.path == "/api/v1/dead-letters/redrive":
+        case.body |= {"topic": None, "where": [], "cursor": None}
     else:
         case.body |= {"essays": BATCH["essays"], "settings": {"comparisons_per_essay": 2}}
     return case
@@ -158,7 +205,10 @@ def test_what_the_document_allows_and_forbids_is_answered_as_it_says(
 
 @every_operation
 def test_what_exists_is_found_and_answered_as_documented(server: Server, operation: Operation) -> None:
-    known = server.known | {"batch_id": server.batches_for(operation)}
+    known = server.known | {
+        "batch_id": server.batches_for(operation),
+        "queue_id": server.queue_ids_for(operation),
+    }
 
     @SEEDED
     @given(case=SCHEMA[operation.path][operation.method].as_strategy())

@@ -59,6 +59,10 @@ def test_all_faults_are_reported_at_once_each_with_key_value_and_what_is_allowed
     assert any(line.startswith("queue.limitt: unknown setting (from environment)") for line in lines)
 
 
+def test_the_key_that_commands_send_is_no_setting() -> None:
+    assert "key" not in load(environment={"JUXTA_KEY": "juxta_a_b"})[1]
+
+
 @pytest.mark.parametrize(
     ("assignment", "says"),
     [

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
+from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from app.access.audit import Audit, Outcome
 from app.access.credential import read
-from app.access.gate import cookie_of, guarded
+from app.access.gate import audit_row, cookie_of, guarded
 from app.access.hosts import Hosts
 from app.access.keyring import Keyring
 from app.access.keys import Keys
@@ -63,6 +64,14 @@ class Access:
         """
         keyring = self._keyring if self.enabled else None
         return guarded(routes, policy, hosts=self._hosts, keyring=keyring, audit=self.audit)
+
+    async def specify(self, request: Request, words: str) -> None:
+        """Write into the audit log what an operator's request is about, before it is done.
+
+        :raises StoreUnavailable: the log does not take it; then the action is not to be done.
+        """
+        if (number := audit_row(request)) is not None:
+            await self.audit.specify(number, words)
 
     async def sign_in(self, key: str) -> tuple[str, float]:
         """Open a session for a browser; returns what its cookie holds, and for how many seconds.

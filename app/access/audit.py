@@ -1,7 +1,7 @@
 """The audit log: who did what that only operators may do, and how it ended. No essay text is ever in it.
 
 A row is written *before* its action, as `begun`, and gets its outcome after the answer. So nothing is done that the
-log does not know of: when access.db takes no row, the action is refused (503), for an operator who cannot be held to
+log does not know of: when the database takes no row, the action is refused (503), for an operator who cannot be held to
 account is worse than one who has to wait. A row that stays `begun` belongs to a process that died on the way.
 """
 
@@ -13,7 +13,7 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from app.access.tables import audit
 from app.contracts.wire import At
@@ -65,10 +65,20 @@ class Audit:
             lambda c: note(c, self._now(c), principal, action, target=target, detail=detail, outcome=outcome)
         )
 
+    async def specify(self, number: int, words: str) -> None:
+        """Add to what was begun, before it is done, what its path does not say; never a text or a secret."""
+        statement = (
+            update(audit)
+            .where(audit.c.number == number)
+            .values(detail=func.trim(audit.c.detail + f" {_short(words)}"))
+        )
+        await self._database.write(lambda c: c.execute(statement))
+
     async def finish(self, number: int, status: int) -> None:
         """Say how what was begun was answered."""
         outcome = Outcome.DONE if status < HTTPStatus.BAD_REQUEST else Outcome.FAILED
-        statement = update(audit).where(audit.c.number == number).values(outcome=outcome, detail=str(status))
+        detail = func.trim(f"{status} " + audit.c.detail)
+        statement = update(audit).where(audit.c.number == number).values(outcome=outcome, detail=detail)
         await self._database.write(lambda c: c.execute(statement))
 
     async def after(self, number: int, *, limit: int) -> Sequence[AuditEntry]:
@@ -103,13 +113,17 @@ def note(
         "at": at,
         "principal": principal,
         "action": action,
-        "target": "".join(c if c.isprintable() else "?" for c in target[:_LONGEST]),
+        "target": _short(target),
         "detail": detail[:_LONGEST],
         "outcome": outcome,
     }
     if connection.dialect.name != "sqlite":
         connection.exec_driver_sql(_IN_TURN)
     return int(connection.execute(insert(audit).values(values).returning(audit.c.number)).scalar_one())
+
+
+def _short(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text[:_LONGEST])
 
 
 def _entry(row: Row[Any]) -> AuditEntry:

@@ -25,6 +25,7 @@ from app.errors import ConfigurationError, Forbidden, JuxtaError, StoreUnavailab
 
 COOKIE = b"juxta_session"
 _HOLDER = "juxta.holder"
+_ROW = "juxta.audit"
 log = structlog.get_logger()
 
 
@@ -35,6 +36,12 @@ LOCAL_HOLDER = Holder("", "", LOCAL, ALL, ALL.value, b"", None, None)
 def holder(request: Request) -> Holder | None:
     """Who asks; None where nobody has to say."""
     found: Holder | None = request.scope.get(_HOLDER)
+    return found
+
+
+def audit_row(request: Request) -> int | None:
+    """The row of the audit log that this request began, if it is one for operators alone."""
+    found: int | None = request.scope.get(_ROW)
     return found
 
 
@@ -75,6 +82,7 @@ class Gate:
                     number = await self._audit.write(
                         guest.name, _action(scope), target=_target(scope), outcome=Outcome.BEGUN
                     )
+                    scope[_ROW] = number
         except JuxtaError as error:
             if not need.page:
                 await problem_response(error)(scope, receive, send)

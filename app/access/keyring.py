@@ -84,7 +84,6 @@ class Keyring:
         self._noted[holder.root] = now
         try:
             await self._keys.used(holder.root, now)
-        except (
-            StoreUnavailable
-        ) as error:  # a convenience; the request was served, the next minute tries again
+        except StoreUnavailable as error:
+            # A convenience; the request was served, and the next minute tries again.
             log.warning("use of a key not noted", key=holder.root, reason=error.detail)

@@ -1,4 +1,4 @@
-"""Keys as access.db keeps them. Every change is one transaction with its row in the audit log."""
+"""Keys as the database keeps them. Every change is one transaction with its row in the audit log."""
 
 from __future__ import annotations
 

@@ -43,6 +43,11 @@ PLATFORM = _programs(
         "GET /healthz": PUBLIC,
         "GET /readyz": PUBLIC,
         "GET /api/v1/audit": ADMIN,
+        "GET /api/v1/dead-letters": READ | OPERATE,
+        "GET /api/v1/dead-letters/topics": READ | OPERATE,
+        "GET /api/v1/dead-letters/{topic}/{letter_id}": READ | OPERATE,
+        "GET /api/v1/dead-letters/{topic}/{letter_id}/record": OPERATE,
+        "POST /api/v1/dead-letters/redrive": OPERATE,
         "GET /static": PUBLIC,
         "GET /openapi.json": READ,
         "GET /asyncapi.json": READ,
@@ -62,6 +67,11 @@ PROVIDER = _programs(
         "GET /api/v1/queue": READ | OPERATE,
         "GET /api/v1/queue/stats": READ | OPERATE,
         "GET /api/v1/queue/{queue_id}": READ | OPERATE,
+        "POST /api/v1/queue/{queue_id}/retry": OPERATE,
+        "POST /api/v1/queue/{queue_id}/cancel": OPERATE,
+        "GET /api/v1/breakers": READ | OPERATE,
+        "POST /api/v1/breakers/trip": OPERATE,
+        "POST /api/v1/breakers/reset": OPERATE,
     }
 )
 
@@ -69,7 +79,7 @@ CJ = _programs(
     {
         "GET /api/v1/batches": READ,
         "POST /api/v1/batches": SUBMIT,
-        "POST /api/v1/batches/estimate": SUBMIT,
+        "POST /api/v1/estimate": SUBMIT,
         "GET /api/v1/batches/{batch_id}": READ,
         "DELETE /api/v1/batches/{batch_id}": OPERATE,
         "GET /api/v1/batches/{batch_id}/ranking": READ,

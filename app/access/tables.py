@@ -1,4 +1,4 @@
-"""The tables of access.db. The migrations make them; these are what the statements expect."""
+"""The tables of keys and audit log: `access.db`, or a schema in PostgreSQL. The migrations make them; these are what the statements expect."""
 
 from __future__ import annotations
 

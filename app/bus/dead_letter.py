@@ -5,10 +5,14 @@ from __future__ import annotations
 import traceback
 from dataclasses import replace
 
-from app.bus.protocol import Bus, Record, Reject, dead_letter_topic
+from app.bus.protocol import Record, Reject, dead_letter_topic
+
+REDRIVES = "juxta-redrives"
+"""Header of a record that was dead before: how often it was sent again. It stays when the record dies once more."""
 
 _PREFIX = "dead-"
 _REASON_LENGTH = 300
+_DIGITS = 6
 
 
 def dead_letter(record: Record, group: str, error: Exception) -> Record:
@@ -38,12 +42,16 @@ def revive(letter: Record) -> Record:
     return replace(letter, topic=topic, headers=headers, attempt=1)
 
 
-async def redrive(bus: Bus, letter: Record) -> None:
-    """Publish a dead letter again. Every group of the old topic gets it, also those that had handled it.
+def again(letter: Record) -> Record:
+    """Return what is published when `letter` is sent again: the record it was, and one redrive more in its headers."""
+    record = revive(letter)
+    return replace(record, headers={**record.headers, REDRIVES: str(redrives(letter) + 1)})
 
-    :raises BusUnavailable: as `publish` does; again is safe.
-    """
-    await bus.publish(revive(letter))
+
+def redrives(record: Record) -> int:
+    """How often a record was sent again; what is no number of ours counts as never."""
+    text = record.headers.get(REDRIVES, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < _DIGITS else 0
 
 
 def describe(error: BaseException) -> str:

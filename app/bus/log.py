@@ -18,6 +18,7 @@ from zlib import crc32
 
 import anyio
 
+from app.bus.marks import Marks
 from app.bus.protocol import Record
 from app.errors import BusUnavailable
 
@@ -59,7 +60,7 @@ def decode(topic: str, frame: Frame) -> Record:
 
 
 class Partition:
-    """The kept frames of one partition, and how far each known group has come."""
+    """The kept frames of one partition, how far each known group has come, and of dead letters which are dealt with."""
 
     def __init__(self, topic: str, number: int, capacity: int) -> None:
         self.topic = topic
@@ -70,6 +71,7 @@ class Partition:
         self.committed: dict[str, int] = {}
         self.moved_at: dict[str, float] = {}
         self.idle: set[str] = set()
+        self.marks = Marks()
         self._stirred: anyio.Event | None = None
 
     @property
@@ -102,6 +104,11 @@ class Partition:
         if done := min(self.committed.values()) - self.start:
             self._trim(done)
             self.stir()
+
+    def forget_marked(self) -> None:
+        """Drop the first frames as far as they are marked, unless a group reads here."""
+        if not self.committed:
+            self._trim(max(0, self.marks.below - self.start))
 
     def stir(self) -> None:
         """Wake the publishers that wait for room."""

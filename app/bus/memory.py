@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -12,7 +14,15 @@ from anyio.abc import TaskGroup
 from app.bus.delivery import Delivery
 from app.bus.leaving import end_tasks
 from app.bus.log import Log, Partition, Place
-from app.bus.protocol import BusHealth, DeliveryPolicy, Handler, Record
+from app.bus.memory_letters import MemoryDeadLetters
+from app.bus.protocol import (
+    BusHealth,
+    DeadLetterLog,
+    DeliveryPolicy,
+    Handler,
+    Record,
+    dead_letter_topic,
+)
 from app.errors import BusClosed, BusUnavailable
 
 __all__ = ["InMemoryBus", "Log"]
@@ -53,6 +63,12 @@ class InMemoryBus:
         if (group, topic) in self._handlers:
             raise ValueError(f"group {group} already has a handler for {topic}")
         self._handlers[group, topic] = handler
+
+    @asynccontextmanager
+    async def dead_letters(self, topic: str) -> AsyncIterator[DeadLetterLog]:
+        """Open the dead letters of `topic`."""
+        self._refuse_unless_open()
+        yield MemoryDeadLetters(self.log, dead_letter_topic(topic))
 
     def health(self) -> BusHealth:
         """Unhealthy when left, when a task of the bus died, or when a place has work and has not moved for long."""

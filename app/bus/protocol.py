@@ -1,11 +1,14 @@
-"""What every bus promises (DESIGN: B1 to B13), and the words it uses."""
+"""What every bus promises (docs/design.md: B1 to B13), and the words it uses."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
+
+from app.bus.marks import Marks
 
 Headers = Mapping[str, str]
 
@@ -68,6 +71,35 @@ class BusHealth:
     oldest: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A record in its place on a topic; `at` is when it was stored there, in POSIX seconds, None where nobody knows."""
+
+    partition: int
+    offset: int
+    at: float | None
+    record: Record
+
+
+class DeadLetterLog(Protocol):
+    """The dead letters of one topic, as they were when it was opened. All methods raise `BusUnavailable`.
+
+    A log has no holes, so nothing is taken out of it: `marks` say which letters were dealt with. They belong to the
+    installation, not to the process, and outlive it where the log does.
+    """
+
+    spans: Mapping[int, range]
+    """By partition, the offsets kept at the opening; what dies later is not among them."""
+
+    marks: Mapping[int, Marks]
+
+    async def read(self, partition: int, offset: int, limit: int) -> Sequence[Kept]:
+        """Up to `limit` letters at or behind `offset`, marked ones too; none only where the span holds no more."""
+
+    async def mark(self, partition: int, marks: Marks) -> None:
+        """Store the marks of a partition durably. Who writes last is believed: a mark that is lost costs a second copy."""
+
+
 class Bus(Protocol):
     """A partitioned log. Subscribe before entering; leaving begins nothing new and settles nothing unfinished."""
 
@@ -83,6 +115,13 @@ class Bus(Protocol):
         """Call `handler` with the records of `topic`, at least once per group and in order per key.
 
         A new group begins at the earliest kept record.
+        """
+
+    def dead_letters(self, topic: str) -> AbstractAsyncContextManager[DeadLetterLog]:
+        """Open the dead letters of `topic`, one that this bus publishes to or is subscribed to.
+
+        :raises BusUnavailable: they cannot be read now.
+        :raises BusClosed: the bus was left, or not entered yet.
         """
 
     def health(self) -> BusHealth:

@@ -1,4 +1,4 @@
-"""What a batch comes to before it is started: comparisons, time, and money at most."""
+"""What a batch comes to before it is started: comparisons, time, and money, were every call to answer at once."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ _MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What a start comes to at most, unless the reliability asked for is reached earlier.
+    """What a start comes to when every call answers at once; less if the reliability asked for is reached earlier.
 
-    `cost_usd` is for answers that fill all the room they are given, and null where the price of a judge is unknown:
-    `unpriced` names these. Calls that fail and are made again come on top; of them a budget takes care, not this.
+    `cost_usd` is for prompts read at the dearer of their prices and answers that fill all the room they are given, and
+    null where the price of a judge is unknown: `unpriced` names these. Repairs and retries come on top, for each is one
+    more paid call; of them a budget takes care, not this.
     `seconds` is null where nobody knows how fast the judge is.
     """
 
@@ -107,4 +108,5 @@ def _cost(
     role = len((asked.system_prompt or "").encode())
     read = (comparisons * (question + AROUND + role) + shown) / found.bytes_per_token
     written = comparisons * (asked.max_tokens or found.answer_tokens or 0)
-    return (read * found.price.prompt + written * found.price.completion) / _MILLION
+    reading = max(found.price.prompt, found.price.cache_written or 0.0)
+    return (read * reading + written * found.price.completion) / _MILLION

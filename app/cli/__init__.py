@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from app.cli import keys, look, money, rank, serve, spec
+from app.cli import breakers, dead_letters, keys, look, money, queue_rows, rank, serve, spec
 from app.errors import (
     ConfigurationError,
     Conflict,
@@ -33,9 +33,24 @@ app.command("usage")(money.usage)
 providers = typer.Typer(help="Ask the providers of language models how they are.", no_args_is_help=True)
 providers.command("test")(money.providers_test)
 app.add_typer(providers, name="providers")
-queue = typer.Typer(help="Look into the provider's queue.", no_args_is_help=True)
+queue = typer.Typer(
+    help="Look into the provider's queue, and hurry or cancel what waits there.", no_args_is_help=True
+)
 queue.command("ls")(look.queue_ls)
+queue.command("show")(queue_rows.show)
+queue.command("retry")(queue_rows.retry)
+queue.command("cancel")(queue_rows.cancel)
 app.add_typer(queue, name="queue")
+breaker = typer.Typer(help="Look at circuit breakers, and work them by hand.", no_args_is_help=True)
+breaker.command("ls")(breakers.ls)
+breaker.command("trip")(breakers.trip)
+breaker.command("reset")(breakers.reset)
+app.add_typer(breaker, name="breaker")
+letters = typer.Typer(help="Look at what could not be handled, and send it again.", no_args_is_help=True)
+letters.command("ls")(dead_letters.ls)
+letters.command("show")(dead_letters.show)
+letters.command("redrive")(dead_letters.redrive)
+app.add_typer(letters, name="dead-letters")
 key = typer.Typer(help="Make, list and revoke keys to the HTTP API.", no_args_is_help=True)
 key.command("new")(keys.key_new)
 key.command("ls")(keys.key_ls)

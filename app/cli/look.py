@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli.options import AsJson, Assignments, ConfigFile, DataFolder, Role, settings_of
+from app.cli.running import Key, asking_all
 from app.errors import InvalidRequest, JuxtaError
 from app.lock import locked
 from app.provider.queue.protocol import Entry, State
@@ -94,17 +95,17 @@ def queue_ls(
     from app.cli import stores  # noqa: PLC0415 - as in `trace`
 
     settings, _ = settings_of(config, assignments, data)
-    entries = anyio.run(stores.entries, settings, lane, state, limit)
+    entries, total = anyio.run(stores.entries, settings, lane, state, limit)
     if as_json:
         print(json.dumps([_row(entry) for entry in entries]))
         return
-    table = Table(title=f"{len(entries)} requests", title_justify="left")
-    columns = ("state", "lane", "place", "tries", "reply", "accepted", "correlation_id")
-    for column in columns:
-        table.add_column(column, no_wrap=column == "correlation_id")
+    shown = f"{len(entries):,}" if total in {None, len(entries)} else f"{len(entries):,} of {total:,}"
+    table = Table(title=f"{shown} requests; times are UTC, --json has more", title_justify="left")
+    for column in ("state", "lane", "accepted", "correlation_id, queue_id"):  # what fits into 80 columns
+        table.add_column(column, no_wrap=column != "lane", overflow="fold")
     for entry in entries:
-        row = _row(entry)
-        table.add_row(*(str(row[column]) for column in columns))
+        accepted = datetime.fromtimestamp(entry.accepted_at, UTC).strftime("%m-%d %H:%M")
+        table.add_row(str(entry.state), entry.lane, accepted, f"{entry.correlation_id}\n{entry.queue_id}")
     Console().print(table)
 
 
@@ -154,12 +155,27 @@ def _flat(tree: dict[str, object], path: str = "") -> Iterator[tuple[str, object
 
 def doctor(
     *,
+    url: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Ask a running server instead: what is stuck there, and why? Repeatable, for roles apart.",
+            show_default=False,
+        ),
+    ] = None,
+    key: Key = None,
     config: ConfigFile = None,
     assignments: Assignments = None,
     data: DataFolder = None,
     role: Role = None,
 ) -> None:
-    """Check whether Juxta can run here, and say what to do where it cannot. With --role: as it would be served."""
+    """Check whether Juxta can run here, or how a running server is; say what to do where something is wrong.
+
+    With --role it is checked as that role would start.
+    """
+    if url:
+        from app.cli.stuck import examine  # noqa: PLC0415 - as in `trace`
+
+        sys.exit(1 if asking_all(url, key, examine) else 0)
     checks: list[tuple[str, Callable[[Settings], str]]] = [
         ("Python", lambda _: platform.python_version()),
         ("SQLite", _sqlite),

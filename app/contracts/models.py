@@ -11,11 +11,15 @@ from app.contracts.wire import Text, Tolerant
 
 
 class Pricing(Tolerant):
-    """US dollars for a million tokens, as somebody read them on the day `on`; all 0 for who costs nothing."""
+    """US dollars for a million tokens, as somebody read them on the day `on`; all 0 for who costs nothing.
+
+    What is read from or written to a cache costs like the rest of a prompt, unless it has a price here.
+    """
 
     prompt: Dollars
     completion: Dollars
     cached: Dollars | None = None
+    cache_written: Dollars | None = None
     on: date | None = None
 
 

@@ -166,7 +166,9 @@ class PostgresDatabase(Database):
     def _start(self) -> None:
         self._watch.start()
         try:
-            if not self._transact(self._is_up_to_date):
+            if self._as_it_is:
+                self._look(self._recognise)
+            elif not self._transact(self._is_up_to_date):
                 self._limit = _MIGRATING
                 self._transact(self._bring_up_to_date)
                 self._limit = self._usual_limit

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 
 from app.contracts import JudgeAccepted, ModelList, ProviderStatus, ProviderTest, UsageReport
+from app.provider.breakers import Breaker
 from app.provider.queue.protocol import Entry, LaneStats
 
 
@@ -26,11 +27,20 @@ class QueueStats:
     lanes: Mapping[str, LaneStats]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerList:
+    """The breakers of this process, by lane."""
+
+    breakers: Sequence[Breaker]
+
+
 ENTRY = TypeAdapter(Entry)
 QUEUE_PAGE = TypeAdapter(QueuePage)
 QUEUE_STATS = TypeAdapter(QueueStats)
 PROVIDERS = TypeAdapter(ProviderStatus)
 JUDGE = TypeAdapter(JudgeAccepted)
+BREAKER = TypeAdapter(Breaker)
+BREAKERS = TypeAdapter(BreakerList)
 MODELS = TypeAdapter(ModelList)
 TEST = TypeAdapter(ProviderTest)
 USAGE = TypeAdapter(UsageReport)

@@ -50,6 +50,16 @@ class CircuitBreaker:
         self._permit = 0
         self._reason = ""
 
+    @property
+    def reason(self) -> str:
+        """Why it last opened, or by whose hand it closed; empty once it closed by itself."""
+        return self._reason
+
+    @property
+    def tripped(self) -> bool:
+        """Whether it was opened by hand, and only `reset` closes it."""
+        return self._open_until == math.inf
+
     def state(self, now: float) -> BreakerState:
         """Where the breaker stands at `now`."""
         if self._open_until is None:
@@ -57,7 +67,7 @@ class CircuitBreaker:
         return BreakerState.OPEN if now < self._open_until else BreakerState.HALF_OPEN
 
     def open_seconds(self, now: float) -> float | None:
-        """How long it has not been closed; None when it is, or was opened by hand."""
+        """How long it has not been closed; None when it is, or was opened by who did not say when."""
         return None if self._opened_at is None else now - self._opened_at
 
     def room(self, now: float) -> float:
@@ -115,10 +125,11 @@ class CircuitBreaker:
         if permit == self._permit:
             self._probe_until = None
 
-    def trip(self, reason: str) -> None:
+    def trip(self, reason: str, now: float | None = None) -> None:
         """Open by hand; only `reset` closes it again."""
         self._permit += 1
-        self._opened_at, self._open_until, self._probe_until = None, math.inf, None
+        self._opened_at = now if self._opened_at is None else self._opened_at
+        self._open_until, self._probe_until = math.inf, None
         self._reason = f"by hand: {reason}"
 
     def reset(self, reason: str) -> None:

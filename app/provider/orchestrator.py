@@ -51,7 +51,7 @@ from app.provider.queue.protocol import (
     RequestQueue,
     StoredOutcome,
 )
-from app.provider.rate_limiter import PERIOD
+from app.provider.rate_limiter import REMEMBERED
 from app.provider.spending import Spending
 from app.provider.waiting import Call, Gone, until
 
@@ -170,7 +170,7 @@ class LLMOrchestrator:
         return entry
 
     async def __aenter__(self) -> Self:
-        self._lanes.remember(await self._queue.recent_starts(seconds=PERIOD))
+        self._lanes.remember(await self._queue.recent_starts(seconds=REMEMBERED))
         await self._background.enter()
         self._background.help(self._judging.keep_leases)
         return self
@@ -180,8 +180,6 @@ class LLMOrchestrator:
     ) -> None:
         """Let running calls finish within `drain`; what is left goes on by callback in another life."""
         await self._background.leave(kind, error, trace, drain=self._drain)
-
-    # -- two ways in
 
     async def _make_llm_request(
         self, row: QueuedRequest, request: LLMComparisonRequest, lane: Lane, slot: Slot, call: Call
@@ -225,8 +223,6 @@ class LLMOrchestrator:
             error.retry_after = max(1.0, lane.estimate(0))
             raise
         return await self._known(accepted, row.correlation_id, row.callback_topic, lane)
-
-    # -- a direct call
 
     async def _judge(
         self, lease: Lease, request: LLMComparisonRequest, lane: Lane, slot: Slot, call: Call
@@ -290,8 +286,6 @@ class LLMOrchestrator:
                 await self._queue.release(lease)
             except (LeaseLost, StoreUnavailable):
                 return  # the lease runs out by itself
-
-    # -- what the asker is told
 
     async def _wait_for(
         self, call: Call, request: LLMComparisonRequest, queue_id: UUID, lane: Lane, gone: Gone | None

@@ -26,7 +26,7 @@ from app.provider.judging import DEFAULT_RETRY, Again, Concluded, Judging, Retry
 from app.provider.lane import Clock, Lane, Lanes, Slot
 from app.provider.publishing import Bell, Publishing
 from app.provider.queue.protocol import Lease, Reply, RequestQueue
-from app.provider.rate_limiter import PERIOD
+from app.provider.rate_limiter import REMEMBERED
 from app.provider.spending import Spending
 
 LOOK_AROUND = 5.0
@@ -100,7 +100,7 @@ class QueueProcessor(Publishing):
         self._background = Background()
 
     async def __aenter__(self) -> Self:
-        self._lanes.remember(await self._queue.recent_starts(seconds=PERIOD))
+        self._lanes.remember(await self._queue.recent_starts(seconds=REMEMBERED))
         await self._background.enter()
         self._background.help(self._judging.keep_leases)
         self._background.help(self._purge)
@@ -115,8 +115,6 @@ class QueueProcessor(Publishing):
         self._stopping = True
         self._wake_everybody()
         await self._background.leave(kind, error, trace, drain=self._drain)
-
-    # -- what to do next
 
     async def _listen(self) -> None:
         """The one that waits on the queue: it wakes the loops, and finds lanes that other processes made."""
@@ -199,8 +197,6 @@ class QueueProcessor(Publishing):
                     max(0.01, self._bus_down_for()) if self._bus_failures else LOOK_AROUND
                 )
 
-    # -- one row
-
     async def _process_request(self, lease: Lease, slot: Slot) -> None:
         """Have one row judged; it is answered, or goes back into the line."""
         self._judging.keep(lease)
@@ -250,8 +246,6 @@ class QueueProcessor(Publishing):
         concluded = await self._judging.store(lease, response)
         self.counts.stored += 1
         return concluded
-
-    # -- life of the tasks
 
     def _start(self, work: Work, lease: Lease | None = None) -> None:
         self._background.start(partial(self._guard, work, lease))

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 PERIOD = 60.0
 """Seconds of the window over which rates are kept."""
 
+REMEMBERED = PERIOD + 5.0
+"""Seconds of a former life that matter: a lane may count over a little more than a minute."""
+
 
 @dataclass(slots=True)
 class Start:

@@ -19,7 +19,7 @@ from app.contracts import (
     LLMConfigOverrides,
     UsageReport,
 )
-from app.edge import parse, problem_response, read_body, strict, written
+from app.edge import number_of, parse, problem_response, read_body, strict, uuid_of, written
 from app.errors import InvalidRequest, JuxtaError
 from app.provider.answers import (
     ENTRY,
@@ -40,7 +40,6 @@ from app.provider.status import Status
 
 PAGE_LIMIT = 500
 DAYS, MOST_DAYS = 30, 3660
-_DIGITS = re.compile(r"[0-9]{1,18}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 Principal = Callable[[Request], str]
@@ -83,18 +82,18 @@ def routes(
         return Response(answer.model_dump_json(), status_code=status, media_type="application/json")
 
     async def cancel(request: Request) -> Response:
-        correlation_id = _uuid(request.path_params["correlation_id"])
+        correlation_id = uuid_of(request.path_params["correlation_id"])
         entry = await orchestrator.cancel(correlation_id, principal=principal(request))
         return written(ENTRY, entry)
 
     async def browse(request: Request) -> Response:
         """A page of rows; `next` is the cursor of the page behind it, null once a page is not full."""
         query = request.query_params
-        limit = _number(query.get("limit"), "limit", 50, least=1, most=PAGE_LIMIT)
+        limit = number_of(query.get("limit"), "limit", 50, least=1, most=PAGE_LIMIT)
         entries = await queue.browse(
             lane=query.get("lane"),
             state=_state(query.get("state")),
-            after=_number(query.get("after"), "after", 0, least=0),
+            after=number_of(query.get("after"), "after", 0, least=0),
             limit=limit,
         )
         following = entries[-1].place if len(entries) == limit else None
@@ -105,7 +104,7 @@ def routes(
 
     async def entry(request: Request) -> Response:
         """One row for operators. This is no result API: the answer comes by 200 or callback, never from here."""
-        return written(ENTRY, await orchestrator.entry(_uuid(request.path_params["queue_id"])))
+        return written(ENTRY, await orchestrator.entry(uuid_of(request.path_params["queue_id"])))
 
     async def providers(_request: Request) -> Response:
         return written(PROVIDERS, status.now())
@@ -138,7 +137,7 @@ def _money(status: Status, spending: Spending | None) -> list[Route]:
         return written(TEST, await status.test(request.path_params["provider"]))
 
     async def usage(request: Request) -> Response:
-        days = _number(request.query_params.get("days"), "days", DAYS, least=1, most=MOST_DAYS)
+        days = number_of(request.query_params.get("days"), "days", DAYS, least=1, most=MOST_DAYS)
         return written(USAGE, UsageReport(rows=()) if spending is None else await spending.report(days))
 
     return [
@@ -181,13 +180,6 @@ def _traceparent(header: bytes | None) -> str | None:
     return header.decode() if header is not None and _TRACEPARENT.fullmatch(header) else None
 
 
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise InvalidRequest("The id in the path is not a UUID.", errors=(("id", "not a UUID"),)) from None
-
-
 def _state(text: str | None) -> State | None:
     if text is None:
         return None
@@ -196,11 +188,3 @@ def _state(text: str | None) -> State | None:
     except ValueError:
         allowed = ", ".join(State)
         raise InvalidRequest("No such state.", errors=(("state", f"allowed: {allowed}"),)) from None
-
-
-def _number(text: str | None, name: str, default: int, *, least: int, most: int = 2**62) -> int:
-    if text is None:
-        return default
-    if not (_DIGITS.fullmatch(text) and least <= int(text) <= most):
-        raise InvalidRequest(f"{name} is out of range.", errors=((name, f"a number from {least} to {most}"),))
-    return int(text)

@@ -17,6 +17,8 @@ from app.settings.sections import Settings
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULTS = ROOT / "config" / "default.toml"
 PREFIX = "JUXTA_"
+NO_SETTINGS = frozenset({"JUXTA_KEY"})
+"""What commands that talk to a running server take from the environment themselves."""
 
 VENDOR_KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY", "google": "GEMINI_API_KEY"}
 """Where people keep their keys already."""
@@ -71,7 +73,7 @@ def _environment(environment: Mapping[str, str]) -> dict[str, Any]:
     pairs = [
         (name[len(PREFIX) :].lower().replace("__", "."), value)
         for name, value in sorted(environment.items())
-        if name.startswith(PREFIX)
+        if name.startswith(PREFIX) and name not in NO_SETTINGS
     ]
     return _nested(pairs)
 

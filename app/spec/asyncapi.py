@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from app.bus.dead_letter import dead_letter
+from app.bus.dead_letter import REDRIVES, dead_letter
 from app.bus.protocol import Record, Reject, dead_letter_topic
 from app.contracts import EventEnvelope, JudgeKind, LLMOrchestratorResponse, Outcome, TokenUsage, Winner
 from app.contracts.events import SCHEMA_VERSION, result_event
@@ -35,6 +35,9 @@ DEAD_HEADERS: Mapping[str, str] = {
     "dead-group": "The consumer group that could not handle it.",
     "dead-error": "The type of the error and the line that raised it, never its text.",
     "dead-reason": "Why, in words, when the handler rejected it; never a part of the record.",
+}
+REDRIVEN_HEADERS: Mapping[str, str] = {
+    REDRIVES: "How often this record was a dead letter and was sent again; absent when never.",
 }
 OPTIONAL_HEADERS = frozenset({"traceparent"})
 _EVENT = TypeAdapter(EventEnvelope[LLMOrchestratorResponse])
@@ -154,14 +157,13 @@ def _operation(action: str, topic: str, words: str) -> dict[str, Any]:
 
 def _messages(payload: Schema, *, dead: bool) -> dict[str, Any]:
     record = example()
+    headers = {**RESULT_HEADERS, **REDRIVEN_HEADERS}
     messages = {
-        "result": _message(
-            "How one comparison ended", record, payload, RESULT_HEADERS, required=set(RESULT_HEADERS)
-        )
+        "result": _message("How one comparison ended", record, payload, headers, required=set(RESULT_HEADERS))
     }
     if dead:
         letter = dead_letter(record, "cj", Reject("This event belongs to no batch that is known here."))
-        headers = {**RESULT_HEADERS, **DEAD_HEADERS}
+        headers = {**headers, **DEAD_HEADERS}
         messages["deadLetter"] = _message(
             "A record that could not be handled, as it was",
             letter,

@@ -9,7 +9,20 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from app.access.routes import AUDIT_PAGE, MOST, PAGE
-from app.errors import InvalidRequest, StoreUnavailable
+from app.bus.redrive import MOST_REDRIVES
+from app.dead_letters import LETTER, LETTERS, RECORD, REDRIVEN, WAITING, RedriveRequest
+from app.dead_letters import MOST as MOST_LETTERS
+from app.dead_letters import PAGE as LETTERS_PAGE
+from app.errors import (
+    BusUnavailable,
+    Conflict,
+    InvalidRequest,
+    MalformedBody,
+    NotFound,
+    RequestTimeout,
+    StoreUnavailable,
+    TooLarge,
+)
 from app.spec.operation import Answer, Operation, Parameter
 
 
@@ -36,6 +49,28 @@ class Readiness:
     recorded: Mapping[str, int] | None
     provider: str | None
 
+
+_TOPIC = Parameter(
+    name="topic",
+    where="query",
+    description="The topic they died on; without it the callback topic of this process.",
+    schema={"type": "string"},
+)
+_LETTER_ID = {"type": "string", "pattern": r"^[0-9]{1,9}-[0-9]{1,18}$"}
+_LETTER = (
+    Parameter(
+        name="topic",
+        where="path",
+        description="The topic it died on.",
+        schema={"type": "string", "pattern": r"^[a-zA-Z0-9._-]{1,249}$"},
+    ),
+    Parameter(
+        name="letter_id",
+        where="path",
+        description="From the list: partition and offset.",
+        schema=_LETTER_ID,
+    ),
+)
 
 ALIVE = TypeAdapter(Alive)
 READINESS = TypeAdapter(Readiness)
@@ -82,5 +117,102 @@ OPERATIONS = (
         ),
         answers=(Answer(status=200, description="A page of rows, the oldest first.", body=AUDIT_PAGE),),
         problems=(InvalidRequest, StoreUnavailable),
+    ),
+    Operation(
+        method="GET",
+        path="/api/v1/dead-letters",
+        name="deadLetters",
+        module="platform",
+        summary="Records that could not be handled and wait for a person",
+        parameters=(
+            _TOPIC,
+            Parameter(
+                name="where",
+                where="query",
+                description=(
+                    "Only those that meet a condition: `field=text` (exactly) or `field~text` (has it in it), on "
+                    "reason, group, error, key or id."
+                ),
+                schema={"type": "string", "pattern": "^(reason|group|error|key|id)[=~].+$"},
+            ),
+            Parameter(
+                name="after",
+                where="query",
+                description="Begin behind this letter: `next` of the page before.",
+                schema=_LETTER_ID,
+            ),
+            Parameter(
+                name="limit",
+                where="query",
+                description="At most so many.",
+                schema={"type": "integer", "minimum": 1, "maximum": MOST_LETTERS, "default": LETTERS_PAGE},
+            ),
+        ),
+        answers=(
+            Answer(
+                status=200,
+                description="A page of letters, without what they hold.",
+                body=LETTERS,
+            ),
+        ),
+        problems=(NotFound, InvalidRequest, BusUnavailable),
+    ),
+    Operation(
+        method="GET",
+        path="/api/v1/dead-letters/topics",
+        name="deadLetterTopics",
+        module="platform",
+        summary="How many dead letters wait, by topic",
+        answers=(Answer(status=200, description="Counts.", body=WAITING),),
+        problems=(InvalidRequest, BusUnavailable),
+    ),
+    Operation(
+        method="POST",
+        path="/api/v1/dead-letters/redrive",
+        name="redrive",
+        module="platform",
+        summary="Send dead letters again, to the topic they died on",
+        description=(
+            "Same key, id and bytes. A letter counts as sent only once its copy is stored, so after anything unclear ask "
+            "again: at worst a copy comes twice, under the same id. One that was sent again "
+            f"{MOST_REDRIVES} times and died each time is refused and stays. With `dry_run` nothing is sent, only counted."
+            "\n\nAt most `max` are sent by one request; go on with `next` as `cursor` until it is null."
+        ),
+        body=TypeAdapter(RedriveRequest),
+        example={"where": ["reason~unknown correlation_id"], "dry_run": True},
+        answers=(
+            Answer(status=200, description="What was sent, by reason, and what was not.", body=REDRIVEN),
+        ),
+        problems=(
+            NotFound,
+            Conflict,
+            MalformedBody,
+            InvalidRequest,
+            RequestTimeout,
+            TooLarge,
+            BusUnavailable,
+            StoreUnavailable,
+        ),
+    ),
+    Operation(
+        method="GET",
+        path="/api/v1/dead-letters/{topic}/{letter_id}",
+        name="deadLetter",
+        module="platform",
+        summary="One dead letter, without what it holds",
+        parameters=_LETTER,
+        answers=(Answer(status=200, description="Whose it was, and why it died.", body=LETTER),),
+        problems=(NotFound, InvalidRequest, BusUnavailable),
+    ),
+    Operation(
+        method="GET",
+        path="/api/v1/dead-letters/{topic}/{letter_id}/record",
+        name="deadLetterRecord",
+        module="platform",
+        summary="What a dead letter holds",
+        description="It may be personal data; the audit log says who looked.",
+        parameters=_LETTER,
+        answers=(Answer(status=200, description="Headers and body.", body=RECORD),),
+        problems=(NotFound, InvalidRequest, BusUnavailable, StoreUnavailable),
     ),
 )

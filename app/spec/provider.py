@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from app.contracts import ComparisonQueued, LLMComparisonRequest, LLMComparisonResponse, LLMConfigOverrides
 from app.errors import (
+    Conflict,
     InvalidRequest,
     JudgeFailed,
     MalformedBody,
@@ -25,7 +26,19 @@ from app.errors import (
     TopicNotAllowed,
     Unavailable,
 )
-from app.provider.answers import ENTRY, JUDGE, MODELS, PROVIDERS, QUEUE_PAGE, QUEUE_STATS, TEST, USAGE
+from app.provider.answers import (
+    BREAKER,
+    BREAKERS,
+    ENTRY,
+    JUDGE,
+    MODELS,
+    PROVIDERS,
+    QUEUE_PAGE,
+    QUEUE_STATS,
+    TEST,
+    USAGE,
+)
+from app.provider.operating import BreakerChange
 from app.provider.queue.protocol import State
 from app.provider.routes import DAYS, MOST_DAYS, PAGE_LIMIT
 from app.spec.operation import Answer, Link, Operation, Parameter, in_path
@@ -178,6 +191,64 @@ OPERATIONS = (
         problems=(NotFound, InvalidRequest, StoreUnavailable),
     ),
     Operation(
+        method="POST",
+        path="/api/v1/queue/{queue_id}/retry",
+        name="retryQueueEntry",
+        module="provider",
+        summary="Have a waiting request tried now",
+        description=(
+            "Ends the delay after a failure. Breaker and rate limit of its judge still hold. An outcome is final for its "
+            "id: what has ended is refused (409), and so is what a worker has now."
+        ),
+        parameters=(in_path("queue_id", "From a 202, or from the list."),),
+        answers=(Answer(status=200, description="Where the request stands.", body=ENTRY),),
+        problems=(NotFound, Conflict, InvalidRequest, StoreUnavailable),
+    ),
+    Operation(
+        method="POST",
+        path="/api/v1/queue/{queue_id}/cancel",
+        name="cancelQueueEntry",
+        module="provider",
+        summary="Cancel a request, whoever asked for it",
+        description=(
+            "Ends it as `cancelled`, which is published like any outcome. A call of the judge that already runs keeps "
+            "whatever comes of it. What has its outcome is refused (409)."
+        ),
+        parameters=(in_path("queue_id", "From a 202, or from the list."),),
+        answers=(Answer(status=200, description="Where the request stands.", body=ENTRY),),
+        problems=(NotFound, Conflict, InvalidRequest, StoreUnavailable),
+    ),
+    Operation(
+        method="GET",
+        path="/api/v1/breakers",
+        name="breakers",
+        module="provider",
+        summary="The circuit breakers of this process",
+        answers=(Answer(status=200, description="One for every lane asked so far.", body=BREAKERS),),
+        problems=(InvalidRequest,),
+    ),
+    *(
+        Operation(
+            method="POST",
+            path=f"/api/v1/breakers/{verb}",
+            name=f"{verb}Breaker",
+            module="provider",
+            summary=summary,
+            description=(
+                "Breakers are held in memory: each provider process has its own, and a restart closes them. The name of "
+                "a lane has slashes, so it is in the body."
+            ),
+            body=TypeAdapter(BreakerChange),
+            example={"lane": "rules/panel-v1", "reason": "the invoice is unpaid"},
+            answers=(Answer(status=200, description="The breaker as it is now.", body=BREAKER),),
+            problems=(NotFound, MalformedBody, InvalidRequest, RequestTimeout, TooLarge),
+        )
+        for verb, summary in (
+            ("trip", "Stop asking a judge until it is reset"),
+            ("reset", "Ask a judge again, as if it had never failed"),
+        )
+    ),
+    Operation(
         method="GET",
         path="/api/v1/providers",
         name="providers",
@@ -201,7 +272,7 @@ OPERATIONS = (
                 name="provider",
                 where="path",
                 description="Of the judge, as in `llm_config_overrides.provider`.",
-                schema={"type": "string", "examples": ["rules"]},
+                schema={"type": "string", "pattern": "^[a-z0-9_-]{1,64}$", "examples": ["rules"]},
             ),
         ),
         answers=(Answer(status=200, description="What it said.", body=TEST),),

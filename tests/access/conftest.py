@@ -24,7 +24,7 @@ from app.application import application, house_routes
 from app.container import bootstrap
 from app.database import SqliteDatabase
 from app.provider.judges.simulated import PROVIDER
-from tests.flow.house import Bench, furnish, settings_in
+from tests.flow.house import HeldJudge, furnish, settings_in
 
 T = TypeVar("T")
 DAY = 86_400.0
@@ -47,7 +47,7 @@ class Door:
     folder: Path
     access: Access
     clock: Clock
-    judge: Bench
+    judge: HeldJudge
     client: TestClient = field(init=False)
 
     def call(self, work: Callable[..., Awaitable[T]], *given: Any, **named: Any) -> T:
@@ -78,7 +78,7 @@ def opened(
     furnish(folder)
     settings = settings_in(folder, f"auth.enabled={str(enabled).lower()}", *assignments)
     container = bootstrap(settings)
-    clock, judge = Clock(), Bench()
+    clock, judge = Clock(), HeldJudge()
     access = Access(
         SqliteDatabase(folder / "access.db", migrations=MIGRATIONS, busy_timeout=0.05),
         hosts=hosts or Hosts(settings.http.host, settings.auth.hosts, keyed=enabled),

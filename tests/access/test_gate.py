@@ -65,9 +65,6 @@ def brief(entry: AuditEntry) -> tuple[str, str, str, Outcome]:
     return entry.principal, entry.action, entry.detail, entry.outcome
 
 
-# -- who asks
-
-
 def test_the_same_id_from_two_principals_is_two_requests(door: Door) -> None:
     ann, bob = door.key("ann", "submit"), door.key("bob", "submit")
     asked = comparison(1)
@@ -115,9 +112,6 @@ def test_a_stopped_database_of_keys_is_an_outage_and_no_refusal(door: Door) -> N
     assert problem(door.ask("GET /api/v1/batches", key), 503).retryable
 
 
-# -- the audit log
-
-
 def test_what_an_operator_does_is_a_row_with_its_end(door: Door) -> None:
     operator, reader, submitter = (door.key(scope, scope) for scope in ("operate", "read", "submit"))
     batch_id = batch(door, submitter)
@@ -136,6 +130,26 @@ def test_what_an_operator_does_is_a_row_with_its_end(door: Door) -> None:
     ]
     assert {entry.target for entry in found} == {batch_id}
     assert {entry.at for entry in found} == {door.clock.now}
+
+
+def test_what_an_action_is_about_is_in_the_log_before_it_is_done(door: Door) -> None:
+    seen: list[AuditEntry] = []
+
+    async def act(request: Request) -> Response:
+        await door.access.specify(request, "this\none")
+        await door.access.specify(request, "x" * 500)
+        seen.extend(await door.access.audit.latest(1))
+        return Response("done")
+
+    (route,) = door.access.guarded([Route("/act", act, methods=["POST"])], {"POST /act": Need(Scope.OPERATE)})
+    app: Any = door.client.app
+    app.router.routes.append(route)
+    door.ask("POST /act", door.key("boss", "operate"))
+    said = f"this?one {'x' * 200}"
+    assert [brief(entry) for entry in (*seen, door.audited()[-1])] == [
+        ("boss", "POST /act", said, Outcome.BEGUN),
+        ("boss", "POST /act", f"200 {said}", Outcome.DONE),
+    ]
 
 
 def test_who_needs_no_key_is_audited_as_local(unlocked: Door) -> None:
@@ -223,9 +237,6 @@ def test_the_log_is_read_a_page_at_a_time_and_reading_it_is_in_it(door: Door) ->
 )
 def test_a_cursor_that_is_none_is_refused(door: Door, query: str) -> None:
     problem(door.ask(f"GET /api/v1/audit?{query}", door.key("boss", "admin")), 422)
-
-
-# -- names and pages
 
 
 @pytest.mark.parametrize("enabled", [True, False])

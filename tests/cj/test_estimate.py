@@ -50,6 +50,15 @@ def test_the_sum_is_what_is_read_and_the_room_for_what_is_written() -> None:
     assert found.cost_usd == pytest.approx((read * 2 + written * 10) / 1e6)
 
 
+def test_what_is_written_to_a_cache_is_in_the_sum_where_that_is_dearer() -> None:
+    info = KNOWN.models[0]
+    for written, reading in ((2.5, 2.5), (1.0, 2.0)):
+        price = Pricing(prompt=2.0, completion=0.0, cached=0.1, cache_written=written)
+        known = ModelList(models=(info.model_copy(update={"price": price}),))
+        found = estimate([4000, 6000], 1000, settings(DEAR), known)
+        assert found.cost_usd == pytest.approx((1000 + AROUND + 4000 + 6000) / 4 * reading / 1e6)
+
+
 def test_an_override_of_the_room_or_the_role_is_in_the_sum() -> None:
     asked = LLMConfigOverrides(provider="openai", model="dear", max_tokens=100, system_prompt="x" * 400)
     plain = estimate([10, 10], 10, settings(DEAR), KNOWN).cost_usd

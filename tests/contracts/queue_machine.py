@@ -159,6 +159,10 @@ class QueueMachine(RuleBasedStateMachine):
         self.agree(self.pick()[0].promise_callback(queue_id), lambda: self.model.promise_callback(queue_id))
 
     @rule(queue_id=st.sampled_from(IDS))
+    def hurry(self, queue_id: UUID) -> None:
+        self.agree(self.pick()[0].hurry(queue_id), lambda: self.model.hurry(queue_id))
+
+    @rule(queue_id=st.sampled_from(IDS))
     def cancel(self, queue_id: UUID) -> None:
         self.agree(self.pick()[0].cancel(queue_id), lambda: self.model.cancel(queue_id))
 

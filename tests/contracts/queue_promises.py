@@ -22,6 +22,8 @@ PROMISES = frozenset(
         "a shutdown costs a try",
         "a direct call costs no try",
         "delay ignored",
+        "a hurried request waits on",
+        "hurrying ends a lease",
         "not durable",
         "finished without fence",
         "judge asked again for an answered request",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Connection, text
 
 from app.database import Database, SqliteDatabase
 from app.database.statements import AnyRow, over
-from app.errors import JuxtaError, LeaseLost
+from app.errors import JuxtaError, LeaseLost, NotFound
 from app.provider.queue.ledger import Ledger
-from app.provider.queue.protocol import Accepted, Lease, QueuedRequest, Reply, StoredOutcome
+from app.provider.queue.protocol import Accepted, Entry, Lease, QueuedRequest, Reply, StoredOutcome
 from app.provider.queue.rows import read_lease
 from app.provider.queue.sql import SqlQueue
 from app.provider.queue.turn import Change, Turn
@@ -191,6 +192,23 @@ class IgnoresTheDelay(Ledger):
         return super().release(turn, [(lease, 0.0, untried) for lease, _, untried in given])
 
 
+class TakesItsTime(Ledger):
+    def hurry(self, turn: Turn, given: Sequence[UUID]) -> Sequence[Entry | NotFound]:
+        return self._entries(turn, given)
+
+
+class HurriesTheWorker(Ledger):
+    def hurry(self, turn: Turn, given: Sequence[UUID]) -> Sequence[Entry | NotFound]:
+        over(
+            turn.connection,
+            "UPDATE requests SET ready_at = :now, due_at = :now"
+            " WHERE queue_id {among bytea} AND held AND ready_at > :now RETURNING place",
+            [(queue_id.bytes,) for queue_id in given],
+            now=turn.now,
+        )
+        return super().hurry(turn, given)
+
+
 class FinishesWithoutFence(Ledger):
     def mark_published(self, turn: Turn, given: Sequence[Lease]) -> Sequence[LeaseLost | None]:
         self.FENCE = ANY_LEASE  # type: ignore[misc]
@@ -254,6 +272,8 @@ MUTANTS: dict[str, type[SqlQueue]] = {
     "a shutdown costs a try": mutant(ChargesATryForStopping),
     "a direct call costs no try": mutant(BearsWithoutATry),
     "delay ignored": mutant(IgnoresTheDelay),
+    "a hurried request waits on": mutant(TakesItsTime),
+    "hurrying ends a lease": mutant(HurriesTheWorker),
     "finished without fence": mutant(FinishesWithoutFence),
     "judge asked again for an answered request": mutant(JudgesTheAnsweredAgain),
     "answers on the connection of a dead process": mutant(AnswersTheDead),

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from app.contracts import Outcome
 from app.errors import ConfigurationError, LeaseLost, StoreUnavailable
 from app.provider.queue.protocol import Lease, QueuedRequest, State, StoredOutcome
-from app.provider.queue.redis import RedisQueue, subscription
+from app.provider.queue.redis import RedisQueue, connection, subscription
 from tests.contracts.queue_world import JUDGED, request
 from tests.engines import Redis, free_ports
 from tests.engines.server import is_free
@@ -82,6 +82,16 @@ async def lose_connections(queue: RedisQueue, client: Client) -> None:
     client.client_kill_filter(_type="normal", skipme=True)
     with suppress(StoreUnavailable):
         await queue.find(uuid4())
+
+
+def row_of(number: int) -> str:
+    return f"row:{anew(number).queue_id.hex}"
+
+
+def discard(server: Redis, *keys: str) -> None:
+    """What a Redis does that evicts."""
+    with Client.from_url(server.url) as client:
+        assert client.delete(*(f"{{juxta}}:{key}" for key in keys)) == len(keys)
 
 
 class Traffic:
@@ -244,12 +254,61 @@ async def test_a_password_that_is_refused_is_said_so_and_never_shown(server: Red
         client.config_set("requirepass", "right")
         url = server.url.replace("redis://", "redis://:wrong@")
         for wrong in (server.url, url):
-            with pytest.raises(StoreUnavailable, match="password") as refused:
+            with pytest.raises(ConfigurationError, match="password") as refused:
                 await RedisQueue(wrong, boot="boot").__aenter__()
             assert "wrong" not in str(refused.value)
+            assert "redis.url" in refused.value.hint
         async with RedisQueue(url.replace("wrong", "right"), boot="boot") as queue:
             await queue.check()
         client.config_set("requirepass", "")
+
+
+@pytest.mark.parametrize(
+    ("denied", "said"),
+    [("-evalsha", "evalsha"), ("-script", "script"), ("-subscribe", "subscribe"), ("-info", "info")],
+)
+async def test_a_user_who_may_not_do_the_work_is_told_at_the_start(
+    server: Redis, denied: str, said: str
+) -> None:
+    with Client.from_url(server.url) as client:
+        client.execute_command("ACL", "SETUSER", "half", "on", ">secret", "~*", "&*", "+@all", denied)
+        queue = RedisQueue(server.url.replace("redis://", "redis://half:secret@"), boot="boot")
+        with pytest.raises(ConfigurationError, match=f"(?i){said}"):
+            await queue.__aenter__()
+        with pytest.raises(ConfigurationError, match=f"(?i){said}"):
+            await queue.looking().__aenter__()
+        client.acl_deluser("half")
+
+
+async def test_a_number_of_a_database_that_is_not_there_is_refused_with_its_reason(server: Redis) -> None:
+    with pytest.raises(ConfigurationError, match="DB index is out of range") as refused:
+        await RedisQueue(server.url.replace("/0", "/99"), boot="boot").__aenter__()
+    assert "redis.url" in refused.value.hint
+
+
+async def test_what_does_not_speak_as_redis_does_is_said_to_be_away_with_the_reason() -> None:
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+
+        async def hang_up(stream: anyio.abc.SocketStream) -> None:
+            await stream.aclose()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, hang_up)
+            with pytest.raises(StoreUnavailable, match=r"is away \([A-Z]") as away:
+                await RedisQueue(f"redis://127.0.0.1:{port}/0", boot="boot").__aenter__()
+            assert away.value.hint.startswith("Start Redis, or correct redis.url")
+            tasks.cancel_scope.cancel()
+
+
+async def test_a_cluster_is_refused() -> None:
+    server = Redis(options=["--cluster-enabled", "yes"])
+    server.start()
+    try:
+        with pytest.raises(ConfigurationError, match="cluster"):
+            await queue_in(server).__aenter__()
+    finally:
+        server.close()
 
 
 def test_a_url_that_cannot_be_read_is_refused() -> None:
@@ -290,6 +349,73 @@ async def test_an_eviction_policy_that_loses_work_is_refused(server: Redis) -> N
                 await queue.accept(anew(0))
             client.config_set("maxmemory-policy", "volatile-lru")  # it throws away nothing of ours
             await queue.accept(anew(0))
+
+
+async def test_an_eviction_policy_that_is_set_while_work_goes_on_is_found_out(
+    server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with queue_in(server) as queue:
+        await queue.accept(anew(0))
+        with Client.from_url(server.url) as client:
+            client.config_set("maxmemory-policy", "allkeys-lru")
+            with pytest.raises(StoreUnavailable, match="allkeys-lru"):
+                await queue.check()
+            client.config_set("maxmemory-policy", "noeviction")
+            await queue.check()
+            monkeypatch.setattr(connection, "EXAMINED_FOR", 0.0)
+            client.config_set("maxmemory-policy", "allkeys-lru")
+            with pytest.raises(StoreUnavailable, match="allkeys-lru"):
+                await queue.accept(anew(1))
+            client.config_set("maxmemory-policy", "noeviction")
+            assert not (await queue.accept(anew(1))).known
+
+
+async def test_rows_that_were_thrown_away_leave_their_lane_free(server: Redis) -> None:
+    async with queue_in(server, limit=3) as queue:
+        for number in range(3):
+            await queue.accept(anew(number))
+        discard(server, *(row_of(number) for number in range(3)))
+        assert await queue.lease(JUDGED, limit=3, seconds=60.0) == []
+        assert queue.waiting(JUDGED) == 0
+        assert await queue.stats() == {}
+        assert await queue.browse() == []
+        for number in range(3):
+            assert not (await queue.accept(anew(number))).known
+        assert len(await queue.lease(JUDGED, limit=3, seconds=60.0)) == 3
+
+
+async def test_rows_that_were_thrown_away_are_not_counted_by_whoever_files_the_rest_anew(server: Redis) -> None:
+    async with queue_in(server, limit=3) as queue:
+        for number in range(3):
+            await queue.accept(anew(number), lease_for=60.0)
+        discard(server, row_of(0), row_of(1))
+    async with queue_in(server, limit=3, max_tries=9) as queue:
+        assert (await queue.stats())[JUDGED].leased == 1
+        assert [entry.queue_id for entry in await queue.browse()] == [anew(2).queue_id]
+
+
+async def test_a_row_that_was_thrown_away_and_asked_again_is_counted_once(server: Redis) -> None:
+    async with queue_in(server) as queue:
+        await queue.accept(anew(0), lease_for=60.0)
+        discard(server, row_of(0))
+        assert not (await queue.accept(anew(0))).known
+        found = (await queue.stats())[JUDGED]
+        assert (found.waiting, found.leased) == (1, 0)
+        await lease_one(queue)
+
+
+@pytest.mark.parametrize("key", ["rows", f"line:{JUDGED}", f"open:{JUDGED}", "due", "counts", "meta"])
+async def test_a_list_of_rows_that_was_thrown_away_is_made_again_by_a_repeat(server: Redis, key: str) -> None:
+    async with queue_in(server) as queue:
+        await queue.accept(anew(0))
+        discard(server, key)
+        assert (await queue.accept(anew(0))).known
+        assert queue.waiting(JUDGED) == 1
+        assert [entry.queue_id for entry in await queue.browse()] == [anew(0).queue_id]
+        lease = await lease_one(queue)
+        await queue.store(lease, VERDICT)
+        await queue.mark_published(lease)
+        assert await queue.stats() == {}
 
 
 @pytest.mark.parametrize(
@@ -432,6 +558,20 @@ async def test_whoever_opens_with_other_rules_files_the_rows_by_them(server: Red
         await queue.release(lease)
     async with queue_in(server, max_tries=1) as queue:
         assert len(await queue.lease_closing(limit=1, seconds=60.0)) == 1
+
+
+async def test_whoever_only_looks_files_no_row_by_its_rules(server: Redis) -> None:
+    async with queue_in(server, max_tries=2) as queue:
+        await queue.accept(anew(0))
+        (lease,) = await queue.lease(JUDGED, limit=1, seconds=60.0, begin=True)
+        await queue.release(lease)
+        with Client.from_url(server.url) as client:
+            before = {key: client.dump(key) for key in client.scan_iter()}
+            async with queue_in(server, max_tries=1).looking() as looker:
+                assert [entry.tries for entry in await looker.browse()] == [1]
+                assert (await looker.stats())[JUDGED].waiting == 1
+            assert {key: client.dump(key) for key in client.scan_iter()} == before
+        assert (await lease_one(queue)).tries == 1
 
 
 async def test_long_lines_are_looked_through_in_parts(server: Redis) -> None:

@@ -19,7 +19,7 @@ FENCE = "row.held ~= '' and row.place == place and row.attempt == tonumber(attem
 FILED = """    if row then
       settle(row, {})
     else
-      call('ZREM', DUE, id)"""
+      strike_everywhere(id)"""
 EXPIRED = "row.expires_at <= now and row.outcome == '' and row.held == ''"
 FULL = """  local of = counts_of(lane)
   if of.queued + of.leased + of.answered >= LIMIT then
@@ -32,6 +32,7 @@ ACCEPT = (
 EARLIER = "return {'ok', row.reply, row.outcome, call('HGET', key_of(id), 'event')}"
 PUBLISHING = """function changes.mark_published(id, place, attempt)
   local row = held(id, place, attempt)"""
+HURRIED = "if row.state ~= 'published' and row.held == '' and row.ready_at > now then"
 RELEASED = "local values = {held = '', ready_at = now + after}"
 
 
@@ -86,6 +87,8 @@ MUTANTS: dict[str, Callable[[], World]] = {
     "a shutdown costs a try": mutant(("if untried ~= '' then", "if false then")),
     "a direct call costs no try": mutant(("= 1, 1, now, now + lease_for", "= 1, 0, now, now + lease_for")),
     "delay ignored": mutant(("ready_at = now + after", "ready_at = now")),
+    "a hurried request waits on": mutant((HURRIED, HURRIED.replace("row.held == ''", "false"))),
+    "hurrying ends a lease": mutant((HURRIED, HURRIED.replace("row.held == ''", "true"))),
     "not durable": lambda: RedisWorld(queue=ForgetsWithItsProcess),
     "finished without fence": mutant((PUBLISHING, PUBLISHING.replace("held(id, place, attempt)", "load(id)"))),
     "judge asked again for an answered request": mutant(

@@ -21,7 +21,7 @@ import psycopg
 from app.cj.batch import BatchState
 from app.provider.judges.simulated import MODEL, PROVIDER
 
-from .house import QUESTION, SCORES, Bench, batch_of, essay, house_in, rows
+from .house import QUESTION, SCORES, HeldJudge, batch_of, essay, house_in, rows
 from .process import ROOT, Process, process_on, until
 
 ESSAYS, BATCHES = 25, 8
@@ -104,7 +104,7 @@ class Deployment:
         found: list[dict[str, Any]] = json.loads(self.command("queue", "ls", "--json"))
         return found
 
-    def is_whole(self, *batches: str) -> None:
+    def assert_whole(self, *batches: str) -> None:
         """Each comparison is counted once and in one place; no provider owes anything."""
         for batch_id in batches:
             sql = f"SELECT ended_order, state FROM comparisons WHERE batch_id = '{batch_id}' ORDER BY 1"
@@ -141,7 +141,7 @@ def embedded_scores(folder: Path, seeds: Sequence[int]) -> list[dict[str, float 
     """What the same batches come to in one process on embedded engines."""
 
     async def run() -> list[dict[str, float | None]]:
-        async with house_in(folder, Bench()) as house:
+        async with house_in(folder, HeldJudge()) as house:
             new = [batch_of(ESSAYS, seed=seed) for seed in seeds]
             ids = [await house.workflow.create(batch, start=True) for batch in new]
             for batch_id in ids:

@@ -30,7 +30,7 @@ from app.contracts import (
     LLMConfigOverrides,
 )
 from app.engines import Databases
-from app.provider.judges.prompt import text_sha256
+from app.provider.judges.digests import text_sha256
 from app.provider.judges.protocol import Verdict
 from app.provider.judges.simulated import MODEL, PROVIDER, SimulatedJudge
 from app.provider.lane import Lane, Lanes
@@ -51,7 +51,7 @@ def essay(number: int) -> str:
 SCORES = {text_sha256(essay(n)): 0.4 * n for n in range(40)}
 
 
-class Bench:
+class HeldJudge:
     """A real judge (`simulated`) with a clerk who counts, and may hold a call up or make it fail."""
 
     kind = JudgeKind.SIMULATED
@@ -161,7 +161,7 @@ class House:
 
 
 @asynccontextmanager
-async def house_in(folder: Path, judge: Bench, *assignments: str) -> AsyncIterator[House]:
+async def house_in(folder: Path, judge: HeldJudge, *assignments: str) -> AsyncIterator[House]:
     """Open the house that `run.py` would open on `folder`; dead letters of the callbacks are collected."""
     furnish(folder)
     settings = settings_in(folder, *assignments)

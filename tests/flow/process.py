@@ -104,12 +104,22 @@ def until(condition: Callable[[], Any], *, patience: float = PATIENT, every: flo
 
 
 def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run `run.py` to its end."""
-    return subprocess.run(
-        command(folder, *options),
+    """Run a server that is to refuse to start, to its end."""
+    return juxta(*command(folder, *options)[2:], status=None)
+
+
+def juxta(
+    *arguments: str | Path, status: int | None = 0, said: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that must end with this exit status, or with any; `environment` comes on top of ours."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *map(str, arguments)],
+        input=said,
         capture_output=True,
         text=True,
-        timeout=PATIENT,
+        timeout=60,
         check=False,
-        env=os.environ | {"COLUMNS": "300"},
+        env=os.environ | {"NO_COLOR": "1", "COLUMNS": "300"} | environment,
     )
+    assert status in {None, done.returncode}, (arguments, done.returncode, done.stdout, done.stderr)
+    return done

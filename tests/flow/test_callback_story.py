@@ -22,7 +22,7 @@ from app.contracts import (
 from app.errors import NotFound
 from app.provider.queue.protocol import State
 
-from .house import LANE, Bench, House, batch_of, eventually, house_in, rows, until
+from .house import LANE, HeldJudge, House, batch_of, eventually, house_in, rows, until
 
 pytestmark = pytest.mark.anyio
 
@@ -92,7 +92,7 @@ async def decided(house: House, comparison: UUID) -> bool:
     return (await house.views.comparison(comparison)).state == "decided"
 
 
-async def is_whole(house: House, batch_id: UUID) -> None:
+async def assert_whole(house: House, batch_id: UUID) -> None:
     """The batch ended, with every comparison counted once."""
     batch = await house.finish(batch_id)
     comparisons = await house.comparisons(batch_id)
@@ -103,7 +103,7 @@ async def is_whole(house: House, batch_id: UUID) -> None:
 
 async def test_a_judge_slower_than_patience_means_202_then_the_callback_and_one_call(tmp_path: Path) -> None:
     door = Door()
-    judge = Bench(door)
+    judge = HeldJudge(door)
     async with house_in(tmp_path, judge, IMPATIENT) as house:
         post = Post(house)
         batch_id = await started(house)
@@ -112,7 +112,7 @@ async def test_a_judge_slower_than_patience_means_202_then_the_callback_and_one_
         assert post.sent == []
         await until(lambda: len(judge.calls) == batch.planned)
         door.open()
-        await is_whole(house, batch_id)
+        await assert_whole(house, batch_id)
         roads = await house.roads(batch_id)
         assert roads["callback"] >= batch.planned
         assert len(judge.calls) == len(set(judge.calls)) == sum(roads.values())
@@ -120,11 +120,11 @@ async def test_a_judge_slower_than_patience_means_202_then_the_callback_and_one_
 
 
 async def test_every_callback_delivered_twice_counts_once(tmp_path: Path) -> None:
-    judge = Bench()
+    judge = HeldJudge()
     async with house_in(tmp_path, judge, QUEUED) as house:
         post = Post(house)
         batch_id = await started(house)
-        await is_whole(house, batch_id)
+        await assert_whole(house, batch_id)
         before = await house.views.batch(batch_id), await house.scores(batch_id)
         await post.deliver(*post.sent)
         await settled(house)
@@ -133,11 +133,11 @@ async def test_every_callback_delivered_twice_counts_once(tmp_path: Path) -> Non
 
 
 async def test_callbacks_twice_and_backwards_while_the_batch_runs_change_nothing(tmp_path: Path) -> None:
-    async with house_in(tmp_path / "plain", Bench(), QUEUED) as house:
+    async with house_in(tmp_path / "plain", HeldJudge(), QUEUED) as house:
         batch_id = await started(house)
-        await is_whole(house, batch_id)
+        await assert_whole(house, batch_id)
         expected = await house.scores(batch_id)
-    async with house_in(tmp_path / "backwards", Bench(), QUEUED) as house:
+    async with house_in(tmp_path / "backwards", HeldJudge(), QUEUED) as house:
         post = Post(house, closed=True)
         batch_id = await started(house)
         delivered = 0
@@ -155,11 +155,11 @@ async def test_callbacks_twice_and_backwards_while_the_batch_runs_change_nothing
 async def test_a_lost_callback_is_repaired_by_the_same_request_and_counts_once_when_it_turns_up_late(
     tmp_path: Path,
 ) -> None:
-    judge = Bench()
+    judge = HeldJudge()
     async with house_in(tmp_path, judge, QUEUED, "cj.repair_after=0.05", "cj.sweep_every=0.05") as house:
         post = Post(house, closed=True)
         batch_id = await started(house)
-        await is_whole(house, batch_id)
+        await assert_whole(house, batch_id)
         assert await house.roads(batch_id) == {"response": len(judge.calls)}
         assert len(judge.calls) == len(set(judge.calls))
         before = await house.views.batch(batch_id), await house.comparisons(batch_id)
@@ -172,7 +172,7 @@ async def test_a_lost_callback_is_repaired_by_the_same_request_and_counts_once_w
 async def test_a_callback_that_is_faster_than_its_202_counts_and_the_202_changes_nothing(
     tmp_path: Path,
 ) -> None:
-    async with house_in(tmp_path, Bench(), QUEUED) as house:
+    async with house_in(tmp_path, HeldJudge(), QUEUED) as house:
         slow: list[ComparisonQueued] = []
         ask = house.orchestrator.compare
 
@@ -187,7 +187,7 @@ async def test_a_callback_that_is_faster_than_its_202_counts_and_the_202_changes
 
         house.orchestrator.compare = answer_late  # type: ignore[method-assign, assignment]
         batch_id = await started(house)
-        await is_whole(house, batch_id)
+        await assert_whole(house, batch_id)
         await until(lambda: len(slow) == len({s.correlation_id for s in slow}) > 0)
         comparisons = await house.comparisons(batch_id)
     assert {c.road for c in comparisons} == {"callback"}
@@ -196,7 +196,7 @@ async def test_a_callback_that_is_faster_than_its_202_counts_and_the_202_changes
 
 async def test_callbacks_of_a_cancelled_batch_change_nothing(tmp_path: Path) -> None:
     door = Door()
-    judge = Bench(door)
+    judge = HeldJudge(door)
     async with house_in(tmp_path, judge, QUEUED, "judges.simulated.concurrency=2") as house:
         post = Post(house)
         batch_id = await started(house)
@@ -223,7 +223,7 @@ async def test_callbacks_of_a_cancelled_batch_change_nothing(tmp_path: Path) -> 
 
 async def test_callbacks_of_a_deleted_batch_are_no_strangers(tmp_path: Path) -> None:
     door = Door()
-    async with house_in(tmp_path, Bench(door), QUEUED, "cj.sweep_every=0.05") as house:
+    async with house_in(tmp_path, HeldJudge(door), QUEUED, "cj.sweep_every=0.05") as house:
         post = Post(house)
         batch_id = await started(house)
         planned = (await under_way(house, batch_id)).planned
@@ -240,14 +240,11 @@ async def test_callbacks_of_a_deleted_batch_are_no_strangers(tmp_path: Path) -> 
         assert house.letters == []
 
 
-# -- what can never be handled
-
-
 async def a_callback(house: House) -> Record:
     """A sound callback of a batch that has ended."""
     post = Post(house)
     batch_id = await started(house, 3)
-    await is_whole(house, batch_id)
+    await assert_whole(house, batch_id)
     await until(lambda: len(post.sent) > 0)
     return post.sent[0]
 
@@ -259,12 +256,12 @@ def edited(record: Record, *, id: str = "edited", **changes: object) -> Record: 
 
 async def goes_on(house: House) -> None:
     """A batch started now comes to its end: nothing that was parked is in the way."""
-    await is_whole(house, await started(house, 3))
+    await assert_whole(house, await started(house, 3))
     await settled(house)
 
 
 async def test_a_callback_that_nobody_asked_for_is_parked_with_its_reason(tmp_path: Path) -> None:
-    async with house_in(tmp_path, Bench(), QUEUED) as house:
+    async with house_in(tmp_path, HeldJudge(), QUEUED) as house:
         sound = await a_callback(house)
         data = Envelope.model_validate_json(sound.body).data
         stranger = uuid4()
@@ -288,7 +285,7 @@ async def test_a_callback_that_nobody_asked_for_is_parked_with_its_reason(tmp_pa
 async def test_bytes_that_do_not_decode_are_parked_and_their_neighbours_are_handled(
     tmp_path: Path, body: bytes
 ) -> None:
-    async with house_in(tmp_path, Bench(), QUEUED) as house:
+    async with house_in(tmp_path, HeldJudge(), QUEUED) as house:
         sound = await a_callback(house)
         await house.bus.publish(sound)
         await house.bus.publish(replace(sound, id="garbage", body=body))
@@ -301,7 +298,7 @@ async def test_bytes_that_do_not_decode_are_parked_and_their_neighbours_are_hand
 
 
 async def test_a_version_that_cj_does_not_know_is_parked_and_a_later_minor_is_read(tmp_path: Path) -> None:
-    async with house_in(tmp_path, Bench(), QUEUED) as house:
+    async with house_in(tmp_path, HeldJudge(), QUEUED) as house:
         sound = await a_callback(house)
         await house.bus.publish(edited(sound, id="1.7", schema_version="1.7"))
         await house.bus.publish(edited(sound, id="2.0", schema_version="2.0"))
@@ -313,7 +310,7 @@ async def test_a_version_that_cj_does_not_know_is_parked_and_a_later_minor_is_re
 
 
 async def test_an_event_of_another_type_on_the_topic_is_parked(tmp_path: Path) -> None:
-    async with house_in(tmp_path, Bench(), QUEUED) as house:
+    async with house_in(tmp_path, HeldJudge(), QUEUED) as house:
         sound = await a_callback(house)
         await house.bus.publish(edited(sound, event_type="huleedu.weather.v1"))
         letter = await buried(house)
@@ -322,7 +319,7 @@ async def test_an_event_of_another_type_on_the_topic_is_parked(tmp_path: Path) -
 
 
 async def test_no_essay_travels_in_a_callback_or_stays_with_an_ended_request(tmp_path: Path) -> None:
-    async with house_in(tmp_path, Bench(), QUEUED) as house:
+    async with house_in(tmp_path, HeldJudge(), QUEUED) as house:
         sound = await a_callback(house)
         entries = await house.queue.browse(lane=LANE, state=State.PUBLISHED)
         assert entries

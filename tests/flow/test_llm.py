@@ -16,6 +16,7 @@ import pytest
 from tests.fake_llm import FakeLLMProcess
 
 from .house import QUESTION
+from .installations import SHARED
 from .process import ROOT, Process, process_on, until
 
 KEY = "sk-canary-4417"
@@ -38,13 +39,15 @@ def fake(*options: str) -> Iterator[FakeLLMProcess]:
 
 
 @contextmanager
-def serving(folder: Path, server: FakeLLMProcess, *settings: str, model: str = "priced") -> Iterator[Process]:
+def serving(
+    folder: Path, server: FakeLLMProcess, *settings: str, model: str = "priced", demo: str = "--no-demo"
+) -> Iterator[Process]:
     folder.mkdir(exist_ok=True)
     (folder / "models.toml").write_text(CATALOGUE)
     assigned = (f'judges.catalogue=["{folder / "models.toml"}"]', *settings)
     options = [word for one in assigned for word in ("--set", one)]
     judge = ("--judge", "openai", "--model", model, "--base-url", f"{server.url}/v1")
-    with process_on(folder / "data", "--no-demo", *judge, *options) as process:
+    with process_on(folder / "data", demo, *judge, *options) as process:
         yield process
 
 
@@ -138,6 +141,7 @@ def test_no_more_calls_start_than_the_limit_allows_repairs_included(tmp_path: Pa
                 for lane in lanes
             )
 
+        until(lambda: server.stats()["starts"] >= 6)
         until(limited)
         saw = server.stats()
         assert saw["starts"] == saw["busiest_minute"] == 6
@@ -153,6 +157,34 @@ def test_several_providers_have_a_share_of_the_limit_each(tmp_path: Path) -> Non
         until(lambda: server.stats()["starts"] == 3)
         until(lambda: process.client.get("/api/v1/providers").json()["lanes"][0]["seconds_until_room"] > 30)
         assert server.stats()["starts"] == 3
+
+
+@pytest.mark.parametrize("installation", SHARED)
+def test_what_was_spent_is_known_whatever_the_queue_stands_on(tmp_path: Path, installation: str) -> None:
+    engines = SHARED[installation]()
+    with fake() as server, serving(tmp_path, server, *engines) as process:
+        asked = {
+            "user_prompt": "?",
+            "essay_a": "One.",
+            "essay_b": "Two, longer.",
+            "correlation_id": str(uuid4()),
+        }
+        answer = process.client.post("/api/v1/comparison", json=asked)
+        assert answer.status_code == 200, answer.text
+        (row,) = usage(process)
+        assert (row["calls"], row["verdicts"]) == (1, 1)
+        assert row["cost_usd"] == answer.json()["cost_usd"] > 0
+        parts = process.client.get("/readyz").json()["parts"]
+        assert parts.get("usage") == ("ok" if "redis" in installation else None)
+    options = [word for one in engines for word in ("--set", one)]
+    assert json.loads(juxta("usage", "--json", "--data", tmp_path, *options))["rows"] == [row]
+
+
+def test_the_example_essays_cost_nothing_whoever_judges_by_default(tmp_path: Path) -> None:
+    with fake() as server, serving(tmp_path, server, "judges.rules.pace=0", demo="--demo") as process:
+        (batch,) = process.client.get("/api/v1/batches").json()["batches"]
+        until(lambda: process.batch(batch["id"])["state"] == "finished")
+        assert server.stats()["starts"] == 0
 
 
 def test_a_provider_is_tested_for_free_and_the_test_is_audited(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ from app.provider.judges.simulated import MODEL, PROVIDER
 from app.provider.queue.protocol import State
 from app.provider.status import Status
 
-from .house import LANE, Bench, House, essay, eventually, house_in, until
+from .house import LANE, HeldJudge, House, essay, eventually, house_in, until
 
 pytestmark = pytest.mark.anyio
 
@@ -73,7 +73,7 @@ class World:
 
     house: House
     client: ProviderClient
-    judge: Bench
+    judge: HeldJudge
 
     async def ended(self, correlation_id: UUID) -> None:
         """Wait until the provider owes nothing for this comparison."""
@@ -94,7 +94,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
 
     @asynccontextmanager
     async def open_world(*assignments: str) -> AsyncIterator[World]:
-        judge = Bench()
+        judge = HeldJudge()
         async with AsyncExitStack() as stack:
             house = await stack.enter_async_context(house_in(tmp_path, judge, *assignments))
             client = house.provider
@@ -343,9 +343,6 @@ async def test_the_provider_says_how_it_is_once_it_was_asked(opened: Open) -> No
         await world.client.generate_comparison(comparison())
         (lane,) = (await world.client.status()).lanes
     assert (lane.name, lane.waiting, lane.breaker) == (LANE, 1, "open by hand: a test")
-
-
-# -- what only a wire can do
 
 
 async def test_a_repair_reaches_the_provider_that_was_asked_first() -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.engines import PostgreSQL
 
-from .house import Bench, batch_of, eventually, furnish, house_in, rows
+from .house import HeldJudge, batch_of, eventually, furnish, house_in, rows
 from .process import Process, command, process_on, until
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "essays"
@@ -62,7 +62,7 @@ def finished(process: Process, batch_id: str) -> dict[str, Any] | None:
     return batch if batch["state"] == "finished" else None
 
 
-def is_whole(folder: Path) -> None:
+def assert_whole(folder: Path) -> None:
     """Each comparison counted once, each request answered once, nothing is owed."""
     order = [n for (n,) in rows(folder / "cj.db", "SELECT ended_order FROM comparisons ORDER BY 1")]
     assert order == list(range(1, PAIRS + 1))
@@ -88,7 +88,7 @@ def test_sigterm_under_load_ends_in_time_and_a_restart_finishes_the_batch(furnis
         assert (batch["decided"], batch["failed"]) == (PAIRS, 0)
         until(lambda: not process.client.get("/api/v1/queue/stats").json()["lanes"])
         assert process.stop() == 0
-    is_whole(furnished)
+    assert_whole(furnished)
 
 
 def test_sigterm_while_a_judge_hangs_ends_in_time_and_gives_the_row_back(furnished: Path) -> None:
@@ -110,7 +110,7 @@ def test_the_real_process_killed_goes_on_where_it_was(furnished: Path) -> None:
         batch = until(lambda: finished(process, batch_id))
         assert (batch["decided"], batch["failed"]) == (PAIRS, 0)
         until(lambda: not process.client.get("/api/v1/queue/stats").json()["lanes"])
-    is_whole(furnished)
+    assert_whole(furnished)
 
 
 def test_the_examples_are_loaded_into_an_empty_folder_and_never_again(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def wrong(process: Process) -> set[str]:
 async def test_leaving_the_house_twice_in_a_batch_asks_no_judge_twice_for_an_answered_request(
     tmp_path: Path,
 ) -> None:
-    judge = Bench()
+    judge = HeldJudge()
     new = batch_of()
     async with house_in(tmp_path, judge) as house:
         batch_id = await house.workflow.create(new, start=True)

@@ -11,7 +11,7 @@ import pytest
 from app.contracts import LLMComparisonRequest
 from app.provider.judges.protocol import JudgeError
 
-from .house import LANE, Bench, House, batch_of, house_in, until
+from .house import LANE, HeldJudge, House, batch_of, house_in, until
 from .installations import SHARED
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +32,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float | None
     """The scores that every road must lead to, found once in a house as it is shipped."""
 
     async def run() -> dict[str, float | None]:
-        async with house_in(tmp_path_factory.mktemp("expected"), Bench()) as house:
+        async with house_in(tmp_path_factory.mktemp("expected"), HeldJudge()) as house:
             return (await ranked(house))[0]
 
     return anyio.run(run)
@@ -54,7 +54,7 @@ def same(found: dict[str, float | None], expected: dict[str, float | None]) -> b
 async def test_answered_on_the_request_every_time(
     tmp_path: Path, engines: tuple[str, ...], expected: dict[str, float | None]
 ) -> None:
-    judge = Bench()
+    judge = HeldJudge()
     async with house_in(tmp_path, judge, *engines, *WIDE) as house:
         scores, roads = await ranked(house)
     assert roads == {"response": PAIRS}
@@ -65,7 +65,7 @@ async def test_answered_on_the_request_every_time(
 async def test_queued_and_called_back_every_time(
     tmp_path: Path, engines: tuple[str, ...], expected: dict[str, float | None]
 ) -> None:
-    judge = Bench()
+    judge = HeldJudge()
     async with house_in(tmp_path, judge, *engines, *NO_DOOR) as house:
         scores, roads = await ranked(house)
     assert roads == {"callback": PAIRS}
@@ -79,7 +79,7 @@ async def test_no_patience_with_a_judge_that_takes_a_moment(
     async def think(request: LLMComparisonRequest) -> None:
         await anyio.sleep(0.02)
 
-    judge = Bench(think)
+    judge = HeldJudge(think)
     async with house_in(tmp_path, judge, *engines, *WIDE, "provider.patience=0") as house:
         scores, roads = await ranked(house)
     assert roads == {"callback": PAIRS}
@@ -96,7 +96,7 @@ async def test_the_breaker_tripped_by_hand_half_way(
         if len(judge.calls) == PAIRS // 2:
             house.lane.breaker.trip("a test")
 
-    judge = Bench(trip)
+    judge = HeldJudge(trip)
     async with house_in(tmp_path, judge, *engines, *WIDE) as house, anyio.create_task_group() as mechanic:
 
         async def mend() -> None:
@@ -127,7 +127,7 @@ async def test_a_judge_that_fails_for_a_while_and_trips_the_breaker(
             raise JudgeError("unavailable", "down", retryable=True, trips=True)
         breaker_seen_open = breaker_seen_open or "half-open" in house.lane.status(0).breaker
 
-    judge = Bench(fail_for_a_while)
+    judge = HeldJudge(fail_for_a_while)
     async with house_in(
         tmp_path, judge, *engines, *WIDE, "breaker.failures=3", "breaker.cooldown=0.05"
     ) as house:

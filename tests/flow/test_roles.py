@@ -57,7 +57,7 @@ def test_eight_batches_over_two_providers_and_two_cj_processes_score_as_in_one_p
         assert all(road.total() for road in roads)
         assert sum(road.total() for road in roads) == decided(one, *batches)
         assert sum(road["callback"] for road in roads)
-    deployment.is_whole(*batches)
+    deployment.assert_whole(*batches)
     asked = [
         rows(deployment.folder / name / "provider.db", "SELECT count(*) FROM requests")[0][0]
         for name in ("p1", "p2")
@@ -77,7 +77,7 @@ def test_a_killed_cj_process_leaves_its_work_to_the_other(deployment: Deployment
         until(lambda: recorded(other).total() > before.total() + 50)
         for batch_id in batches:
             until(lambda: finished(other, batch_id))  # noqa: B023 - called at once
-    deployment.is_whole(*batches)
+    deployment.assert_whole(*batches)
 
 
 def test_a_killed_provider_goes_on_where_it_was(deployment: Deployment) -> None:
@@ -93,7 +93,7 @@ def test_a_killed_provider_goes_on_where_it_was(deployment: Deployment) -> None:
         stack.enter_context(deployment.provider("p2", port=second.port))
         for batch_id in batches:
             until(lambda: finished(cj, batch_id))  # noqa: B023 - called at once
-    deployment.is_whole(*batches)
+    deployment.assert_whole(*batches)
 
 
 def live_page(process: Process, batch_id: str) -> str:
@@ -112,7 +112,7 @@ def test_a_killed_broker_comes_back_and_the_batch_ends(deployment: Deployment, k
         kafka.start()
         until(lambda: finished(cj, batch_id))
         until(lambda: not wrong(provider) and not wrong(cj))
-    deployment.is_whole(batch_id)
+    deployment.assert_whole(batch_id)
 
 
 def test_a_topic_made_anew_in_mid_batch_loses_nothing(deployment: Deployment, kafka: Kafka) -> None:
@@ -125,7 +125,7 @@ def test_a_topic_made_anew_in_mid_batch_loses_nothing(deployment: Deployment, ka
         until(lambda: decided(cj, batch_id) > 10)
         anyio.run(delete_topic, kafka.servers, deployment.settings["cj.callback_topic"])
         until(lambda: finished(cj, batch_id))
-    deployment.is_whole(batch_id)
+    deployment.assert_whole(batch_id)
 
 
 async def delete_topic(servers: str, topic: str) -> None:
@@ -156,7 +156,7 @@ def test_everything_starts_without_kafka_and_works_once_it_is_there(
         until(lambda: finished(cj, batch_id))
         for process in (provider, cj):
             until(lambda: process.client.get("/readyz").status_code == 200)  # noqa: B023 - called at once
-    deployment.is_whole(batch_id)
+    deployment.assert_whole(batch_id)
 
 
 def test_a_cj_whose_key_is_refused_waits_says_so_and_goes_on_with_the_right_one(
@@ -177,7 +177,7 @@ def test_a_cj_whose_key_is_refused_waits_says_so_and_goes_on_with_the_right_one(
         deployment.command("key", "revoke", "cj", folder="p1")
         until(lambda: providers[0].client.get("/api/v1/providers", headers=bearer(key)).status_code == 401)
         assert providers[1].client.get("/api/v1/providers", headers=bearer(key)).status_code == 200
-    deployment.is_whole(batch_id)
+    deployment.assert_whole(batch_id)
     with closing(sqlite3.connect(deployment.folder / "p1" / "provider.db")) as ledger:
         one = ledger.execute("SELECT correlation_id FROM requests").fetchone()[0]
     told = deployment.command("trace", str(UUID(bytes=one)), folder="p1")

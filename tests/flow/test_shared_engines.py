@@ -85,7 +85,7 @@ def test_eight_batches_over_shared_engines_score_as_in_one_process(
         assert sum(road["callback"] for road in roads)
         assert judged(first)
         assert judged(second)
-        deployment.is_whole(*batches)
+        deployment.assert_whole(*batches)
 
 
 def test_a_provider_killed_in_mid_call_is_taken_over_by_the_other(deployment: Deployment) -> None:
@@ -97,7 +97,7 @@ def test_a_provider_killed_in_mid_call_is_taken_over_by_the_other(deployment: De
         until(lambda: judged(second) and decided(cj, *batches) > 10)
         second.kill()
         all_finished(cj, *batches)
-        deployment.is_whole(*batches)
+        deployment.assert_whole(*batches)
 
 
 def test_a_killed_cj_process_leaves_its_work_to_the_other(deployment: Deployment) -> None:
@@ -109,7 +109,7 @@ def test_a_killed_cj_process_leaves_its_work_to_the_other(deployment: Deployment
         until(lambda: decided(one, *batches) > 20)
         one.kill()
         all_finished(other, *batches)
-        deployment.is_whole(*batches)
+        deployment.assert_whole(*batches)
 
 
 def test_postgresql_killed_in_mid_batch_loses_nothing(tmp_path: Path, own_postgresql: PostgreSQL) -> None:
@@ -129,7 +129,7 @@ def test_postgresql_killed_in_mid_batch_loses_nothing(tmp_path: Path, own_postgr
             own_postgresql.start()
             until(lambda: goes_on(cj, batch_id), patience=HEALED)
         all_finished(cj, batch_id)
-        deployment.is_whole(batch_id)
+        deployment.assert_whole(batch_id)
 
 
 def test_redis_killed_in_mid_batch_loses_nothing(tmp_path: Path, own_redis: Redis) -> None:
@@ -149,7 +149,7 @@ def test_redis_killed_in_mid_batch_loses_nothing(tmp_path: Path, own_redis: Redi
             own_redis.start()
             until(lambda: decided(cj, batch_id) > stalled, patience=HEALED)  # noqa: B023 - called at once
         all_finished(cj, batch_id)
-        deployment.is_whole(batch_id)
+        deployment.assert_whole(batch_id)
 
 
 def test_redis_emptied_in_mid_batch_is_filled_again_by_repairs(tmp_path: Path, own_redis: Redis) -> None:
@@ -165,7 +165,7 @@ def test_redis_emptied_in_mid_batch_is_filled_again_by_repairs(tmp_path: Path, o
                 connection.sendall(b"FLUSHALL\r\n")
                 assert connection.recv(16) == b"+OK\r\n"
         all_finished(cj, batch_id)
-        deployment.is_whole(batch_id)
+        deployment.assert_whole(batch_id)
 
 
 def test_a_locked_postgresql_is_answered_503_and_never_a_false_202(
@@ -193,7 +193,7 @@ def test_a_locked_postgresql_is_answered_503_and_never_a_false_202(
         until(lambda: goes_on(cj, batch_id), patience=HEALED)
         all_finished(cj, batch_id)
         assert provider.client.post("/api/v1/comparison", json=refused).status_code == 202
-        deployment.is_whole(batch_id)
+        deployment.assert_whole(batch_id)
 
 
 def goes_on(cj: Process, batch_id: str) -> bool:

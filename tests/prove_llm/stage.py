@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import NormalDist
 
-from app.provider.judges.prompt import text_sha256
+from app.provider.judges.digests import text_sha256
 from app.settings import VENDOR_KEYS
 from tests.fake_llm import FakeLLMProcess
 from tests.flow.process import ROOT, Process, process_on

@@ -143,6 +143,20 @@ def test_by_hand_it_opens_until_by_hand_it_closes_and_keeps_the_reason() -> None
     assert it.describe(5) == "closed by hand: paid"
 
 
+def test_it_says_for_how_long_it_has_not_been_closed_however_often_it_was_probed() -> None:
+    it = opened(3.0)
+    assert it.open_seconds(5) == 2
+    it.fail(it.begin(13), 14)
+    assert it.state(20) is BreakerState.OPEN
+    assert it.open_seconds(20) == 17
+    it.trip("enough", 21)
+    assert (it.tripped, it.open_seconds(23)) == (True, 20)
+    it.reset("mended")
+    assert it.open_seconds(24) is None
+    it.trip("by who has no watch")
+    assert it.open_seconds(30) is None
+
+
 @given(st.lists(st.sampled_from(["begin", "succeed", "fail", "abandon", "wait"]), max_size=60))
 def test_while_not_closed_at_most_one_call_runs_and_it_never_blocks_for_ever(steps: list[str]) -> None:
     it, now = opened(), 0.0

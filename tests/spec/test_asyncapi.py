@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from app.bus.dead_letter import dead_letter
+from app.bus.dead_letter import again, dead_letter
 from app.bus.protocol import Reject
 from app.contracts import COMPARISON_RESULT_TOPIC, EventEnvelope, LLMOrchestratorResponse
 from app.documents import asyncapi_of, text
@@ -121,7 +121,10 @@ def test_the_headers_are_those_of_a_real_record(document: dict[str, Any]) -> Non
     record = example()
     assert set(record.headers) == set(RESULT_HEADERS)
     described = document["components"]["messages"]["result"]["headers"]
-    assert set(described["properties"]) == set(RESULT_HEADERS)
+    assert set(described["properties"]) == {
+        *RESULT_HEADERS,
+        *again(dead_letter(record, "cj", Reject(""))).headers,
+    }
     assert set(described["required"]) == set(RESULT_HEADERS) - OPTIONAL_HEADERS
     assert record.headers["ce_id"] == record.id == json.loads(record.body)["event_id"]
 
@@ -129,8 +132,9 @@ def test_the_headers_are_those_of_a_real_record(document: dict[str, Any]) -> Non
 def test_the_headers_of_a_dead_letter_are_those_of_a_real_one(document: dict[str, Any]) -> None:
     letter = dead_letter(example(), "cj", Reject("no such batch"))
     assert set(letter.headers) == {*RESULT_HEADERS, *DEAD_HEADERS}
+    twice = dead_letter(again(letter), "cj", Reject("no such batch"))
     described = document["components"]["messages"]["deadLetter"]["headers"]
-    assert set(described["properties"]) == {*RESULT_HEADERS, *DEAD_HEADERS}
+    assert set(described["properties"]) == set(twice.headers)
     assert document["channels"][letter.topic]["address"] == letter.topic
 
 

@@ -6,6 +6,7 @@ topics.py      asks the broker again and again whether it is there, and makes th
 publisher.py   many callers, few requests: one batch at a time per partition, so that order holds
 member.py      one process in one group: fetches, hands out, commits; leaves and comes back with the broker
 partition.py   the records of one partition on their way to the handler
+letters.py     dead letters read by hand, and which of them were sent again
 records.py     records to bytes and back, and the partition of a key
 clients.py     aiokafka's clients, started and stopped within deadlines
 reach.py       whether there is a broker, for people who set things up

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
@@ -11,11 +12,19 @@ import anyio
 from anyio.abc import TaskGroup
 
 from app.bus.kafka.connection import TOPIC_LIMIT, KafkaConnection, Membership, TopicLayout
+from app.bus.kafka.letters import open_letters
 from app.bus.kafka.member import Member
 from app.bus.kafka.publisher import Publisher
 from app.bus.kafka.topics import Topics
 from app.bus.leaving import end_tasks
-from app.bus.protocol import BusHealth, DeliveryPolicy, Handler, Record, dead_letter_topic
+from app.bus.protocol import (
+    BusHealth,
+    DeadLetterLog,
+    DeliveryPolicy,
+    Handler,
+    Record,
+    dead_letter_topic,
+)
 from app.contracts.topics import is_legal_topic
 from app.errors import BusClosed, RecordRefused
 
@@ -66,6 +75,13 @@ class KafkaBus:
         if topic in self._handlers[group]:
             raise ValueError(f"group {group} already has a handler for {topic}")
         self._handlers[group][topic] = handler
+
+    @asynccontextmanager
+    async def dead_letters(self, topic: str) -> AsyncIterator[DeadLetterLog]:
+        """Open the dead letters of `topic`, with a consumer of their own that leaves no member behind."""
+        self._refuse_unless_open()
+        async with open_letters(self._arguments, self._topics, dead_letter_topic(topic)) as letters:
+            yield letters
 
     def health(self) -> BusHealth:
         """Unhealthy when left, when the broker is away, or when a group does not advance."""

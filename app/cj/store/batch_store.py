@@ -33,8 +33,9 @@ class BatchStore:
         self._clock = clock
         self._changes: GroupCommit[_Change, Recorded | bool] = GroupCommit(database, self._apply)
         self._unanswered: list[tuple[UUID, float]] = []
-
-    # -- batches
+        self._overwritten = (
+            False  # a process may die, or the disk be full, between a deletion and its checkpoint
+        )
 
     async def create(self, batch_id: UUID, new: NewBatch, *, start: bool) -> None:
         """Store a batch and its essays, once for each id; with `start` it runs from the next planning on."""
@@ -67,11 +68,11 @@ class BatchStore:
         files.
         """
         buried = await self._database.write(lambda c: batches.bury(c, self._now(c)))
-        if buried:
+        if buried or not self._overwritten:
+            self._overwritten = False
             await self._database.checkpoint()
+            self._overwritten = True
         return buried
-
-    # -- sending
 
     async def claim(self, *, limit: int, hold: float) -> Sequence[Task]:
         """Take up to `limit` rows that are due; they are due again in `hold` seconds, should this process die.
@@ -120,13 +121,9 @@ class BatchStore:
         """Make every submitted row due now: what an in-memory bus held is gone after a restart."""
         return await self._database.write(lambda c: sending.repair_all(c, self._now(c)))
 
-    # -- results
-
     async def record(self, arrivals: Sequence[Arrival]) -> Recorded:
         """Apply results by compare-and-set: the first one counts, whatever the road, order or repetition."""
         return cast(Recorded, await self._changes.submit(arrivals))
-
-    # -- planning
 
     async def running(self) -> Sequence[UUID]:
         """Batches that may need planning: the planner visits every one at start."""

@@ -15,7 +15,7 @@ from app.errors import Conflict, NotFound
 
 _ONE = "SELECT * FROM batches WHERE id = :id"
 _HELD = f"{_ONE} FOR UPDATE"
-_BROKE = """UPDATE batches SET stop_reason = coalesce(stop_reason, :reason), version = version + 1 WHERE id = :id"""
+_STOP = """UPDATE batches SET stop_reason = coalesce(stop_reason, :reason), version = version + 1 WHERE id = :id"""
 _RECALL = """UPDATE comparisons SET due_at = :now
     WHERE batch_id = :id AND state = 'submitted' AND queued_at IS NOT NULL AND due_at > :now"""
 _DONE_WITH = """SELECT id FROM batches b WHERE state = 'deleting' AND NOT EXISTS
@@ -25,10 +25,8 @@ _DONE_WITH = """SELECT id FROM batches b WHERE state = 'deleting' AND NOT EXISTS
 def batch_of(row: Any) -> Batch:
     """Read a row of `batches`, but for what only the planner asks."""
     fields = row._asdict()
-    for column in (
-        "excused",
-        "budget_usd",
-    ):  # the second is one of the settings, here for statements to compare with
+    # The second is one of the settings, here for statements to compare with.
+    for column in ("excused", "budget_usd"):
         del fields[column]
     return Batch(
         **fields
@@ -162,7 +160,7 @@ def withdraw(connection: Connection, batch_id: UUID, now: float) -> None:
     """
     if find(connection, batch_id, held=True).state is not BatchState.RUNNING:
         return
-    fetch(connection, _BROKE, id=str(batch_id), reason=StopReason.BUDGET)
+    fetch(connection, _STOP, id=str(batch_id), reason=StopReason.BUDGET)
     locks.comparisons_of(connection, [str(batch_id)])
     fetch(connection, _RECALL, id=str(batch_id), now=now)
 

@@ -15,10 +15,10 @@ import anyio.to_thread
 
 from app.contracts import JudgeKind, LLMComparisonRequest, LLMConfigOverrides, Winner
 from app.errors import ConfigurationError, InvalidRequest
+from app.provider.judges.digests import prompt_sha256, text_sha256
 from app.provider.judges.features import FEATURES, Profile, has_words, pair_values, profile
 from app.provider.judges.overrides import require_model
 from app.provider.judges.panel import PANEL, Norm, load_panel, panel_faults
-from app.provider.judges.prompt import prompt_sha256, text_sha256
 from app.provider.judges.protocol import JudgeError, Verdict
 
 PROVIDER = "rules"

@@ -15,8 +15,8 @@ import anyio
 
 from app.contracts import JudgeKind, LLMComparisonRequest, LLMConfigOverrides, Winner
 from app.errors import ConfigurationError
+from app.provider.judges.digests import prompt_sha256, text_sha256
 from app.provider.judges.overrides import require_model
-from app.provider.judges.prompt import prompt_sha256, text_sha256
 from app.provider.judges.protocol import JudgeError, Verdict
 
 PROVIDER = "simulated"

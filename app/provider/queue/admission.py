@@ -1,4 +1,4 @@
-"""The changes that come by id, from those who ask: accept, promise a callback, cancel."""
+"""The changes that come by id, from those who ask and those on call: accept, promise a callback, cancel, hurry."""
 
 # ruff: noqa: S608 - the statements are built from constants of this package; every value is bound
 
@@ -81,6 +81,22 @@ class Admission:
             now=turn.now,
         )
         turn.stirred = turn.stirred or bool(flagged)
+        return self._entries(turn, given)
+
+    def hurry(self, turn: Turn, given: Sequence[UUID]) -> Sequence[Entry | NotFound]:
+        """End delays. A row that waits for one is in no line; it is filed where it belongs by who leases next."""
+        hurried = over(
+            turn.connection,
+            "UPDATE requests SET ready_at = :now, due_at = :now WHERE queue_id {among bytea}"
+            " AND published_at IS NULL AND NOT held AND ready_at > :now RETURNING place",
+            [(queue_id.bytes,) for queue_id in given if turn.reaches(queue_id)],
+            now=turn.now,
+        )
+        turn.stirred = turn.stirred or bool(hurried)
+        return self._entries(turn, given)
+
+    def _entries(self, turn: Turn, given: Sequence[UUID]) -> Sequence[Entry | NotFound]:
+        ids = [(queue_id.bytes,) for queue_id in given if turn.reaches(queue_id)]
         rows = over(turn.connection, f"SELECT {ENTRY} FROM requests WHERE queue_id {{among bytea}}", ids)
         found = {row.queue_id: read_entry(row) for row in rows}
         return [found[queue_id.bytes] if queue_id.bytes in found else unknown(queue_id) for queue_id in given]

@@ -24,7 +24,7 @@ from app.provider.queue.turn import Change, Counts, Rules, Turn
 _PURGE_ROWS = 500
 _NEXT_DUE = "SELECT min(due_at) FROM requests WHERE due_at IS NOT NULL"
 _BY_PLACE = frozenset({"begin_try", "extend", "store", "mark_published", "release"})
-_BY_ID = frozenset({"promise_callback", "cancel"})
+_BY_ID = frozenset({"promise_callback", "cancel", "hurry"})
 
 
 class Ledger(Admission, Leasing):
@@ -40,6 +40,7 @@ class Ledger(Admission, Leasing):
         "accept",
         "promise_callback",
         "cancel",
+        "hurry",
         "begin_try",
         "extend",
         "store",

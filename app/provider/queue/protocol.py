@@ -1,4 +1,4 @@
-"""What every queue promises (DESIGN: Q1 to Q9).
+"""What every queue promises (docs/design.md: Q1 to Q9).
 
 One row per accepted request, one state machine:
 
@@ -206,6 +206,12 @@ class RequestQueue(Protocol):
 
     async def cancel(self, queue_id: UUID) -> Entry:
         """Ask for the row to end as `cancelled`. A row under a valid lease keeps its call and whatever comes of it.
+
+        :raises NotFound: no such row.
+        """
+
+    async def hurry(self, queue_id: UUID) -> Entry:
+        """Let a row that nobody holds and that waits for the end of a delay be ready now; any other stays as it is.
 
         :raises NotFound: no such row.
         """

@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Self, cast
 from uuid import UUID
 
 import anyio
-import anyio.lowlevel
 from sqlalchemy import Connection, text
 
 from app.database import Database, GroupCommit
@@ -110,6 +109,9 @@ class SqlQueue:
 
     async def cancel(self, queue_id: UUID) -> Entry:
         return cast(Entry, await self._change("cancel", queue_id, queue_id))
+
+    async def hurry(self, queue_id: UUID) -> Entry:
+        return cast(Entry, await self._change("hurry", queue_id, queue_id))
 
     async def find(self, queue_id: UUID) -> Entry | None:
         sql = f"SELECT {ENTRY} FROM requests WHERE queue_id = :id"

@@ -12,7 +12,7 @@ import pytest
 
 from app.contracts import JudgeKind, LLMComparisonRequest, LLMConfigOverrides, Winner
 from app.errors import ConfigurationError, InvalidRequest
-from app.provider.judges.prompt import text_sha256
+from app.provider.judges.digests import text_sha256
 from app.provider.judges.protocol import Judge, JudgeError, Verdict
 from app.provider.judges.simulated import SimulatedJudge, load_scores, load_simulated
 

@@ -74,11 +74,6 @@ class LLMJudge:
         self._monotonic = monotonic
         self._sleep = sleep
 
-    @property
-    def models(self) -> tuple[str, ...]:
-        """The names that `llm_config_overrides.model` may hold."""
-        return tuple(self._models)
-
     def lane(self, overrides: LLMConfigOverrides) -> str:
         """One lane for each model, as providers limit them; how it is asked makes no difference."""
         return self._lane(self._choice(overrides).model)

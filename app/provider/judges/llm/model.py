@@ -80,7 +80,7 @@ class Model:
     less. `structured` is how the server can be held to a schema. `most_temperature` None: it takes no temperature.
     `efforts` are the reasoning efforts that can be asked of it; `reasoning` says whether the provider is told a level
     or a budget of tokens. `names`: what else the server may call it in an answer; "*" is any name, for servers that
-    name a file. Without a `price` nobody here knows what it costs, and 0 stands where a figure is needed.
+    name a file. Without a `price` nobody here knows what it costs.
     """
 
     name: str
@@ -94,7 +94,3 @@ class Model:
     reasoning: Literal["level", "budget"] = "level"
     names: tuple[str, ...] = ()
     price: Price | None = None
-
-    def cost(self, usage: Usage) -> float:
-        """In US dollars."""
-        return self.price.of(usage) if self.price else 0.0

@@ -1,6 +1,5 @@
 """The ledger in Redis, for several provider processes. The only place that knows redis."""
 
-from app.provider.queue.redis.connection import Connection
 from app.provider.queue.redis.queue import RedisQueue
 
-__all__ = ["Connection", "RedisQueue"]
+__all__ = ["RedisQueue"]

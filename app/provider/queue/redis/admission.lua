@@ -1,4 +1,4 @@
--- The changes that come by id, from those who ask: accept, promise a callback, cancel.
+-- The changes that come by id, from those who ask and those on call: accept, promise a callback, cancel, hurry.
 
 local function next_place()
   local place = call('HINCRBY', META, 'place', 1)
@@ -16,6 +16,8 @@ function changes.accept(id, lane, priority, fingerprint, topic, request, body, e
     if found[1] ~= fingerprint then
       return {'mismatch'}
     end
+    counts_of(row.lane)
+    restore(row)
     return {'known', row.state, row.reply, row.outcome, found[2]}
   end
   local of = counts_of(lane)
@@ -35,7 +37,10 @@ function changes.accept(id, lane, priority, fingerprint, topic, request, body, e
     values.state, values.reply, values.held, values.boot = 'leased', 'response', '1', BOOT
     values.attempt, values.tries, values.leased_at, values.ready_at = 1, 1, now, now + lease_for
   end
-  call('ZADD', ROWS, place, id)
+  if call('ZADD', ROWS, place, id) == 0 then -- its former row was thrown away
+    strike_everywhere(id)
+    call('ZADD', ROWS, place, id)
+  end
   call('ZADD', PREFIX .. 'open:' .. lane, place, id)
   settle({id = id, line = '', outcome = '', cancelled = ''}, values)
   return {'new', place, text(now)}
@@ -60,6 +65,18 @@ function changes.cancel(id)
   end
   if row.outcome == '' and row.cancelled == '' then
     settle(row, {cancelled = '1', ready_at = row.held ~= '' and row.ready_at or math.min(row.ready_at, now)})
+    stirred = true
+  end
+  return {'ok', entry_of(id)}
+end
+
+function changes.hurry(id)
+  local row = load(id)
+  if not row then
+    return {'unknown'}
+  end
+  if row.state ~= 'published' and row.held == '' and row.ready_at > now then
+    settle(row, {ready_at = now})
     stirred = true
   end
   return {'ok', entry_of(id)}

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
+import anyio
 import hiredis
 import structlog
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -20,13 +21,19 @@ Command = Sequence[str | bytes | int]
 
 T = TypeVar("T")
 
+EXAMINED_FOR = 5.0
+"""Seconds of use after which a Redis is examined again: somebody may have set it otherwise meanwhile."""
+
+_REFUSED = (AuthenticationError, ResponseError)
+"""What Redis says to somebody whom it will not let in later either."""
+
 _log = structlog.get_logger(__name__)
 
 
 class Connection:
     """One connection to the Redis at `url`; whoever asks is answered in order.
 
-    At each connect its Redis is examined and given `greeting`. Connecting takes at most `connect_timeout` seconds and
+    At each connect, and then now and then, its Redis is examined; at each connect it is given `greeting`. Connecting takes at most `connect_timeout` seconds and
     an answer `answer_timeout`; nothing is tried again here.
     """
 
@@ -51,6 +58,7 @@ class Connection:
         self._sending = asyncio.Lock()
         self._reading = asyncio.Lock()
         self._lives = 0
+        self._examined_at = 0.0
         self._unanswered = 0
         where = {"host": "localhost", "port": 6379} | pool.connection_kwargs
         self.name = f"Redis at {where.get('path') or '{host}:{port}'.format_map(where)}"
@@ -59,7 +67,7 @@ class Connection:
         """Connect for the first time, and warn once of what its settings may lose.
 
         :raises ConfigurationError: this Redis must not be used.
-        :raises StoreUnavailable: it is away.
+        :raises StoreUnavailable: it is away, or does not let us in.
         """
         info, appendfsync = await self._connect()
         if fault := unfit(info):
@@ -73,6 +81,23 @@ class Connection:
 
         :raises StoreUnavailable: the commands may or may not have been carried out.
         """
+        if self._raw.is_connected and anyio.current_time() >= self._examined_at + EXAMINED_FOR:
+            await self.examine()
+        return await self._exchange(commands)
+
+    async def examine(self) -> None:
+        """Ask whether its settings may be trusted with work still.
+
+        :raises StoreUnavailable: not now; the next question looks again.
+        """
+        self._examined_at = anyio.current_time()
+        (memory,) = await self._exchange([("INFO", "memory")])
+        if isinstance(memory, ResponseError):
+            raise await self._away(f"does not say how it is set ({_words(memory)})") from memory
+        if fault := unfit(read_info(memory)):
+            raise await self._away(fault, retry_after=5.0)
+
+    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         async with self._sending:
             if self._raw.is_connected and not self._unanswered and await self._raw.can_read():
                 await self._end()  # Redis ended it meanwhile
@@ -107,7 +132,7 @@ class Connection:
         except TimeoutError:
             return None
         except (OSError, RedisError) as error:
-            raise await self._away("is away") from error
+            raise await self._away(f"is away ({_words(error)})") from error
 
     async def close(self) -> None:
         """Give the connection up; the next question makes a new one."""
@@ -116,9 +141,11 @@ class Connection:
 
     async def _connect(self) -> tuple[dict[str, str], str | None]:
         self._lives += 1
-        info, setting, *_ = await self._guard(self._greet(), self._lives, self._connect_timeout)
-        if isinstance(info, ResponseError):
-            raise await self._away(f"refuses INFO ({info})")
+        info, setting, *greeted = await self._guard(self._greet(), self._lives, self._connect_timeout)
+        for answer in (info, *greeted):
+            if isinstance(answer, ResponseError):
+                raise await self._away(f"lets nobody in ({_words(answer)})") from answer
+        self._examined_at = anyio.current_time()
         known = isinstance(setting, list) and setting  # a managed Redis may forbid to ask
         return read_info(info), setting[1].decode() if known else None
 
@@ -152,9 +179,13 @@ class Connection:
         except TimeoutError as error:
             raise await self._away(f"did not answer within {seconds:g} s", life=life) from error
         except AuthenticationError as error:
-            raise await self._away("refuses the user or the password", life=life) from error
+            raise await self._away(
+                f"refuses the user or the password ({_words(error)})", life=life
+            ) from error
+        except ResponseError as error:
+            raise await self._away(f"lets nobody in ({_words(error)})", life=life) from error
         except (OSError, RedisError) as error:
-            raise await self._away("is away", life=life) from error
+            raise await self._away(f"is away ({_words(error)})", life=life) from error
         except BaseException:
             await self._end(life)
             raise
@@ -170,3 +201,18 @@ class Connection:
         if life in {None, self._lives}:
             self._lives += 1
             await self._raw.disconnect(nowait=True)
+
+
+def at_start(error: StoreUnavailable) -> ConfigurationError | StoreUnavailable:
+    """What it is to somebody who starts, and what to do about it."""
+    if isinstance(error.__cause__, _REFUSED):
+        return ConfigurationError(error.detail, hint="Correct redis.url, or grant what is missing.")
+    return StoreUnavailable(
+        error.detail, hint="Start Redis, or correct redis.url (rediss:// is for one that speaks TLS)."
+    )
+
+
+def _words(error: Exception) -> str:
+    """The first line, as part of a sentence."""
+    said = str(error).strip()
+    return said.splitlines()[0].rstrip(".") if said else type(error).__name__

@@ -20,6 +20,8 @@ def unfit(info: Mapping[str, str]) -> str | None:
     major = version.partition(".")[0]
     if major.isdigit() and int(major) < OLDEST:
         return f"is version {version}; the queue needs Redis {OLDEST} or newer"
+    if info.get("cluster_enabled") == "1":
+        return "is a node of a cluster, which the queue cannot follow from node to node; name a Redis that is none"
     policy = info.get("maxmemory_policy", "")
     if policy.startswith("allkeys-"):
         return (

@@ -21,9 +21,11 @@ if edge or (due and (not due_before or due < due_before)) then
 end
 local told = {text(now), stirred and '1' or '', text(due) or ''}
 for lane, of in pairs(counts) do
-  told[#told + 1] = lane
-  told[#told + 1] = of.queued
-  told[#told + 1] = of.leased
-  told[#told + 1] = of.answered
+  if of.queued + of.leased + of.answered > 0 then
+    told[#told + 1] = lane
+    told[#told + 1] = of.queued
+    told[#told + 1] = of.leased
+    told[#told + 1] = of.answered
+  end
 end
 return {answers, told}

@@ -21,7 +21,7 @@ local function file_due()
     if row then
       settle(row, {})
     else
-      call('ZREM', DUE, id)
+      strike_everywhere(id)
     end
   end
   stirred = stirred or #ids == MOST
@@ -51,7 +51,7 @@ local function take_first(key, limit, seconds, begin)
   for _, id in ipairs(limit > 0 and call('ZRANGE', key, 0, limit - 1) or {}) do
     local row = load(id, WHOLE)
     if not row then
-      call('ZREM', key, id)
+      strike_everywhere(id)
     elseif key ~= CLOSER and needs_no_judge(row) then
       settle(row, {}) -- there were more than MOST to file
     else
@@ -62,6 +62,7 @@ local function take_first(key, limit, seconds, begin)
 end
 
 function changes.lease(lane, limit, seconds, begin)
+  counts_of(lane)
   return take_first(PREFIX .. 'line:' .. lane, tonumber(limit), tonumber(seconds), tonumber(begin))
 end
 

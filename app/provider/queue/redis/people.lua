@@ -11,17 +11,20 @@ end
 function changes.browse(open, lane, state, after, limit)
   local key = open ~= '' and PREFIX .. 'open:' .. lane or ROWS
   local ids = call('ZRANGEBYSCORE', key, '(' .. after, '+inf', 'LIMIT', 0, MOST)
-  local found = {''}
+  local found, last = {''}, after
   for at, id in ipairs(ids) do
     local row = call('HMGET', key_of(id), 'lane', 'state', 'place')
-    if (lane == '' or row[1] == lane) and (state == '' or row[2] == state) then
+    last = row[3] or last
+    if not row[3] then
+      strike_everywhere(id)
+    elseif (lane == '' or row[1] == lane) and (state == '' or row[2] == state) then
       found[#found + 1] = entry_of(id)
     end
     if #found > tonumber(limit) then
       break
     end
     if at == MOST then
-      found[1] = row[3]
+      found[1] = last
     end
   end
   return found
@@ -31,8 +34,14 @@ function changes.stats()
   local oldest = {}
   for lane in pairs(counts) do
     local first = call('ZRANGE', PREFIX .. 'open:' .. lane, 0, 0)[1]
-    if first then
-      oldest[#oldest + 1] = {lane, call('HGET', key_of(first), 'accepted_at')}
+    local at = first and call('HGET', key_of(first), 'accepted_at')
+    if first and not at then
+      recount(lane)
+      first = call('ZRANGE', PREFIX .. 'open:' .. lane, 0, 0)[1]
+      at = first and call('HGET', key_of(first), 'accepted_at')
+    end
+    if at then
+      oldest[#oldest + 1] = {lane, at}
     end
   end
   return oldest
@@ -55,14 +64,18 @@ end
 -- Some rows of a lane by the rules of who opens: {'' or the place to go on behind}.
 function changes.open(lane, after, exclusive)
   local ids = call('ZRANGEBYSCORE', PREFIX .. 'open:' .. lane, '(' .. after, '+inf', 'LIMIT', 0, MOST)
-  local last = ''
-  for at, id in ipairs(ids) do
+  local last = after
+  for _, id in ipairs(ids) do
     local row = load(id)
-    local theirs = exclusive ~= '' and row.held ~= '' and call('HGET', key_of(id), 'boot') ~= BOOT
-    settle(row, theirs and row.ready_at > now and {ready_at = now} or {})
-    last = at == MOST and row.place or ''
+    if row then
+      local theirs = exclusive ~= '' and row.held ~= '' and call('HGET', key_of(id), 'boot') ~= BOOT
+      settle(row, theirs and row.ready_at > now and {ready_at = now} or {})
+      last = row.place
+    else
+      strike_everywhere(id)
+    end
   end
-  return {last}
+  return {#ids == MOST and last or ''}
 end
 
 -- {'1' if rows stand in their lines by another `max_tries`}; the caller sees to that.

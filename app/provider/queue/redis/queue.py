@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from uuid import UUID, uuid4
 
 import anyio
 
+from app.errors import StoreUnavailable
 from app.provider.queue.news import News
 from app.provider.queue.protocol import (
     Accepted,
@@ -25,7 +26,7 @@ from app.provider.queue.protocol import (
     State,
     StoredOutcome,
 )
-from app.provider.queue.redis.connection import Connection
+from app.provider.queue.redis.connection import Connection, at_start
 from app.provider.queue.redis.pipeline import Pipeline
 from app.provider.queue.redis.script import LEDGER, Change, Script
 from app.provider.queue.redis.subscription import Subscription
@@ -51,8 +52,8 @@ class Counts(NamedTuple):
 class RedisQueue:
     """A `RequestQueue` in the Redis at `url`, under keys that begin with `prefix`.
 
-    `prefix` holds a hash tag, so that a cluster keeps all keys in one place. `limit` is open rows per lane,
-    `max_tries` judge calls per request, `retention` seconds. `boot` names this run of the process; with `exclusive`
+    It is one Redis, and no cluster. `limit` is open rows per lane, `max_tries` judge calls per request, the same for
+    all who share them, `retention` seconds. `boot` names this run of the process; with `exclusive`
     (nobody else uses these keys) leases of other boots end when it opens. Time is Redis's own unless there is a
     `clock`.
     """
@@ -97,6 +98,11 @@ class RedisQueue:
         self._counts: dict[str, Counts] = {}
         self._redis_time, self._seen_at = 0.0, 0.0
 
+    @property
+    def name(self) -> str:
+        """Its Redis, as people know it; no secret is in it."""
+        return self._connection.name
+
     # -- by id
 
     async def accept(self, request: QueuedRequest, *, lease_for: float | None = None) -> Accepted:
@@ -137,6 +143,12 @@ class RedisQueue:
 
     async def cancel(self, queue_id: UUID) -> Entry:
         word, *entry = await self._change("cancel", queue_id.hex)
+        if word == b"unknown":
+            raise unknown(queue_id)
+        return read_entry(*entry)
+
+    async def hurry(self, queue_id: UUID) -> Entry:
+        word, *entry = await self._change("hurry", queue_id.hex)
         if word == b"unknown":
             raise unknown(queue_id)
         return read_entry(*entry)
@@ -231,22 +243,45 @@ class RedisQueue:
         return purged
 
     async def check(self) -> None:
+        await self._connection.examine()
         await self._change("check", growing=True)
 
     async def __aenter__(self) -> Self:
-        """:raises ConfigurationError: this Redis would lose work, or is too old."""
+        """:raises ConfigurationError: this Redis would lose work, is too old, or does not let us in."""
         try:
-            await self._connection.open()
-            await self._subscription.begin()
+            await self._enter()
             (refile,) = await self._change("rules")
             if refile or self._exclusive:
                 await self._refile()
-        except BaseException:
+        except BaseException as error:
             with anyio.CancelScope(shield=True):
                 await self._close()
+            if isinstance(error, StoreUnavailable):
+                raise at_start(error) from error
             raise
         self._listening = asyncio.create_task(self._subscription.listen())
         return self
+
+    @asynccontextmanager
+    async def looking(self) -> AsyncIterator[Self]:
+        """Open it for people to look at: our rules are not made known, and no row is brought into another line.
+
+        :raises ConfigurationError: as when it is entered.
+        """
+        try:
+            try:
+                await self._enter()
+            except StoreUnavailable as error:
+                raise at_start(error) from error
+            yield self
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._close()
+
+    async def _enter(self) -> None:
+        await self._connection.open()
+        await self._subscription.begin()
+        await self._change("stats")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -72,9 +72,8 @@ class Script:
         told: list[list[Any]] = []
         for group, reply in zip(groups, replies, strict=True):
             if isinstance(reply, ReadOnlyError):
-                await (
-                    connection.close()
-                )  # it is a replica now; the next connect may lead to whoever took over
+                # It is a replica now; the next connect may lead to whoever took over.
+                await connection.close()
             if isinstance(reply, ResponseError):
                 refusal = _refusal(connection.name, reply)
                 for position in group:
@@ -102,4 +101,6 @@ def _refusal(name: str, error: ResponseError) -> Exception:
         return error  # a bug of ours
     if isinstance(error, OutOfMemoryError):
         return StoreUnavailable(f"{name} has no memory left for new requests.", retry_after=5.0)
-    return StoreUnavailable(f"{name} refuses the change: {error}", retry_after=1.0)
+    refusal = StoreUnavailable(f"{name} refuses the change: {error}", retry_after=1.0)
+    refusal.__cause__ = error
+    return refusal

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from redis.exceptions import ResponseError
+
 from app.errors import StoreUnavailable
 from app.provider.queue.news import News
 from app.provider.queue.redis.connection import Connection
@@ -29,9 +31,12 @@ class Subscription:
     async def begin(self) -> None:
         """Subscribe; from here on nothing is missed.
 
-        :raises StoreUnavailable: Redis is away.
+        :raises StoreUnavailable: Redis is away, or does not let us listen.
         """
-        await self._connection.ask([("SUBSCRIBE", self._channel)])
+        (answer,) = await self._connection.ask([("SUBSCRIBE", self._channel)])
+        if isinstance(answer, ResponseError):
+            await self._connection.close()
+            raise StoreUnavailable(f"{self._connection.name} lets nobody listen ({answer}).") from answer
 
     async def listen(self) -> None:
         """Run until cancelled."""

@@ -1,4 +1,4 @@
-"""Between the ledger's answers and the protocol's values. The order of fields stands here and in `ledger.lua`."""
+"""Between the ledger's answers and the protocol's values. The order of fields stands here and in the scripts beside."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_no_price_is_not_a_price_of_nothing(tmp_path: Path) -> None:
     assert own is not None
     assert unknown.price is None
     assert own.price is FREE
-    assert own.cost(Usage(prompt=10**6, completion=10**6)) == 0
+    assert own.price.of(Usage(prompt=10**6, completion=10**6)) == 0
 
 
 def test_a_price_whose_last_day_is_past_is_not_known_any_more(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Fault campaigns: what DESIGN promises, held against kills, outages and seeded defects. See `python -m tests.faults`."""

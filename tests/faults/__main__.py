@@ -1,0 +1,42 @@
+"""Run fault campaigns: `python -m tests.faults crash defects`, short; with `--full` as long as the bars ask for."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+
+from tests.faults import crash, defects
+from tests.faults.findings import Findings, table, write
+
+Campaign = Callable[..., Findings]
+CAMPAIGNS: Mapping[str, Campaign] = {"crash": crash.run, "defects": defects.run}
+"""Each is `run(seed, full=…)`."""
+
+SEED = 20_261_125
+
+
+def main() -> None:
+    """Print the tables; exit status 1 when a bar is not met."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("campaigns", nargs="*", help=f"of {', '.join(CAMPAIGNS)}; all of them by default")
+    parser.add_argument("--full", action="store_true", help="the long form, up to ten minutes each")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/reliability.md")
+    options = parser.parse_args()
+    if strangers := set(options.campaigns) - set(CAMPAIGNS):
+        parser.error(f"no such campaign: {', '.join(sorted(strangers))}")
+    met = True
+    for name in options.campaigns or CAMPAIGNS:
+        findings = CAMPAIGNS[name](options.seed, full=options.full)
+        print(table(findings), flush=True)
+        for complaint in findings.complaints:
+            print(f"  {complaint}", file=sys.stderr, flush=True)
+        if options.write:
+            write(findings)
+        met = met and findings.met
+    sys.exit(not met)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Campaign 3, seeded defects: what proves that the crash matrix can see. Each story is also told of a sound house."""
+
+from __future__ import annotations
+
+import time
+
+from tests.faults import tellers
+from tests.faults.crashes.defects import ALL
+from tests.faults.findings import Figure, Findings
+
+SECONDS = 60
+TELLERS = 2
+
+
+def run(seed: int, *, full: bool) -> Findings:
+    """Put each defect into the house until an invariant complains; the full form tells the sound stories too."""
+    began = time.monotonic()
+    shares = [[f"--defect={defect.name}" for defect in ALL[n::TELLERS]] for n in range(TELLERS)]
+    asked = [f"--seed={seed}", f"--seconds={SECONDS}"]
+    told = [story for some in tellers.stories(*([*asked, *share] for share in shares)) for story in some]
+    figures, complaints = [], []
+    for defect in ALL:
+        mine = [story for story in told if story["defect"] == defect.name]
+        seconds = round(sum(story["seconds"] for story in mine), 1)
+        caught = [violation for story in mine for violation in story["violations"]]
+        found = f"caught in {seconds} s" if caught else f"not caught in {seconds} s"
+        figures.append(
+            Figure(defect.name, found, f"caught within {SECONDS} s", bool(caught) and seconds <= SECONDS)
+        )
+        complaints += [f"{defect.name}: {caught[0][:150]}"] if caught else []
+    if full:
+        shares = [["--sound", *share] for share in shares]
+        told = [story for some in tellers.stories(*([*asked, *share] for share in shares)) for story in some]
+        wrong = [f"sound, and yet: {v}" for story in told for v in story["violations"]]
+        figures.append(
+            Figure.none(f"complaints about a sound house in the same {len(told)} stories", len(wrong))
+        )
+        complaints += wrong
+    command = f"python -m tests.faults defects{' --full' if full else ''} --seed {seed}"
+    return Findings("defects", command, time.monotonic() - began, figures, complaints)

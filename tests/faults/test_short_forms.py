@@ -1,0 +1,15 @@
+"""The short form of every campaign; `make faults` runs the full ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.__main__ import CAMPAIGNS, SEED
+
+
+@pytest.mark.parametrize("campaign", CAMPAIGNS)
+def test_the_short_form_of_a_campaign_meets_its_bars(campaign: str) -> None:
+    findings = CAMPAIGNS[campaign](SEED, full=False)
+    assert findings.met, "\n".join(
+        [*(f"{f.name}: {f.value}, bar {f.bar}" for f in findings.figures if not f.met), *findings.complaints]
+    )
