@@ -384,7 +384,9 @@ async def test_rows_that_were_thrown_away_leave_their_lane_free(server: Redis) -
         assert len(await queue.lease(JUDGED, limit=3, seconds=60.0)) == 3
 
 
-async def test_rows_that_were_thrown_away_are_not_counted_by_whoever_files_the_rest_anew(server: Redis) -> None:
+async def test_rows_that_were_thrown_away_are_not_counted_by_whoever_files_the_rest_anew(
+    server: Redis,
+) -> None:
     async with queue_in(server, limit=3) as queue:
         for number in range(3):
             await queue.accept(anew(number), lease_for=60.0)

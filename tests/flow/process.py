@@ -51,6 +51,13 @@ class Process:
             self.child.kill()
             return self.child.wait()
 
+    def pause(self) -> None:
+        """It does nothing any more, and holds what it holds."""
+        self.child.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.child.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         self.child.kill()
         self.child.wait()
