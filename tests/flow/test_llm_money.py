@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import VENDOR_KEYS
+from app.settings import VENDORS
 from tests.fake_llm import FakeLLMProcess
 from tests.prove_llm.stage import (
     BASE,
@@ -52,7 +52,7 @@ def assert_one_fault(stderr: str, named: str) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_keys_around(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in VENDOR_KEYS.values():
+    for _, variable in VENDORS.values():
         monkeypatch.delenv(variable, raising=False)
 
 
@@ -63,7 +63,7 @@ def test_a_missing_key_is_one_clear_line_that_says_where_it_goes(tmp_path: Path,
     for done in (rank(tmp_path, *asked), run(tmp_path / "house", *asked)):
         assert done.returncode != 0
         assert done.stdout == ""
-        assert_one_fault(done.stderr, VENDOR_KEYS[name])
+        assert_one_fault(done.stderr, VENDORS[name].key_variable)
 
 
 @pytest.mark.parametrize("name", BASE)

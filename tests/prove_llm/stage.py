@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import NormalDist
 
 from app.provider.judges.digests import text_sha256
-from app.settings import VENDOR_KEYS
+from app.settings import VENDORS
 from tests.fake_llm import FakeLLMProcess
 from tests.flow.process import ROOT, Process, process_on
 
@@ -117,7 +117,8 @@ def house_on(folder: Path, *options: str) -> Iterator[Process]:
 
 def rank(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """`run.py rank` on the essays of the folder, in an environment without a key."""
-    around = {name: value for name, value in os.environ.items() if name not in VENDOR_KEYS.values()}
+    keys = {vendor.key_variable for vendor in VENDORS.values()}
+    around = {name: value for name, value in os.environ.items() if name not in keys}
     return subprocess.run(
         [sys.executable, str(ROOT / "run.py"), "rank", str(folder / "essays"), "--json", *options],
         capture_output=True,

@@ -13,10 +13,9 @@ from app.contracts.wire import Tolerant
 from app.provider.judges.llm.failures import envelope, not_understood
 from app.provider.judges.llm.model import Structured, Usage
 from app.provider.judges.llm.verdict import schema
-from app.provider.judges.llm.wire import BUDGETS, Answer, Ask, Call, Reply, Stop
+from app.provider.judges.llm.wire import BUDGETS, Answer, Ask, Call, Listing, Reply, Stop
 from app.provider.judges.protocol import JudgeError
 
-BASE_URL = "https://api.anthropic.com"
 VERSION = "2026-10-21"
 """Its requests have no temperature: what is sampled how is the provider's affair."""
 TOOL = "give_verdict"
@@ -59,9 +58,13 @@ class AnthropicFormat:
     structured: ClassVar[frozenset[Structured]] = frozenset({"json_schema", "tool", "none"})
     most_temperature: ClassVar[float | None] = None
 
-    def __init__(self, *, base_url: str = BASE_URL, key: str = "") -> None:
-        self._url = f"{base_url.rstrip('/')}/v1/messages"
+    def __init__(self, *, base_url: str, key: str = "") -> None:
+        self._base = f"{base_url.rstrip('/')}/v1"
         self._headers = {"anthropic-version": VERSION} | ({"x-api-key": key.strip()} if key.strip() else {})
+
+    def listing(self) -> Listing:
+        """See `Format`."""
+        return Listing(f"{self._base}/models?limit=1000", self._headers)
 
     def build(self, ask: Ask) -> Call:
         """See `Format`."""
@@ -93,7 +96,7 @@ class AnthropicFormat:
             body["tool_choice"] = {"type": "tool", "name": TOOL} if forced else {"type": "auto"}
         if output:
             body["output_config"] = output
-        return Call(self._url, self._headers, body)
+        return Call(f"{self._base}/messages", self._headers, body)
 
     def read(self, answer: Answer, *, now: float) -> Reply:
         """See `Format`."""

@@ -14,10 +14,8 @@ from app.contracts.wire import Tolerant
 from app.provider.judges.llm.failures import envelope, not_understood
 from app.provider.judges.llm.model import Structured, Usage
 from app.provider.judges.llm.verdict import schema
-from app.provider.judges.llm.wire import BUDGETS, Answer, Ask, Call, Reply, Stop
+from app.provider.judges.llm.wire import BUDGETS, Answer, Ask, Call, Listing, Reply, Stop
 from app.provider.judges.protocol import JudgeError
-
-BASE_URL = "https://generativelanguage.googleapis.com"
 
 _REFUSALS = (
     "SAFETY RECITATION LANGUAGE BLOCKLIST PROHIBITED_CONTENT SPII IMAGE_SAFETY IMAGE_PROHIBITED_CONTENT"
@@ -71,16 +69,20 @@ class _Generated(_Read):
 class GoogleFormat:
     """Reads and writes generateContent. The key goes in a header, never in the URL, which others may log.
 
-    Google's cache works by itself on what prompts have in common at their beginning. `version` of the API: some names
-    of models ("-latest") are known to "v1beta" only.
+    Google's cache works by itself on what prompts have in common at their beginning. Some names of
+    models ("-latest") are known to "v1beta" only, which is not asked here.
     """
 
     structured: ClassVar[frozenset[Structured]] = frozenset({"json_schema", "json_object", "none"})
     most_temperature: ClassVar[float | None] = 2.0
 
-    def __init__(self, *, base_url: str = BASE_URL, key: str = "", version: str = "v1") -> None:
-        self._url = f"{base_url.rstrip('/')}/{version}/models/"
+    def __init__(self, *, base_url: str, key: str = "") -> None:
+        self._models = f"{base_url.rstrip('/')}/v1/models"
         self._headers = {"x-goog-api-key": key.strip()} if key.strip() else {}
+
+    def listing(self) -> Listing:
+        """See `Format`."""
+        return Listing(f"{self._models}?pageSize=1000", self._headers)
 
     def build(self, ask: Ask) -> Call:
         """See `Format`."""
@@ -101,7 +103,7 @@ class GoogleFormat:
             "contents": [{"role": role, "parts": [{"text": text}]} for role, text in turns],
             "generationConfig": config,
         }
-        return Call(f"{self._url}{quote(ask.model.name, safe='')}:generateContent", self._headers, body)
+        return Call(f"{self._models}/{quote(ask.model.name, safe='')}:generateContent", self._headers, body)
 
     def read(self, answer: Answer, *, now: float) -> Reply:
         """See `Format`."""

@@ -92,7 +92,7 @@ async def failure(judge: Judge, request: LLMComparisonRequest = REQUEST) -> Judg
 def offline(**models: Any) -> LLMJudge:
     return LLMJudge(
         provider="openai",
-        wire=OpenAIFormat(),
+        wire=OpenAIFormat(base_url="http://x/v1"),
         client=ModelClient(),
         models=[Model(name="gpt", **models)],
         template=load_prompt(),
@@ -291,7 +291,7 @@ def test_every_fault_of_the_overrides_is_told_at_once() -> None:
 def test_anthropic_takes_no_temperature_from_anybody() -> None:
     judge = LLMJudge(
         provider="anthropic",
-        wire=AnthropicFormat(),
+        wire=AnthropicFormat(base_url="http://x"),
         client=ModelClient(),
         models=[Model(name="claude")],
         template=load_prompt(),
@@ -317,7 +317,11 @@ def test_a_judge_without_models_or_with_output_its_format_lacks_does_not_start()
         offline(structured="tool")
     with pytest.raises(ConfigurationError, match="no model is named"):
         LLMJudge(
-            provider="openai", wire=OpenAIFormat(), client=ModelClient(), models=[], template=load_prompt()
+            provider="openai",
+            wire=OpenAIFormat(base_url="http://x/v1"),
+            client=ModelClient(),
+            models=[],
+            template=load_prompt(),
         )
 
 
