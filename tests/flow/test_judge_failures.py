@@ -34,6 +34,7 @@ from app.provider.judges.llm.judge import LLMJudge
 from app.provider.judges.llm.model import Model, Price
 from app.provider.judges.llm.openai import OpenAIFormat
 from app.provider.judges.llm.prompt import load_prompt
+from app.provider.judges.llm.verdict import LONGEST
 from app.provider.judges.llm.wire import Format
 from app.provider.lane import LaneLimits, Lanes
 from app.provider.orchestrator import LLMOrchestrator
@@ -319,8 +320,9 @@ def test_the_judge_is_left_alone_as_long_as_it_asked_for(
 
 @pytest.mark.parametrize("cell", CELLS, ids=" ".join)
 def test_what_went_wrong_is_told_without_key_or_essay(matrix: Matrix, cell: Cell) -> None:
+    """Nor at any length: the justification of a verdict is cut."""
     detail = matrix.cells[cell].detail
-    assert detail
+    assert 0 < len(detail) <= LONGEST
     assert not any(secret in detail for secret in (KEY, LOST, *WON.splitlines()))
 
 
