@@ -334,22 +334,84 @@ async def test_a_repair_waits_until_the_lane_may_start_one_more_call() -> None:
     assert asked == [f"openai/{MODELS['openai']}"] * 3
 
 
+async def test_a_repair_that_would_find_no_start_in_time_is_not_waited_for_and_trips_nothing() -> None:
+    said = saying("openai", "no")
+    async with judging("openai", said, seconds=5.0, start_again=lambda _: 4.9999) as (judge, server):
+        with anyio.fail_after(3):
+            error = await failure(judge)
+    assert (error.code, error.retryable, error.trips) == ("malformed", False, False)
+    assert "rate limit" in error.detail
+    assert error.cost_usd == pytest.approx((1500 + 240) / 1e6)
+    assert len(server.heard) == 1
+
+
+@pytest.mark.parametrize(
+    ("second", "trips", "wait"),
+    [
+        (http({}, 429, retry_after="7"), False, 7.0),
+        (http({}, 503), True, None),
+        (http("rubbish"), True, None),
+        (golden("openai.verdict", **{'"stop"': '"error"'}), True, None),
+    ],
+)
+async def test_after_an_answer_that_was_paid_nothing_is_asked_anew_and_the_lane_hears_of_the_trouble(
+    second: bytes, *, trips: bool, wait: float | None
+) -> None:
+    async with judging("openai", saying("openai", "no"), second) as (judge, server):
+        error = await failure(judge)
+    assert (error.code, error.retryable, error.trips, error.retry_after) == ("malformed", False, trips, wait)
+    assert error.cost_usd >= (1500 + 240) / 1e6
+    assert len(server.heard) == 2
+
+
 async def test_a_comparison_ends_at_its_deadline_and_tells_what_the_first_turn_cost() -> None:
     async with judging("openai", saying("openai", "no"), for_ever, seconds=1.0) as (judge, server):
         error = await failure(judge)
-        assert (error.code, error.retryable, error.trips) == ("timeout", True, True)
+        assert (error.code, error.retryable, error.trips) == ("malformed", False, True)
         assert error.cost_usd == pytest.approx((1500 + 240) / 1e6)
+        with anyio.fail_after(20):
+            await server.hung_up.wait()
+
+
+async def test_a_deadline_of_the_caller_that_comes_first_loses_no_cost() -> None:
+    async with judging("openai", saying("openai", "no"), for_ever) as (judge, server):
+        with anyio.fail_after(1.5):
+            error = await failure(judge)
+        assert (error.code, error.retryable, error.trips) == ("expired", False, False)
+        assert error.spent == Spent(
+            calls=2, prompt_tokens=1500, completion_tokens=60, cost_usd=pytest.approx((1500 + 240) / 1e6)
+        )
         with anyio.fail_after(20):
             await server.hung_up.wait()
 
 
 async def test_a_cancelled_comparison_hangs_up() -> None:
     async with judging("openai", for_ever) as (judge, server):
-        with anyio.move_on_after(0.3) as scope:
-            await judge.compare(REQUEST)
-        assert scope.cancelled_caught
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(judge.compare, REQUEST)
+            await server.spoken_to.wait()
+            tasks.cancel_scope.cancel()
         with anyio.fail_after(20):
             await server.hung_up.wait()
+
+
+@pytest.mark.parametrize("said", [f"gpt {SENTENCE}", "x" * 201, "", "\u0430", "gpt\n"])
+async def test_what_a_server_writes_for_a_name_of_a_model_is_passed_on_only_where_it_looks_like_one(
+    said: str,
+) -> None:
+    answer = golden("openai.verdict", **{'"gpt-4.1-mini-2025-04-14"': json.dumps(said)})
+    async with judging("openai", answer) as (judge, _):
+        judge._models["gpt"] = judge._default = replace(judge._default, names=("*",))
+        verdict = await judge.compare(REQUEST)
+    assert verdict.model == MODELS["openai"]
+
+
+async def test_an_answer_that_was_cut_is_not_called_a_text_that_is_too_long() -> None:
+    async with judging("openai", golden("openai.length")) as (judge, _):
+        error = await failure(judge)
+    assert error.code == "too_long"
+    assert "The answer was cut off" in error.detail
+    assert "max_tokens" in error.detail
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
