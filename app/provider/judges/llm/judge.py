@@ -15,7 +15,7 @@ from app.errors import ConfigurationError, InvalidRequest
 from app.provider.judges.llm.choice import Choice, choose
 from app.provider.judges.llm.failures import failure
 from app.provider.judges.llm.http import ModelClient
-from app.provider.judges.llm.model import Model, Usage
+from app.provider.judges.llm.model import FREE, Model, Usage
 from app.provider.judges.llm.naming import is_same_model
 from app.provider.judges.llm.prompt import Prompt, PromptTemplate
 from app.provider.judges.llm.suspicions import flags_of
@@ -177,7 +177,7 @@ class LLMJudge:
         talk.calls += 1
         answer = await self._client.post(self._wire.build(ask), total=seconds)
         reply = self._wire.read(answer, now=self._clock())
-        talk.usage += reply.usage
+        talk.add(reply)
         talk.model = reply.model if _NAME.fullmatch(reply.model) else ask.model.name
         if not is_same_model(ask.model, reply.model):
             detail = "Another model answered than was asked; its verdict is not used."
@@ -231,6 +231,8 @@ class _Talk:
         self.usage = Usage()
         self.calls = 0
         self.model = choice.model.name
+        self.told = True
+        """Whether each answer came with a count of its tokens."""
         self.fault = ""
         """What was wrong with an answer that came."""
 
@@ -242,8 +244,14 @@ class _Talk:
             prompt_tokens=self.usage.prompt,
             cached_tokens=self.usage.cached,
             completion_tokens=self.usage.completion,
-            cost_usd=price.of(self.usage) if price else None,
+            cost_usd=price.of(self.usage) if price and (self.told or price == FREE) else None,
         )
+
+    def add(self, reply: Reply) -> None:
+        """Count an answer. One that came from a prompt takes tokens, whatever a server says that counts none."""
+        self.usage += reply.usage
+        if reply.stop is Stop.DONE and not (reply.usage.prompt and reply.usage.completion):
+            self.told = False
 
     def last(self, trouble: JudgeError) -> JudgeError:
         """How the talk ends: after an answer that was paid for nothing is asked anew, or a budget would not hold.

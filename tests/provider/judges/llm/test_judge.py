@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from app.provider.judges.llm.anthropic import AnthropicFormat
 from app.provider.judges.llm.google import GoogleFormat
 from app.provider.judges.llm.http import ModelClient
 from app.provider.judges.llm.judge import LLMJudge
-from app.provider.judges.llm.model import Model, Price
+from app.provider.judges.llm.model import FREE, Model, Price, Usage
 from app.provider.judges.llm.naming import is_same_model
 from app.provider.judges.llm.openai import OpenAIFormat
 from app.provider.judges.llm.prompt import load_prompt
@@ -455,6 +456,78 @@ async def test_what_a_model_without_a_price_costs_is_not_known_and_both_turns_ar
         judge._models["gpt"] = judge._default = replace(judge._default, price=None)
         verdict = await judge.compare(REQUEST)
     assert verdict.spent == Spent(calls=2, prompt_tokens=3000, completion_tokens=120, cost_usd=None)
+
+
+REASONS = {"openai": "finish_reason", "anthropic": "stop_reason", "google": "finishReason"}
+COUNTS = (
+    ("openai", "prompt_tokens"),
+    ("openai", "completion_tokens"),
+    ("anthropic", "input_tokens"),
+    ("anthropic", "output_tokens"),
+    ("google", "promptTokenCount"),
+)
+
+
+def with_null(provider: str, member: str) -> bytes:
+    """The golden answer that leaves this member open."""
+    text = answer_file(f"{provider}.verdict").read_text(encoding="utf-8")
+    changed, count = re.subn(rf'("{member}":\s*)("[^"]*"|\d+)', r"\1null", text)
+    assert count == 1
+    return http(changed)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_a_whole_verdict_is_one_where_the_server_does_not_say_why_it_stopped(provider: str) -> None:
+    async with judging(provider, with_null(provider, REASONS[provider])) as (judge, server):
+        verdict = await judge.compare(REQUEST)
+    assert verdict.winner is Winner.ESSAY_A
+    assert len(server.heard) == 1
+
+
+@pytest.mark.parametrize(("provider", "count"), COUNTS)
+async def test_a_bill_without_a_count_is_not_known_and_the_verdict_counts(provider: str, count: str) -> None:
+    async with judging(provider, with_null(provider, count)) as (judge, _):
+        verdict = await judge.compare(REQUEST)
+        assert verdict.spent is not None
+        assert verdict.spent.cost_usd is None
+        judge._models[MODELS[provider]] = judge._default = replace(judge._default, price=FREE)
+        verdict = await judge.compare(REQUEST)
+        assert verdict.spent is not None
+        assert verdict.spent.cost_usd == 0.0
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize(
+    "before", ["\ufeff", "<think>A {is} better.\n</think>\n\n", "\ufeff\n<think></think>"]
+)
+async def test_a_mark_and_what_was_thought_before_are_no_part_of_the_answer(
+    provider: str, before: str
+) -> None:
+    async with judging(provider, saying(provider, before + TEXT)) as (judge, server):
+        verdict = await judge.compare(REQUEST)
+    assert verdict.winner is Winner.ESSAY_A
+    assert len(server.heard) == 1
+
+
+@pytest.mark.parametrize(
+    "before", ["<think>not ended ", "</think>", "<think></think><think></think>", "I <think></think>"]
+)
+async def test_other_thoughts_are(before: str) -> None:
+    async with judging("openai", saying("openai", before + TEXT)) as (judge, _):
+        error = await failure(judge)
+    assert error.code == "malformed"
+
+
+async def test_an_answer_with_a_byte_order_mark_is_read() -> None:
+    text = answer_file("openai.verdict").read_text(encoding="utf-8")
+    async with judging("openai", http("\ufeff" + text)) as (judge, _):
+        assert (await judge.compare(REQUEST)).winner is Winner.ESSAY_A
+
+
+def test_no_more_is_billed_as_cached_than_there_was() -> None:
+    price = Price(prompt=1.0, cached=0.1, cache_written=2.0, completion=4.0)
+    assert price.of(Usage(prompt=100, cached=900, cache_written=900)) == pytest.approx(10 / 1e6)
+    assert price.of(Usage(prompt=100, cached=40, cache_written=900)) == pytest.approx((4 + 120) / 1e6)
 
 
 async def test_a_call_that_is_not_answered_is_counted_too() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -11,6 +13,7 @@ import pytest
 
 from app.contracts import LLMComparisonRequest, Winner
 from app.provider.judges.llm.anthropic import AnthropicFormat
+from app.provider.judges.llm.catalogue import load_catalogue
 from app.provider.judges.llm.failures import UNSAID
 from app.provider.judges.llm.google import GoogleFormat
 from app.provider.judges.llm.http import ModelClient
@@ -20,6 +23,7 @@ from app.provider.judges.llm.openai import OpenAIFormat
 from app.provider.judges.llm.prompt import load_prompt
 from app.provider.judges.llm.retry_after import LONGEST
 from app.provider.judges.protocol import JudgeError
+from app.settings import ROOT
 from tests.fake_llm.misbehaviours import ALL
 from tests.fake_llm.server import FakeLLM
 
@@ -39,6 +43,14 @@ FORMATS: Mapping[str, tuple[Callable[..., Any], str]] = {
     "anthropic": (AnthropicFormat, ""),
     "google": (GoogleFormat, ""),
 }
+
+
+def model_of(provider: str) -> Model:
+    """A model that is not listed, as people have it who name a server of their own."""
+    shipped = load_catalogue([ROOT / "config" / "models.toml"], today=date(2026, 11, 25))
+    found = shipped.find(provider, "fake-large-1", anywhere=True)
+    assert found is not None
+    return replace(found, price=Price(prompt=1.0, completion=4.0))
 
 
 class Fate(NamedTuple):
@@ -140,7 +152,7 @@ async def test_a_misbehaviour_has_its_class(name: str, provider: str) -> None:
             provider=provider,
             wire=wire(base_url=server.url + path, key=KEY),
             client=client,
-            models=[Model(name="fake-large-1", price=Price(prompt=1.0, completion=4.0))],
+            models=[model_of(provider)],
             template=load_prompt(),
             timeout=0.5 if expected is LATE else 20.0,
         )
