@@ -167,8 +167,8 @@ def _limits(settings: Settings, lane: str) -> LaneLimits:
 
 
 def _share(per_minute: int, processes: int) -> int | None:
-    """What of a limit is this process's; 0 is no limit."""
-    return max(1, per_minute // processes) if per_minute else None
+    """What of a limit is this process's; 0 is no limit, and none is so small that nothing is left."""
+    return per_minute // processes or None
 
 
 def _cj(container: punq.Container, settings: Settings) -> None:

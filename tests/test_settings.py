@@ -272,3 +272,19 @@ def test_a_secret_of_the_wrong_type_is_not_repeated(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"judges\.openai\.key") as caught:
         load(file, [], {})
     assert "4711" not in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    "given", ["judges.openai=sk-canary", "redis=sk-canary", "judges=sk-canary", "sk-canary"]
+)
+def test_a_secret_in_the_place_of_its_section_is_not_told(given: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(None, [given], {})
+    assert "canary" not in caught.value.detail
+
+
+@pytest.mark.parametrize("limit", ["requests_per_minute", "tokens_per_minute"])
+def test_a_limit_that_cannot_be_divided_among_the_processes_is_refused(limit: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"judges.openai.{limit}: 2 cannot be divided among"):
+        load(None, [f"judges.openai.{limit}=2", "provider.processes=3"], {})
+    load(None, [f"judges.openai.{limit}=3", "provider.processes=3"], {})

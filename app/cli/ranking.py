@@ -6,6 +6,8 @@ import re
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -20,7 +22,7 @@ from rich.text import Text
 from app.cj.batch import BatchState, NewBatch
 from app.cj.changes import Changes
 from app.cj.essays import least_words
-from app.cj.estimate import estimate, require_prices
+from app.cj.estimate import estimate, require_prices, unpriced
 from app.cj.folder import Folder, read_folder
 from app.cj.provider_client import ProviderClient
 from app.cj.scoring_ranking import RankedEssay
@@ -30,6 +32,7 @@ from app.cj.views import Comparison, Summary, Views, flagged
 from app.cj.workflow import Workflow
 from app.cli.options import say, settings_of, talk
 from app.container import bootstrap, running
+from app.contracts import ModelList
 from app.errors import Conflict, InvalidRequest
 from app.new_batches import batch_settings
 from app.provider.judges.llm.http import ModelClient
@@ -43,11 +46,12 @@ LOOK_EVERY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A batch at its end."""
+    """A batch at its end; `unpriced`: the price of a judge is not known."""
 
     summary: Summary
     rows: list[RankedEssay]
     comparisons: list[Comparison]
+    unpriced: bool
 
 
 def run(
@@ -70,7 +74,7 @@ def run(
     _say_remarks(folder)
     ranked = _run(folder, settings, seed=seed, budget=budget, title=paths[0].name)
     if as_json:
-        sys.stdout.write(ranking_json(ranked.summary, ranked.rows, flagged(ranked.comparisons)))
+        sys.stdout.write(_json(ranked))
     else:
         _print(ranked)
     if out is not None:
@@ -106,7 +110,9 @@ async def _judge(container: punq.Container, new: NewBatch, quiet: bool) -> Ranke
     async with container.resolve(ModelClient):
         for judge in new.settings.judges:
             await container.resolve(Status).insist(judge)
-    await _look_at_the_money(container.resolve(ProviderClient), new, quiet=quiet)
+    known = await container.resolve(ProviderClient).models()
+    _look_at_the_money(known, new, quiet=quiet)
+    no_price = bool(unpriced(new.settings.judges, known))
     async with running(container):
         views: Views = container.resolve(Views)
         batch_id = await container.resolve(Workflow).create(new, start=True)
@@ -116,7 +122,7 @@ async def _judge(container: punq.Container, new: NewBatch, quiet: bool) -> Ranke
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]:.0f}/s · ETA"),
             TimeRemainingColumn(),
-            TextColumn("· {task.fields[cost]:.2f} USD"),
+            TextColumn("· cost unknown" if no_price else "· {task.fields[cost]:.2f} USD"),
             console=talk,
             disable=quiet,
         ) as progress:
@@ -128,23 +134,24 @@ async def _judge(container: punq.Container, new: NewBatch, quiet: bool) -> Ranke
             comparisons += page
     if summary.batch.state is not BatchState.FINISHED:
         raise Conflict(
-            f"The batch is {summary.batch.state}. {summary.batch.problem or ''} {_failures(summary)}"
+            f"No ranking: {_failures(summary) or summary.batch.problem or summary.batch.state}.",
+            hint=_most_said(comparisons),
         )
-    return Ranked(summary, rows, comparisons)
+    return Ranked(summary, rows, comparisons, no_price)
 
 
-async def _look_at_the_money(provider: ProviderClient, new: NewBatch, *, quiet: bool) -> None:
+def _look_at_the_money(known: ModelList, new: NewBatch, *, quiet: bool) -> None:
     """Say what it may cost before anything is spent.
 
     :raises InvalidRequest: a budget that cannot be kept.
     """
-    known = await provider.models()
     require_prices(new.settings, known)
     sizes = [len(essay.text.encode()) for essay in new.essays]
     found = estimate(sizes, len(new.question.encode()), new.settings, known)
     said = most(found.cost_usd, found.budget_usd)
     if said and not quiet:
-        say(f"at most {found.comparisons} comparisons; {said}, if every answer filled all its room")
+        known_at_all = "" if found.cost_usd is None else ", if every answer filled all its room"
+        say(f"at most {found.comparisons} comparisons; {said}{known_at_all}")
 
 
 async def _follow(progress: Progress, views: Views, changes: Changes, batch_id: UUID) -> None:
@@ -165,6 +172,12 @@ async def _follow(progress: Progress, views: Views, changes: Changes, batch_id: 
 
 def _failures(summary: Summary) -> str:
     return ", ".join(f"{count} comparisons failed: {code}" for code, count in summary.failures.items())
+
+
+def _most_said(comparisons: Sequence[Comparison]) -> str:
+    """What most failures say of themselves."""
+    said = Counter(one.error_detail for one in comparisons if one.error_detail)
+    return said.most_common(1)[0][0] if said else ""
 
 
 def _print(ranked: Ranked) -> None:
@@ -194,8 +207,8 @@ def _print(ranked: Ranked) -> None:
     say(
         f"{batch.decided} comparisons by {kinds}; reliability {reliability} (empirical Bayes); {batch.stop_reason}"
     )
-    if batch.cost_usd:
-        say(f"cost: {cost(batch)}")
+    if batch.cost_usd or ranked.unpriced:
+        say(f"cost: {cost(batch, unpriced=ranked.unpriced)}")
     if ranked.summary.failures:
         say(_failures(ranked.summary))
     for one in flagged(ranked.comparisons):
@@ -212,12 +225,19 @@ def _make(out: Path) -> None:
         raise InvalidRequest(f"--out {out}: no folder can be made there ({error.strerror}).") from error
 
 
+def _json(ranked: Ranked) -> str:
+    return ranking_json(ranked.summary, ranked.rows, flagged(ranked.comparisons), unpriced=ranked.unpriced)
+
+
 def _write(out: Path, ranked: Ranked) -> None:
     for name, content in (
         ("ranking.csv", ranking_csv(ranked.summary, ranked.rows)),
-        ("ranking.json", ranking_json(ranked.summary, ranked.rows, flagged(ranked.comparisons))),
-        ("report.html", report_html(ranked.summary, ranked.rows, ranked.comparisons)),
-        ("judgements.csv", judgements_csv(ranked.comparisons)),
+        ("ranking.json", _json(ranked)),
+        (
+            "report.html",
+            report_html(ranked.summary, ranked.rows, ranked.comparisons, unpriced=ranked.unpriced),
+        ),
+        ("judgements.csv", judgements_csv(ranked.comparisons, unpriced=ranked.unpriced)),
     ):
         (out / name).write_text(content, encoding="utf-8", newline="")
         say(f"wrote {out / name}")

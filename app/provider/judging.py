@@ -141,7 +141,8 @@ class Judging:
                 trouble = _bug(error)
         spent = verdict.spent if verdict else trouble.spent if trouble else None
         if spent is not None:
-            await self._record(lease, tries, spent, verdict=verdict is not None)
+            seconds = self._monotonic() - began
+            await self._record(lease, tries, spent, verdict=verdict is not None, seconds=seconds)
         if verdict is not None:
             took = self._monotonic() - began
             try:
@@ -176,9 +177,10 @@ class Judging:
             response = outcomes.read(first)
         return Concluded(response, first, reply)
 
-    async def _record(self, lease: Lease, tries: int, spent: Spent, *, verdict: bool) -> None:
+    async def _record(self, lease: Lease, tries: int, spent: Spent, *, verdict: bool, seconds: float) -> None:
         if self._spending is not None:
-            await self._insist(partial(self._spending.record, lease, tries, spent, verdict=verdict))
+            record = self._spending.record
+            await self._insist(partial(record, lease, tries, spent, verdict=verdict, seconds=seconds))
 
     async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:
         """Until the database takes it."""

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from app.contracts import LaneStatus
 from app.provider.circuit_breaker import CircuitBreaker
 from app.provider.judges.protocol import JudgeError
-from app.provider.rate_limiter import PERIOD, RateLimiter, Start
+from app.provider.rate_limiter import PERIOD, Former, RateLimiter, Start
 
 Clock = Callable[[], float]
 SMOOTHING = 0.1
+LOOK_AGAIN = 2.0
+"""Seconds after which a call that did not fit is looked at again; nobody looks while the lane has no room for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,18 +68,19 @@ class Slot:
         return self._lane.limits.tokens_per_minute is not None
 
     def fit(self, tokens: int) -> float:
-        """Count the call as one of about `tokens`: 0 when they fit into the minute, else the seconds to wait.
+        """Count the call as one of about `tokens`: 0 when they fit into the minute, else the seconds until a new look.
 
-        Then the lane starts nothing before that, so that many small calls cannot keep a large one waiting.
+        Until they would fit the lane starts nothing, so that many small calls cannot keep a large one waiting. They may
+        fit earlier than it seems: calls under way may take less than was thought.
         """
         lane, now = self._lane, self._lane.clock()
         more = max(0, tokens - self._tokens)
         wait = lane.limiter.widen(now, by=more) if more else 0.0
         if wait:
-            lane.limiter.pause_until(now + wait)
+            lane.limiter.keep_room(tokens, until=now + wait)
         else:
             self._tokens += more
-        return wait
+        return min(wait, LOOK_AGAIN)
 
     def begin(self) -> None:
         """The call starts now."""
@@ -127,7 +130,7 @@ class Lane:
         name: str,
         limits: LaneLimits,
         *,
-        recent: Iterable[float] = (),
+        recent: Iterable[Start] = (),
         clock: Clock = time.monotonic,
     ) -> None:
         self.name = name
@@ -255,26 +258,30 @@ class Lanes:
         clock: Clock = time.monotonic,
     ) -> None:
         self._limits = limits
-        self._recent: dict[str, Sequence[float]] = {}
+        self._recent: dict[str, tuple[float, Sequence[Former]]] = {}
         self._clock = clock
         self._lanes: dict[str, Lane] = {}
 
     def __getitem__(self, name: str) -> Lane:
         lane = self._lanes.get(name)
         if lane is None:
-            recent = self._recent.pop(name, ())
-            lane = self._lanes[name] = Lane(name, self._limits(name), recent=recent, clock=self._clock)
+            limits = self._limits(name)
+            then, former = self._recent.pop(name, (0.0, ()))
+            # what nobody knows takes the whole minute: the lane waits it out
+            unknown = limits.tokens_per_minute or 0
+            recent = [Start(then - age, unknown if tokens is None else tokens) for age, tokens in former]
+            lane = self._lanes[name] = Lane(name, limits, recent=recent, clock=self._clock)
         return lane
 
     def open(self, name: str) -> None:
         """Make the lane if it is not there yet, so that people see it and a worker leases for it."""
         self[name]
 
-    def remember(self, ages: Mapping[str, Iterable[float]]) -> None:
-        """Take over how many seconds ago calls were started in a former life; lanes already made know their own."""
+    def remember(self, former: Mapping[str, Iterable[Former]]) -> None:
+        """Take over the calls of a former life; lanes already made know their own."""
         now = self._clock()
         self._recent = {
-            name: tuple(now - age for age in some) for name, some in ages.items() if name not in self._lanes
+            name: (now, tuple(calls)) for name, calls in former.items() if name not in self._lanes
         }
 
     def __iter__(self) -> Iterator[Lane]:

@@ -38,6 +38,7 @@ from app.errors import (
 )
 from app.provider import outcomes
 from app.provider.background import Background
+from app.provider.former_life import remember
 from app.provider.judges.protocol import Judges
 from app.provider.judging import DEFAULT_RETRY, Again, Judging, RetryPolicy
 from app.provider.lane import Clock, Lane, Lanes, Slot
@@ -51,7 +52,6 @@ from app.provider.queue.protocol import (
     RequestQueue,
     StoredOutcome,
 )
-from app.provider.rate_limiter import REMEMBERED
 from app.provider.spending import Spending
 from app.provider.waiting import Call, Gone, until
 
@@ -85,6 +85,7 @@ class LLMOrchestrator:
     ) -> None:
         self._queue = queue
         self._judges = judges
+        self._spending = spending
         self._lanes = lanes
         self._topics = topics
         self._default_provider = default_provider
@@ -170,7 +171,7 @@ class LLMOrchestrator:
         return entry
 
     async def __aenter__(self) -> Self:
-        self._lanes.remember(await self._queue.recent_starts(seconds=REMEMBERED))
+        await remember(self._lanes, self._queue, self._spending, self._judges)
         await self._background.enter()
         self._background.help(self._judging.keep_leases)
         return self

@@ -21,12 +21,12 @@ from app.contracts import LLMOrchestratorResponse, Outcome
 from app.errors import LeaseLost, StoreUnavailable
 from app.provider import outcomes
 from app.provider.background import Background, Work
+from app.provider.former_life import remember
 from app.provider.judges.protocol import Judges
 from app.provider.judging import DEFAULT_RETRY, Again, Concluded, Judging, RetryPolicy
 from app.provider.lane import Clock, Lane, Lanes, Slot
 from app.provider.publishing import Bell, Publishing
 from app.provider.queue.protocol import Lease, Reply, RequestQueue
-from app.provider.rate_limiter import REMEMBERED
 from app.provider.spending import Spending
 
 LOOK_AROUND = 5.0
@@ -84,6 +84,7 @@ class QueueProcessor(Publishing):
         self._drain = drain
         self._purge_every = purge_every
         self._spending = spending
+        self._judges = judges
         self._clock = clock
         self._judging = Judging(
             queue=queue,
@@ -100,7 +101,7 @@ class QueueProcessor(Publishing):
         self._background = Background()
 
     async def __aenter__(self) -> Self:
-        self._lanes.remember(await self._queue.recent_starts(seconds=REMEMBERED))
+        await remember(self._lanes, self._queue, self._spending, self._judges)
         await self._background.enter()
         self._background.help(self._judging.keep_leases)
         self._background.help(self._purge)

@@ -10,12 +10,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 PERIOD = 60.0
 """Seconds of the window over which rates are kept."""
 
 REMEMBERED = PERIOD + 5.0
 """Seconds of a former life that matter: a lane may count over a little more than a minute."""
+
+
+class Former(NamedTuple):
+    """A call of a former life: how many seconds ago it began, and its tokens; None where nobody knows them."""
+
+    age: float
+    tokens: int | None = 0
 
 
 @dataclass(slots=True)
@@ -30,7 +38,8 @@ class Start:
 class RateLimiter:
     """A moving window over the starts of one judge.
 
-    `recent` holds the starts of a former life of the process, so that the promise also holds over a restart.
+    `recent` holds the starts of a former life of the process, so that the promise also holds over a restart; their
+    moments are in the time of `now`.
     """
 
     def __init__(
@@ -39,16 +48,18 @@ class RateLimiter:
         requests: int | None = None,
         tokens: int | None = None,
         period: float = PERIOD,
-        recent: Iterable[float] = (),
+        recent: Iterable[Start] = (),
     ) -> None:
         self._requests = requests
         self._tokens = tokens
         self._period = period
-        self._log = deque(Start(at, 0) for at in sorted(recent) if self.bounded)
-        self._used = 0
+        self._log = deque(sorted(recent, key=lambda start: start.at) if self.bounded else ())
+        self._used = sum(start.tokens for start in self._log)
         self._reserved = 0
         self._reserved_tokens = 0
         self._paused_until = float("-inf")
+        self._room = 0
+        self._room_until = float("-inf")
 
     @property
     def bounded(self) -> bool:
@@ -61,7 +72,8 @@ class RateLimiter:
         if not self.bounded:
             return pause
         self._forget(now)
-        return max(pause, self._wait_requests(now), self._wait_tokens(now, tokens))
+        room = max(tokens, self._room) if now < self._room_until else tokens
+        return max(pause, self._wait_requests(now), self._wait_tokens(now, room))
 
     def reserve(self, now: float, *, tokens: int = 0) -> float:
         """Take one start of about `tokens`: 0 when it is ours, else the seconds to wait before asking again."""
@@ -100,6 +112,10 @@ class RateLimiter:
         if start.counted and self.bounded:
             self._used += tokens - start.tokens
             start.tokens = tokens
+
+    def keep_room(self, tokens: int, *, until: float) -> None:
+        """Let nothing start before a call of so many tokens would fit, at most until that moment."""
+        self._room, self._room_until = tokens, until
 
     def pause_until(self, moment: float) -> None:
         """Start nothing before `moment` (Retry-After is a floor); an earlier, longer pause stays."""

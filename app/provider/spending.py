@@ -7,7 +7,8 @@ way are not known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -21,8 +22,9 @@ from app.provider.queue.protocol import Lease
 DAY = 86_400.0
 
 _CALL = (
-    "INSERT INTO calls (queue_id, place, tries, at, calls, prompt_tokens, cached_tokens, completion_tokens, cost_usd)"
-    " VALUES (:queue_id, :place, :tries, :at, :calls, :prompt_tokens, :cached_tokens, :completion_tokens, :cost_usd)"
+    "INSERT INTO calls (queue_id, place, tries, lane, began_at, at, calls, prompt_tokens, cached_tokens,"
+    " completion_tokens, cost_usd) VALUES (:queue_id, :place, :tries, :lane, :began_at, :at, :calls, :prompt_tokens,"
+    " :cached_tokens, :completion_tokens, :cost_usd)"
     " ON CONFLICT (queue_id, place, tries) DO NOTHING RETURNING tries"
 )
 _COLUMNS = (
@@ -47,6 +49,18 @@ _OF = (
 )
 
 
+_RECENT = "SELECT lane, began_at, at, calls, prompt_tokens + completion_tokens AS tokens FROM calls WHERE at > :horizon"
+
+
+class Paid(NamedTuple):
+    """What a try came to: how many seconds ago it began and ended, its calls and tokens."""
+
+    began: float
+    ended: float
+    calls: int
+    tokens: int
+
+
 class _Row(NamedTuple):
     """One call, as both tables need it; in the order in which rows are locked."""
 
@@ -56,6 +70,7 @@ class _Row(NamedTuple):
     queue_id: bytes
     place: int
     tries: int
+    seconds: float
     verdict: bool
     spent: Spent
 
@@ -74,8 +89,10 @@ class Spending:
         self._now: Callable[[Connection], float] = database.now if clock is None else lambda _: clock()
         self._writes: GroupCommit[_Row, None] = GroupCommit(database, self._write)
 
-    async def record(self, lease: Lease, tries: int, spent: Spent, *, verdict: bool) -> None:
-        """Write a call down; the same call again changes nothing.
+    async def record(
+        self, lease: Lease, tries: int, spent: Spent, *, verdict: bool, seconds: float = 0.0
+    ) -> None:
+        """Write down a call that took so many `seconds` until now; the same call again changes nothing.
 
         :raises StoreUnavailable: it may or may not be written.
         """
@@ -88,6 +105,7 @@ class Spending:
                 queue_id=lease.request.queue_id.bytes,
                 place=lease.place,
                 tries=tries,
+                seconds=seconds,
                 verdict=verdict,
                 spent=spent,
             )
@@ -107,6 +125,24 @@ class Spending:
             completion_tokens=int(row.completion_tokens),
             cost_usd=row.cost_usd,
         )
+
+    async def recent(self, *, seconds: float) -> Mapping[str, Sequence[Paid]]:
+        """What ended within the last `seconds`, by lane.
+
+        :raises StoreUnavailable: it cannot be read.
+        """
+
+        def work(connection: Connection) -> tuple[float, Sequence[Any]]:
+            now = self._now(connection)
+            return now, connection.execute(text(_RECENT), {"horizon": now - seconds}).all()
+
+        now, rows = await self._database.read(work)
+        found: defaultdict[str, list[Paid]] = defaultdict(list)
+        for row in rows:
+            found[row.lane].append(
+                Paid(now - row.began_at, max(0.0, now - row.at), int(row.calls), int(row.tokens))
+            )
+        return found
 
     async def report(self, days: int) -> UsageReport:
         """The last so many days, today included.
@@ -147,8 +183,8 @@ class Spending:
         """In one order, so that two processes never wait for each other in a circle."""
         at = self._now(connection)
         for row in sorted(rows, key=lambda row: row[:6]):
-            if connection.execute(text(_CALL), {"at": at, **_of_call(row)}).first() is not None:
-                connection.execute(text(_ADD), {"day": _day(at).isoformat(), **_of_usage(row)})
+            if connection.execute(text(_CALL), _of_call(row, at)).first() is not None:
+                connection.execute(text(_ADD), {"day": _day(at).isoformat(), **_of_usage(row, at)})
         return [None] * len(rows)
 
 
@@ -156,12 +192,15 @@ def _day(at: float) -> date:
     return datetime.fromtimestamp(at, UTC).date()
 
 
-def _of_call(row: _Row) -> dict[str, Any]:
+def _of_call(row: _Row, at: float) -> dict[str, Any]:
     spent = row.spent
     return {
         "queue_id": row.queue_id,
         "place": row.place,
         "tries": row.tries,
+        "lane": f"{row.provider}/{row.model}",
+        "began_at": at - row.seconds,
+        "at": at,
         "calls": spent.calls,
         "prompt_tokens": spent.prompt_tokens,
         "cached_tokens": spent.cached_tokens,
@@ -170,8 +209,8 @@ def _of_call(row: _Row) -> dict[str, Any]:
     }
 
 
-def _of_usage(row: _Row) -> dict[str, Any]:
-    return _of_call(row) | {
+def _of_usage(row: _Row, at: float) -> dict[str, Any]:
+    return _of_call(row, at) | {
         "principal": row.principal,
         "provider": row.provider,
         "model": row.model,

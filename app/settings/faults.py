@@ -33,6 +33,7 @@ def faults(settings: Settings, *, serving: bool = True) -> list[str]:
             f"http.host: '{settings.http.host}' can be reached by others, but auth.enabled = false lets everybody do "
             "everything; set auth.enabled = true and make a key (`key new`), or use http.host = '127.0.0.1'"
         )
+    found += _faults_of_shares(settings)
     found += _faults_of_kafka(settings) + _faults_of_engines(settings)
     if serving:
         found += _faults_of_role(settings)
@@ -73,6 +74,22 @@ def _faults_of_llm(name: str, section: LLMSettings, *, chosen: bool) -> list[str
     if not _KEY.fullmatch(section.key.get_secret_value().strip()):
         found.append(f"judges.{name}.key: what is given holds a space or a letter that no key has")
     return found
+
+
+def _faults_of_shares(settings: Settings) -> list[str]:
+    """A limit that is too small to be divided would be exceeded by those who get one call each all the same."""
+    processes, judges = settings.provider.processes, settings.judges
+    limits = {
+        f"judges.{name}.requests_per_minute": section.requests_per_minute
+        for name, section in ({"rules": judges.rules, "simulated": judges.simulated} | judges.llm).items()
+    } | {
+        f"judges.{name}.tokens_per_minute": section.tokens_per_minute for name, section in judges.llm.items()
+    }
+    return [
+        f"{key}: {limit} cannot be divided among provider.processes = {processes}; each would get less than one"
+        for key, limit in limits.items()
+        if 0 < limit < processes
+    ]
 
 
 def _faults_of_role(settings: Settings) -> list[str]:

@@ -78,8 +78,11 @@ def _environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def _take_vendor_keys(values: dict[str, Any], sources: Sources, environment: Mapping[str, str]) -> None:
     """The keys that people have already, for the vendors that gave them: no other server is shown one."""
+    judges = values["judges"]
+    if not isinstance(judges, dict):
+        return
     for name, vendor in VENDORS.items():
-        section, given = values["judges"].get(name), environment.get(vendor.key_variable, "").strip()
+        section, given = judges.get(name), environment.get(vendor.key_variable, "").strip()
         if not (given and isinstance(section, dict)) or section.get("key"):
             continue
         if is_vendor(name, str(section.get("base_url"))):
@@ -92,7 +95,7 @@ def _assigned(assignments: Sequence[str]) -> dict[str, Any]:
     for assignment in assignments:
         key, sign, value = assignment.partition("=")
         if not sign:
-            raise ConfigurationError(f"--set {assignment}: write it as key.sub=value")
+            raise ConfigurationError("--set: write each as key.sub=value; what is given has no = in it")
         pairs.append((key.strip(), value.strip()))
     return _nested(pairs)
 
@@ -132,6 +135,13 @@ def _merge(
             sources[dotted] = name
 
 
+def _is_section(key: str) -> bool:
+    place: Any = _toml(DEFAULTS)
+    for part in key.split("."):
+        place = place.get(part) if isinstance(place, dict) else None
+    return isinstance(place, dict)
+
+
 _SECRET = ("key", "password", "url")
 
 
@@ -143,5 +153,8 @@ def _line(fault: Any, sources: Sources) -> str:
     where = f" (from {origin})" if origin else ""
     if fault["type"] == "extra_forbidden":
         return f"{key}: unknown setting{where}; all settings stand in config/default.toml"
-    shown = "what is given" if key.endswith(_SECRET) else repr(fault["input"])
+    secret = key.endswith(_SECRET) or _is_section(
+        key
+    )  # a key written where its section stands is still a key
+    shown = "what is given" if secret else repr(fault["input"])
     return f"{key}: {shown}{where} is not allowed: {fault['msg'].lower()}"

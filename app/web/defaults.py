@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from app.cj.batch import BatchSettings
-from app.cj.estimate import price
+from app.cj.estimate import price, unpriced
 from app.contracts import JudgeKind, LLMConfigOverrides, ModelList, Pricing
 
 
@@ -50,6 +50,10 @@ class BatchDefaults:
     def prices(self, choice: JudgeChoice) -> list[Pricing | None]:
         """What each judge of this choice takes; None where nobody knows."""
         return [price(asked, self.known) for asked in choice.settings]
+
+    def unpriced(self, settings: BatchSettings) -> bool:
+        """Whether nobody here knows what one of the judges takes; as long as the provider was never reached, no."""
+        return bool(self.known.models) and bool(unpriced(settings.judges, self.known))
 
     def choice_of(self, settings: BatchSettings) -> JudgeChoice | None:
         """The choice these settings came from; None when they came from elsewhere or the choices have changed."""

@@ -110,12 +110,14 @@ class Pages:
         if batch.state is BatchState.READY:
             return RedirectResponse(f"/batches/{batch.id}/check", status_code=303)
         verdicts = await latest_verdicts(self._views, batch)
+        offered = await self._offered()
         return render(
             request,
             "live.html",
             batch=batch,
             now=await take(self._views, batch.id, self._look, self._clock()),
-            kinds=(await self._offered()).kinds_of(batch.settings),
+            kinds=offered.kinds_of(batch.settings),
+            unpriced=offered.unpriced(batch.settings),
             verdicts=verdicts,
             after=batch.decided + batch.failed,
             most=LATEST,
@@ -133,6 +135,7 @@ class Pages:
             "ranking.html",
             summary=summary,
             batch=summary.batch,
+            unpriced=(await self._offered()).unpriced(summary.batch.settings),
             rows=rows,
             flagged=await self._views.flagged(summary.batch.id),
             table=sorted(rows, key=_SORTS[column], reverse=falling),
@@ -203,7 +206,7 @@ def routes(
     def post(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
         return Route(path, page(endpoint), methods=["POST"])
 
-    downloads = Downloads(views)
+    downloads = Downloads(views, offered)
     one = "/batches/{batch_id:uuid}"
     return [
         get("/", pages.batches),

@@ -10,6 +10,7 @@ from typing import Any
 
 from app.cj.scoring_ranking import RankedEssay
 from app.cj.views import Comparison, Flagged, Summary, flagged
+from app.contracts import JudgeKind
 from app.web import words
 from app.web.plots import NARROW, caterpillar
 from app.web.rendering import STATIC, environment
@@ -52,13 +53,21 @@ def ranking_csv(summary: Summary, rows: Sequence[RankedEssay]) -> str:
     return _csv((*RANKING_COLUMNS, "judged_by"), lines)
 
 
-def judgements_csv(comparisons: Iterable[Comparison]) -> str:
-    """Every judgement planned, in the order given; `order` is the order in which results came in, moments are UTC."""
-    return _csv(JUDGEMENT_COLUMNS, (_judgement(one) for one in comparisons))
+def judgements_csv(comparisons: Iterable[Comparison], *, unpriced: bool = False) -> str:
+    """Every judgement planned, in the order given; `order` is the order in which results came in, moments are UTC.
+
+    `unpriced`: the price of a judge is not known; what a language model then seems to have taken for nothing is empty.
+    """
+    return _csv(JUDGEMENT_COLUMNS, (_judgement(one, unpriced=unpriced) for one in comparisons))
 
 
-def ranking_json(summary: Summary, rows: Sequence[RankedEssay], needing: Sequence[Flagged]) -> str:
-    """The ranking with all it stands on: who judged, settings, seed, why it stopped, reliability and its method."""
+def ranking_json(
+    summary: Summary, rows: Sequence[RankedEssay], needing: Sequence[Flagged], *, unpriced: bool = False
+) -> str:
+    """The ranking with all it stands on: who judged, settings, seed, why it stopped, reliability and its method.
+
+    Its cost is null when the price of a judge is not known (`unpriced`).
+    """
     batch = summary.batch
     document: dict[str, Any] = {
         "batch": {
@@ -88,7 +97,7 @@ def ranking_json(summary: Summary, rows: Sequence[RankedEssay], needing: Sequenc
             "failures": summary.failures,
             "roads": summary.roads,
         },
-        "cost_usd": batch.cost_usd,
+        "cost_usd": None if unpriced else batch.cost_usd,
         "budget_usd": batch.settings.budget_usd,
         "needs_a_human_look": [
             {"essay": one.essay, "found": one.found, "comparisons": one.comparisons} for one in needing
@@ -99,13 +108,20 @@ def ranking_json(summary: Summary, rows: Sequence[RankedEssay], needing: Sequenc
     return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
 
 
-def report_html(summary: Summary, rows: Sequence[RankedEssay], comparisons: Sequence[Comparison]) -> str:
+def report_html(
+    summary: Summary,
+    rows: Sequence[RankedEssay],
+    comparisons: Sequence[Comparison],
+    *,
+    unpriced: bool = False,
+) -> str:
     """One file with banner, figures, plot, ranking and every judgement; it loads nothing."""
     return environment.get_template("report.html").render(
         summary=summary,
         batch=summary.batch,
         rows=rows,
         comparisons=comparisons,
+        unpriced=unpriced,
         flagged=flagged(comparisons),
         plot=caterpillar(rows),
         narrow_plot=caterpillar(rows, width=NARROW, ident="narrow"),
@@ -118,9 +134,11 @@ def neutral(cell: Any) -> Any:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_DANGEROUS) else cell
 
 
-def _judgement(one: Comparison) -> list[Any]:
+def _judgement(one: Comparison, *, unpriced: bool) -> list[Any]:
     special: dict[str, Any] = {name: words.rfc3339(getattr(one, name)) for name in _MOMENTS}
     special |= {"order": one.ended_order, "correlation_id": str(one.id), "flags": " ".join(one.flags)}
+    if unpriced and one.judge_kind in {JudgeKind.LLM, None} and not one.cost_usd:
+        special["cost_usd"] = None
     return [special[name] if name in special else getattr(one, name) for name in JUDGEMENT_COLUMNS]
 
 

@@ -133,8 +133,10 @@ def beyond(cost: float | None, budget: float | None) -> str:
     return usd_up(cost) if cost is not None and budget is not None and budget < cost else ""
 
 
-def cost(batch: Batch) -> str:
-    """What was spent, and of how much."""
+def cost(batch: Batch, *, unpriced: bool = False) -> str:
+    """What was spent, and of how much; `unpriced`: the price of one of its judges is not known."""
+    if unpriced:
+        return f"{usd(batch.cost_usd)}, and what is unknown" if batch.cost_usd else "unknown"
     budget = batch.settings.budget_usd
     return usd(batch.cost_usd) if budget is None else f"{usd(batch.cost_usd)} of {usd(budget)}"
 

@@ -148,6 +148,33 @@ def test_no_more_calls_start_than_the_limit_allows_repairs_included(tmp_path: Pa
         assert saw["refusals"] == {}
 
 
+def limited(process: Process) -> bool:
+    """Whether the judge's lane waits for its limit, and not just for a moment."""
+    lanes: list[dict[str, Any]] = process.client.get("/api/v1/providers").json()["lanes"]
+    return any(
+        lane["waiting"] and "rate limit" in lane["words"] and lane["seconds_until_room"] > 20
+        for lane in lanes
+    )
+
+
+@pytest.mark.parametrize("limit", ["requests_per_minute=6", "tokens_per_minute=4000"])
+def test_the_limits_hold_over_a_restart_in_the_middle_of_a_minute(tmp_path: Path, limit: str) -> None:
+    with fake() as server:
+        server.misbehave("fenced_json", times=2)
+        with serving(tmp_path, server, f"judges.openai.{limit}") as process:
+            create(process)
+            until(lambda: limited(process))
+            process.kill()
+        with serving(tmp_path, server, f"judges.openai.{limit}") as process:
+            until(lambda: limited(process))
+        saw = server.stats()
+        tally = saw["models"]["openai/priced"]
+        if limit.startswith("requests"):
+            assert 4 <= saw["busiest_minute"] <= 6
+        else:
+            assert tally["input"] + tally["output"] <= 4000
+
+
 def test_several_providers_have_a_share_of_the_limit_each(tmp_path: Path) -> None:
     with (
         fake() as server,

@@ -134,3 +134,29 @@ def test_a_budget_of_five_cents_stops_a_batch_and_its_page_says_so(tmp_path: Pat
         page = house.client.get(f"/batches/{batch_id}/live").text
     assert (batch["state"], batch["stop_reason"]) == ("finished", "budget_spent")
     assert "the budget is spent" in page
+
+
+def test_rank_says_that_the_cost_is_unknown_where_the_price_is(tmp_path: Path) -> None:
+    write_essays(tmp_path / "essays", 3)
+    out = tmp_path / "out"
+    with fake_on(tmp_path / "fake", 3) as server:
+        options = judge_options(tmp_path / "fake", server)
+        options[options.index("--model") + 1] = "unheard-of"
+        done = rank(tmp_path, "--out", str(out), *options)
+    assert done.returncode == 0, done.stderr
+    assert "cost unknown" in done.stderr
+    assert "0.00 USD" not in done.stderr + (out / "report.html").read_text(encoding="utf-8")
+    assert json.loads(done.stdout)["cost_usd"] is None
+    with (out / "judgements.csv").open(encoding="utf-8", newline="") as stream:
+        assert {row["cost_usd"] for row in csv.DictReader(stream)} == {""}
+
+
+def test_rank_that_fails_says_why_and_what_to_do(tmp_path: Path) -> None:
+    write_essays(tmp_path / "essays", 3)
+    with fake_on(tmp_path / "fake", 3) as server:
+        server.misbehave("unknown_model")
+        done = rank(tmp_path, *judge_options(tmp_path / "fake", server))
+    assert done.returncode != 0
+    assert "rejected" in done.stderr
+    assert "look at the model's name and the base URL" in done.stderr
+    assert "paused" not in done.stderr

@@ -4,7 +4,8 @@ import pytest
 
 from app.provider.circuit_breaker import BreakerState
 from app.provider.judges.protocol import JudgeError, Spent
-from app.provider.lane import Lane, LaneLimits, Lanes
+from app.provider.lane import LOOK_AGAIN, Lane, LaneLimits, Lanes
+from app.provider.rate_limiter import Former
 
 
 class Clock:
@@ -137,10 +138,10 @@ def test_tokens_of_the_next_call_are_expected_from_the_last_ones() -> None:
 def test_lanes_are_made_on_first_use_and_remember_a_former_life() -> None:
     clock = Clock()
     lanes = Lanes(lambda name: LaneLimits(requests_per_minute=len(name)), clock=clock)
-    lanes.remember({"a": [30.0]})
+    lanes.remember({"a": [Former(30.0)]})
     assert list(lanes) == []
     lanes.open("a")
-    lanes.remember({"a": [0.0]})
+    lanes.remember({"a": [Former(0.0)]})
     assert lanes["a"] is lanes["a"]
     assert lanes["a"].seconds_until_room() == pytest.approx(30)
     assert lanes["bb"].seconds_until_room() == 0
@@ -180,9 +181,10 @@ def test_a_call_counts_for_the_tokens_of_its_prompt_before_it_starts() -> None:
     first, second = it.take(2)
     assert first.fit(700) == 0
     first.begin()
-    assert second.fit(400) == 60
+    assert second.fit(400) == LOOK_AGAIN
     second.give_back()
     assert it.take(1) == []  # small calls do not keep the large one waiting
+    assert it.seconds_until_room() == 60
     clock.now = 60
     (again,) = it.take(1)
     assert again.fit(400) == 0
@@ -204,3 +206,24 @@ def test_a_call_that_failed_is_settled_by_what_it_used() -> None:
 def test_only_a_lane_with_a_limit_of_tokens_is_metered() -> None:
     assert lane(tokens_per_minute=1).take(1)[0].metered
     assert not lane().take(1)[0].metered
+
+
+def test_where_nobody_knows_what_a_call_of_a_former_life_took_the_minute_is_waited_out() -> None:
+    lanes = Lanes(lambda _: LaneLimits(tokens_per_minute=1000), clock=Clock())
+    lanes.remember({"a": [Former(20.0, None)]})
+    assert lanes["a"].take(1)[0].fit(10) > 0
+    lanes.remember({"b": [Former(20.0, 400)]})
+    assert lanes["b"].take(1)[0].fit(600) == 0
+
+
+def test_what_did_not_fit_starts_as_soon_as_calls_took_less_than_was_thought() -> None:
+    it = lane(tokens_per_minute=1000)
+    first, second = it.take(2)
+    assert first.fit(700) == 0
+    first.begin()
+    assert second.fit(700) > 0
+    second.give_back()
+    first.succeed(tokens=200)
+    assert it.seconds_until_room() == 0
+    (again,) = it.take(1)
+    assert again.fit(700) == 0

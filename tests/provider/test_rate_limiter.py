@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.provider.rate_limiter import RateLimiter
+from app.provider.rate_limiter import RateLimiter, Start
 
 
 def most_in_any_minute(starts: Sequence[float]) -> int:
@@ -21,7 +21,7 @@ def test_no_sliding_minute_holds_more_starts_than_the_limit(
     limit: int, recent: list[float], steps: list[tuple[float, float, bool]]
 ) -> None:
     recent = recent[:limit]
-    it = RateLimiter(requests=limit, recent=recent)
+    it = RateLimiter(requests=limit, recent=[Start(at, 0) for at in recent])
     starts, now = list(recent), 0.0
     for pause, delay, begins in steps:
         now += pause
@@ -55,9 +55,15 @@ def test_a_reservation_counts_before_the_call_starts() -> None:
 
 
 def test_the_limit_holds_over_a_restart() -> None:
-    it = RateLimiter(requests=2, recent=[-50.0, -10.0])
+    it = RateLimiter(requests=2, recent=[Start(-10.0, 0), Start(-50.0, 0)])
     assert it.reserve(0) == 10
     assert it.reserve(10) == 0
+
+
+def test_the_limit_of_tokens_holds_over_a_restart() -> None:
+    it = RateLimiter(tokens=100, recent=[Start(-50.0, 60), Start(-10.0, 40)])
+    assert it.reserve(0, tokens=50) == 10
+    assert it.reserve(10, tokens=50) == 0
 
 
 def test_retry_after_is_a_floor_that_an_earlier_one_cannot_lower() -> None:

@@ -20,7 +20,7 @@ from app.errors import JudgeFailed
 from app.provider.judges.protocol import JudgeError, Spent
 from app.provider.judging import RetryPolicy
 from app.provider.queue.protocol import Lease, QueuedRequest, Reply
-from app.provider.spending import DAY, Spending
+from app.provider.spending import DAY, Paid, Spending
 from tests import engines
 from tests.provider.provider_world import DOWN, MIGRATIONS, World, comparison, until
 
@@ -251,3 +251,15 @@ async def test_judges_that_use_up_nothing_leave_no_trace(tmp_path: Path) -> None
     async with World(tmp_path / "provider.db", spends=True) as world:
         await world.orchestrator.compare(comparison())
         assert (await world.spending.report(1)).rows == ()
+
+
+async def test_what_ended_within_the_last_minute_is_told_by_lane(doors: Callable[[], Database]) -> None:
+    clock = Clock()
+    async with doors() as database:
+        spending = Spending(database, clock=clock)
+        await spending.record(lease(), 1, SPENT, verdict=True)
+        clock.now = NOON + 60
+        await spending.record(lease(place=2), 1, SPENT, verdict=False, seconds=4.0)
+        clock.now = NOON + 70
+        found = await Spending(database, clock=clock).recent(seconds=65.0)
+    assert found == {"openai/gpt": [Paid(14.0, 10.0, SPENT.calls, SPENT.tokens)]}

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from starlette.testclient import TestClient
 
-from app.cj.batch import BatchState
+from app.cj.batch import BatchState, NewBatch
 from app.contracts import JudgeKind, LLMConfigOverrides, ModelInfo, ModelList, Pricing
 from app.web import words
 from app.web.defaults import JudgeChoice
@@ -160,3 +160,18 @@ def test_a_budget_that_cannot_be_kept_is_refused(paid: Site, client: TestClient)
     assert (
         client.post("/api/v1/batches", json=ASKED | {"settings": settings, "start": False}).status_code == 201
     )
+
+
+def test_what_nobody_knows_the_price_of_did_not_cost_nothing(paid: Site, client: TestClient) -> None:
+    batch_id = paid.finished(replace_judges(new_batch(), "strange"))
+    for page in ("live", "ranking", "report.html"):
+        shown = client.get(f"/batches/{batch_id}/{page}").text
+        assert "unknown" in shown.split("<dt>Cost</dt>")[1].split("</div>")[0], page
+        assert "0.00 USD" not in shown, page
+    assert client.get(f"/batches/{batch_id}/ranking.json").json()["cost_usd"] is None
+    assert "0.00 USD" not in client.get("/").text
+
+
+def replace_judges(new: NewBatch, model: str) -> NewBatch:
+    judges = (LLMConfigOverrides(provider="openai", model=model),)
+    return new.model_copy(update={"settings": new.settings.model_copy(update={"judges": judges})})

@@ -65,6 +65,12 @@ def class_of(error: object) -> str | None:
     return next((code for phrase, code in _BY_PHRASE.items() if phrase in message), None)
 
 
+def is_about_schema(error: object) -> bool:
+    """Whether the server does not take the part of OpenAI's format that holds an answer to a schema."""
+    param = error.get("param") if isinstance(error, dict) else None
+    return "response_format" in _message(error) or str(param).startswith("response_format")
+
+
 def inner_status(error: object) -> int:
     """The HTTP status that gateways write into the body of a 200; 0 for none."""
     code = error.get("code") if isinstance(error, dict) else None

@@ -16,7 +16,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from app.provider.judges.llm.complaints import SLOW, class_of, complaint, inner_status, wait_of
+from app.provider.judges.llm.complaints import (
+    SLOW,
+    class_of,
+    complaint,
+    inner_status,
+    is_about_schema,
+    wait_of,
+)
 from app.provider.judges.llm.retry_after import bounded, retry_after
 from app.provider.judges.llm.verdict import strict_json
 from app.provider.judges.llm.wire import Answer
@@ -26,6 +33,7 @@ UNSAID = 5.0
 """Seconds to leave a server alone that says "too many requests" and not until when."""
 
 OK = 200
+BAD_REQUEST = 400
 REDIRECT = range(300, 400)
 SERVER = 500
 
@@ -96,6 +104,11 @@ def classified(status: int, headers: Mapping[str, str], error: object, *, now: f
     if status in REDIRECT:
         return failure("rejected", f"{where}: redirects are not followed")
     meant = inner_status(error) if status == OK else status
+    if meant == BAD_REQUEST and is_about_schema(error):
+        advice = (
+            "it does not take the schema of the answer; set judges.openai.structured to json_object or none"
+        )
+        return JudgeError("rejected", f"The server takes no such request ({where}): {advice}.", trips=True)
     code = class_of(error) or _BY_STATUS.get(meant)
     if code is None:
         code = "rejected" if OK < meant < SERVER else "unavailable"

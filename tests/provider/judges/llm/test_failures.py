@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.provider.judges.llm.failures import UNSAID
+from app.provider.judges.llm.failures import UNSAID, classified
 from app.provider.judges.llm.wire import Answer
 from app.provider.judges.protocol import JudgeError
 from tests.provider.judges.llm.pairs import FORMATS, answer_file
@@ -185,3 +185,13 @@ def test_a_truncated_answer_is_never_read(name: str) -> None:
     whole = answer_file(name).read_bytes().strip()
     for length in range(0, len(whole), 7):
         assert failed(name.partition(".")[0], 200, whole[:length]).code == "malformed"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [{"message": "response_format is not supported"}, {"message": "no", "param": "response_format.type"}],
+)
+def test_a_server_that_takes_no_schema_is_told_with_the_setting_that_helps(error: dict[str, str]) -> None:
+    found = classified(400, {}, error, now=0.0)
+    assert (found.code, found.trips) == ("rejected", True)
+    assert "judges.openai.structured" in found.detail
