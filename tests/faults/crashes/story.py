@@ -92,10 +92,12 @@ class Teller:
             if empty:
                 self._die_often(story, replace(life, phase=Phase.FIRST), lives=2)
             ended = self._work(story, life)
+            remains = Remains(folder)
             if ended:
-                remains = Remains(folder)
                 self._count(story, remains)
                 story.violations += remains.violations(weather, self._undisturbed)
+            else:
+                story.violations += remains.violations_so_far()
             if ended and self._defect is None:
                 self._erase(story, life)
             if errors := _errors(folder):
