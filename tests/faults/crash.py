@@ -16,15 +16,15 @@ TELLERS, SHORT_TELLERS = 6, 2
 MINUTES = 10
 
 
-def run(seed: int, *, full: bool) -> Findings:
-    """Tell stories until there were enough kills and comparisons; see `remains` for what must hold after each."""
+def run(seed: int, *, full: bool, minutes: float = MINUTES) -> Findings:
+    """For at most `minutes`, tell stories until there were enough kills and comparisons; see `remains` for what must hold after each."""
     kills, comparisons = (KILLS, COMPARISONS) if full else (SHORT_KILLS, SHORT_COMPARISONS)
     several = TELLERS if full else SHORT_TELLERS
     began = time.monotonic()
     asked = [
         f"--kills={-(-kills // several)}",
         f"--comparisons={-(-comparisons // several)}",
-        f"--seconds={MINUTES * 60}",
+        f"--seconds={minutes * 60}",
     ]
     told = list(chain(*tellers.stories(*([f"--seed={seed + n}", *asked] for n in range(several)))))
     violations = [violation for story in told for violation in story["violations"]]
