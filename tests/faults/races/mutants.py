@@ -28,6 +28,8 @@ from app.provider.queue.turn import Turn
 from app.provider.queue_processor import QueueProcessor
 from app.provider.waiting import Call
 
+from .stage import LANE
+
 # -- the provider
 
 
@@ -54,26 +56,16 @@ class TellsTheTwinNothing(LLMOrchestrator):
 class PromisesFirst(LLMOrchestrator):
     """The 202 does not wait for the row."""
 
-    async def _queue_request(
-        self, row: QueuedRequest, lane: Lane
-    ) -> LLMComparisonResponse | ComparisonQueued:
-        later = partial(super()._queue_request, row, lane)
-
-        async def accept() -> None:
-            await later()
-
-        self._background.start(accept)
-        return self._queued(row.queue_id, row.correlation_id, lane)
-
     async def compare(
         self, request: LLMComparisonRequest, **more: Any
     ) -> LLMComparisonResponse | ComparisonQueued:
-        lane, _ = self._resolve(request)
-        self._background.start(partial(self._discard, partial(super().compare, request, **more)))
-        return self._queued(request.queue_id("local"), request.correlation_id, lane)
+        take_in = partial(super().compare, request, **more)
 
-    async def _discard(self, work: Any) -> None:
-        await work()
+        async def later() -> None:
+            await take_in()
+
+        self._background.start(later)
+        return self._queued(request.queue_id("local"), request.correlation_id, self._lanes[LANE])
 
 
 class TheLastOutcomeStays(Ledger):
@@ -151,11 +143,12 @@ class PlansOnWhatIsThere(BatchStore):
         return await super().commit_plan(replace(plan, waves=waves or 0, pairs=pairs))
 
 
-class ClaimsWithoutHolding(BatchStore):
-    """Who takes a row tells nobody."""
+class TakesWhatOthersSend(BatchStore):
+    """A claim holds nobody off."""
 
     async def claim(self, *, limit: int, hold: float) -> Sequence[Task]:
-        return await super().claim(limit=limit, hold=0.0)
+        await self.repair_all()
+        return await super().claim(limit=limit, hold=hold)
 
 
 class BuriesWithoutATombstone(BatchStore):

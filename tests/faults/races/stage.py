@@ -130,13 +130,17 @@ class Stage:
     async def pass_by(self, seconds: float, gate: str) -> None:
         """A side of a race: time passes, at a moment of its own."""
         await self.gates.at(gate)
+        self.advance(seconds)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass at once."""
         clockwork = asyncio.get_running_loop()
         assert isinstance(clockwork, Clockwork)
         clockwork.advance(seconds)
 
     async def until(self, condition: Callable[[], object], what: str = "it never came to rest") -> None:
-        """Let time pass, with every gate open, until it is so; at most a day of it."""
-        for _ in range(2000):
+        """Let time pass, with every gate open, until it is so; at most 25 minutes of it."""
+        for _ in range(300):
             if condition():
                 return
             await anyio.sleep(5.0)
@@ -293,7 +297,7 @@ def _batch(essays: int) -> NewBatch:
 Race = Callable[[Stage], Awaitable[None]]
 
 
-def enumerated(race: Race, cast: Cast = Cast(), *, essays: int = 2, until_broken: bool = False) -> Explored:  # noqa: B008 - frozen
+def enumerated(race: Race, cast: Cast = Cast(), *, essays: int = 2, until_broken: bool = False) -> Explored:
     """Run a race in every order of its gates, each time on files of its own."""
 
     async def play(gates: Gates) -> None:

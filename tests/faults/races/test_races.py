@@ -36,7 +36,7 @@ RACES = {
     ),
     "twin POSTs": Entry(provider_races.twin_posts, Cast(orchestrator=mutants.TellsTheTwinNothing), 20),
     "sweeper x submitter": Entry(
-        cj_races.sweeper_and_submitter, Cast(store=mutants.ClaimsWithoutHolding), 60
+        cj_races.sweeper_and_submitter, Cast(store=mutants.TakesWhatOthersSend), 60
     ),
     "half-open x N": Entry(provider_races.half_open_and_many, Cast(breaker=mutants.HalfOpenIsOpenToAll), 100),
     "two relays": Entry(provider_races.two_relays, Cast(queue_processor=mutants.NewIdPerAttempt), 100),
