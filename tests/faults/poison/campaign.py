@@ -145,11 +145,9 @@ async def _cases(world: World, store: BatchStore, planner: Planner) -> Any:
             batch_id = uuid4()
             await store.create(batch_id, batch_of(6), start=True)
             await planner.plan(batch_id)
-            sound = [_sound(world.topic, batch_id, number) for number in range(3)]
+            sound = [_sound(world.topic, batch_id, number) for number in (1, 2, 3)]
             victim = sound[position]
-            bad = Record(
-                victim.topic, victim.key, f"{victim.id}-bad", kind.body(victim.body), victim.headers
-            )
+            bad = Record(victim.topic, victim.key, f"{victim.id}-bad", kind.body(victim.body), victim.headers)
             records = [bad if record is victim else record for record in sound]
             yield Case(f"{name}, {where}", kind, batch_id, bad, [victim] if kind.late else [], records)
 

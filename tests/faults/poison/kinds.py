@@ -102,7 +102,9 @@ KINDS: Mapping[str, Kind] = {
     "lone surrogate": Kind(_token("justification", b'"\\ud800"'), UNDECODABLE),
     "NUL": Kind(_data(justification="a\0b"), "data.justification"),
     "justification of 1 MB": Kind(_data(justification="x" * LONGEST), "data.justification"),
-    "depth of 100,000": Kind(_token("metadata", b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"), UNDECODABLE),
+    "depth of 100,000": Kind(
+        _token("metadata", b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"), UNDECODABLE
+    ),
     "same event_id with another body": Kind(
         _data(winner="tie", justification="another", cost_usd=7.0), None, late=True
     ),

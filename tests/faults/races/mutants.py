@@ -100,6 +100,9 @@ class HalfOpenIsOpenToAll(CircuitBreaker):
     def room(self, now: float) -> float:
         return math.inf if self.state(now) is BreakerState.HALF_OPEN else super().room(now)
 
+    def allows(self, permit: int) -> bool:
+        return True
+
 
 # -- cj
 
