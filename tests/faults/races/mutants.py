@@ -23,7 +23,7 @@ from app.provider.circuit_breaker import BreakerState, CircuitBreaker
 from app.provider.lane import Lane
 from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.ledger import Ledger
-from app.provider.queue.protocol import Accepted, Lease, QueuedRequest, Reply, StoredOutcome
+from app.provider.queue.protocol import Accepted, Lease, Reply, StoredOutcome
 from app.provider.queue.turn import Turn
 from app.provider.queue_processor import QueueProcessor
 from app.provider.waiting import Call
@@ -131,19 +131,12 @@ class CountsEveryArrival(BatchStore):
 
 
 class PlansOnWhatIsThere(BatchStore):
-    """No compare on the wave number: whoever comes second plans once more."""
+    """No compare on the wave number: whoever comes second plans the same once more."""
 
     async def commit_plan(self, plan: Plan) -> bool:
         sql = text("SELECT waves FROM batches WHERE id = :id")
         waves = await self._database.read(lambda c: c.execute(sql, {"id": str(plan.batch_id)}).scalar())
-        first = await self._database.read(
-            lambda c: c.execute(text("SELECT max(sequence) FROM comparisons")).scalar()
-        )
-        pairs = [
-            (replace(pair, sequence=(first or 0) + number), body)
-            for number, (pair, body) in enumerate(plan.pairs, 1)
-        ]
-        return await super().commit_plan(replace(plan, waves=waves or 0, pairs=pairs))
+        return await super().commit_plan(replace(plan, waves=waves or 0))
 
 
 class TakesWhatOthersSend(BatchStore):
