@@ -114,7 +114,7 @@ async def finish_and_late_callback(stage: Stage) -> None:
                 *(partial(cj.processor.handle, [events[-1]]) for cj in (first, second)),
             )
         async with stage.running(first.planner.run, first.submitter.run):
-            for _ in range(20):  # the whole batch has four comparisons
+            for _ in range(8):  # more than the batch has waves
                 open_ones = [r for r in provider.requests if _is_open(stage, r)]
                 await first.processor.handle([_event(stage, request) for request in open_ones])
                 await anyio.sleep(1)

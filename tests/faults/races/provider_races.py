@@ -88,9 +88,9 @@ async def lease_expiry_and_slow_worker(stage: Stage) -> None:
     """A judge takes longer than the lease, whose worker cannot extend it; another worker takes the row over."""
     request, told = comparison(), list[Told]()
     async with stage.provider("p", limits=QUEUED) as slow:
-        slow.queue.extend = _no_extension  # type: ignore[method-assign]
+        slow.queue.extend = _no_extension  # type: ignore[method-assign, assignment]
         async with stage.provider("q", limits=QUEUED, works=True, alone=False) as fast:
-            fast.queue.extend = _no_extension  # type: ignore[method-assign]
+            fast.queue.extend = _no_extension  # type: ignore[method-assign, assignment]
             for name, provider in (("p", slow), ("q", fast)):
                 stage.gates.stop(name, provider.judge, after=["compare"])
                 stage.gates.stop(name, provider.queue, "store", "mark_published")
@@ -111,7 +111,7 @@ async def two_relays(stage: Stage) -> None:
     """Two processes publish what is answered; the lease of one runs out meanwhile."""
     request, told = comparison(), list[Told]()
     async with stage.provider("p", limits=QUEUED) as first:
-        first.queue.mark_published = _no_extension  # type: ignore[method-assign]
+        first.queue.mark_published = _no_extension  # type: ignore[method-assign, assignment]
         await ask(first, request, told)
         await stage.until(lambda: stage.published)
     stage.published.clear()

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -147,7 +147,7 @@ class Stage:
         raise AssertionError(what)
 
     @asynccontextmanager
-    async def running(self, *loops: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    async def running(self, *loops: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
         """The loops of a process, until it is left."""
         async with anyio.create_task_group() as tasks:
             for loop in loops:
@@ -290,7 +290,7 @@ def _batch(essays: int) -> NewBatch:
     return batch_of(
         essays,
         judges=(LLMConfigOverrides(provider="scripted"),),
-        comparisons_per_essay=1 if essays == 2 else 2,
+        comparisons_per_essay=1 if essays == 2 else 4,
     )
 
 
