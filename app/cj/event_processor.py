@@ -89,6 +89,8 @@ class EventProcessor:
             raise Reject(f"unknown major version {envelope.schema_version}; this reader knows {_MAJOR}.x")
         if envelope.event_type != COMPARISON_RESULT_TYPE:
             raise Reject(f"unknown event_type {envelope.event_type}")
+        if envelope.correlation_id != envelope.data.correlation_id:
+            raise Reject("the envelope and its data name different correlation_ids")
         return Arrival.of_event(envelope.data, _batch_id(record.key))
 
 

@@ -114,7 +114,7 @@ async def finish_and_late_callback(stage: Stage) -> None:
                 *(partial(cj.processor.handle, [events[-1]]) for cj in (first, second)),
             )
         async with stage.running(first.planner.run, first.submitter.run):
-            while not finished(stage):
+            for _ in range(8):  # more than the batch has waves
                 open_ones = [r for r in provider.requests if _is_open(stage, r)]
                 await first.processor.handle([_event(stage, request) for request in open_ones])
                 await anyio.sleep(1)
@@ -134,20 +134,25 @@ def _event(stage: Stage, request: LLMComparisonRequest) -> Record:
 
 async def sweeper_and_submitter(stage: Stage) -> None:
     """Two processes look for what is due, and one of them, just started, makes due what was sent."""
+    repaired: list[int] = []
     async with stage.provider("p", limits=DIRECT) as provider:
         stage.gates.stop("post", provider.port, after=["generate_comparison"])
+
+        async def repair() -> None:
+            repaired.append(await second.store.repair_all())
+
         async with stage.cj(provider.port) as first, stage.cj(provider.port, listens=False) as second:
             for name, cj in (("p", first), ("q", second)):
                 stage.gates.stop(name, cj.store, "claim", "record", "repair_all")
             async with stage.running(
                 first.submitter.run, second.submitter.run, first.planner.run, second.planner.run
             ):
-                await stage.gates.race(second.store.repair_all)
+                await stage.gates.race(repair)
                 await stage.until(lambda: finished(stage) and stage.owes_nothing())
     counted_once(stage)
     assert len(stage.calls) == 1, f"the judge was asked {len(stage.calls)} times"
     ((posts,),) = stage.rows("SELECT posts FROM comparisons")
-    assert posts <= 2, f"sent {posts} times"
+    assert posts <= 1 + sum(repaired), f"sent {posts} times"
 
 
 async def erase_and_callback(stage: Stage) -> None:

@@ -94,7 +94,7 @@ def no_threads() -> Iterator[None]:
         return function(*args)
 
     before = anyio.to_thread.run_sync
-    anyio.to_thread.run_sync = at_once
+    anyio.to_thread.run_sync = at_once  # type: ignore[assignment]
     try:
         yield
     finally:

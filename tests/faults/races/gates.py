@@ -146,9 +146,8 @@ def run(play: Play, gates: Gates) -> None:
         left = asyncio.all_tasks() - {asyncio.current_task()}
         assert not left, f"left waiting: {left}"
 
-    with no_threads(), asyncio.Runner(loop_factory=Clockwork) as runner:
-        clockwork = runner.get_loop()
-        assert isinstance(clockwork, Clockwork)
+    clockwork = Clockwork()
+    with no_threads(), asyncio.Runner(loop_factory=lambda: clockwork) as runner:
         try:
             runner.run(whole())
         finally:

@@ -23,10 +23,12 @@ from app.provider.circuit_breaker import BreakerState, CircuitBreaker
 from app.provider.lane import Lane
 from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.ledger import Ledger
-from app.provider.queue.protocol import Accepted, Lease, QueuedRequest, Reply, StoredOutcome
+from app.provider.queue.protocol import Accepted, Lease, Reply, StoredOutcome
 from app.provider.queue.turn import Turn
 from app.provider.queue_processor import QueueProcessor
 from app.provider.waiting import Call
+
+from .stage import LANE
 
 # -- the provider
 
@@ -54,26 +56,16 @@ class TellsTheTwinNothing(LLMOrchestrator):
 class PromisesFirst(LLMOrchestrator):
     """The 202 does not wait for the row."""
 
-    async def _queue_request(
-        self, row: QueuedRequest, lane: Lane
-    ) -> LLMComparisonResponse | ComparisonQueued:
-        later = partial(super()._queue_request, row, lane)
-
-        async def accept() -> None:
-            await later()
-
-        self._background.start(accept)
-        return self._queued(row.queue_id, row.correlation_id, lane)
-
     async def compare(
         self, request: LLMComparisonRequest, **more: Any
     ) -> LLMComparisonResponse | ComparisonQueued:
-        lane, _ = self._resolve(request)
-        self._background.start(partial(self._discard, partial(super().compare, request, **more)))
-        return self._queued(request.queue_id("local"), request.correlation_id, lane)
+        take_in = partial(super().compare, request, **more)
 
-    async def _discard(self, work: Any) -> None:
-        await work()
+        async def later() -> None:
+            await take_in()
+
+        self._background.start(later)
+        return self._queued(request.queue_id("local"), request.correlation_id, self._lanes[LANE])
 
 
 class TheLastOutcomeStays(Ledger):
@@ -108,6 +100,9 @@ class HalfOpenIsOpenToAll(CircuitBreaker):
     def room(self, now: float) -> float:
         return math.inf if self.state(now) is BreakerState.HALF_OPEN else super().room(now)
 
+    def allows(self, permit: int) -> bool:
+        return True
+
 
 # -- cj
 
@@ -136,26 +131,20 @@ class CountsEveryArrival(BatchStore):
 
 
 class PlansOnWhatIsThere(BatchStore):
-    """No compare on the wave number: whoever comes second plans once more."""
+    """No compare on the wave number: whoever comes second plans the same once more."""
 
     async def commit_plan(self, plan: Plan) -> bool:
         sql = text("SELECT waves FROM batches WHERE id = :id")
         waves = await self._database.read(lambda c: c.execute(sql, {"id": str(plan.batch_id)}).scalar())
-        first = await self._database.read(
-            lambda c: c.execute(text("SELECT max(sequence) FROM comparisons")).scalar()
-        )
-        pairs = [
-            (replace(pair, sequence=(first or 0) + number), body)
-            for number, (pair, body) in enumerate(plan.pairs, 1)
-        ]
-        return await super().commit_plan(replace(plan, waves=waves or 0, pairs=pairs))
+        return await super().commit_plan(replace(plan, waves=waves or 0))
 
 
-class ClaimsWithoutHolding(BatchStore):
-    """Who takes a row tells nobody."""
+class TakesWhatOthersSend(BatchStore):
+    """A claim holds nobody off."""
 
     async def claim(self, *, limit: int, hold: float) -> Sequence[Task]:
-        return await super().claim(limit=limit, hold=0.0)
+        await self.repair_all()
+        return await super().claim(limit=limit, hold=hold)
 
 
 class BuriesWithoutATombstone(BatchStore):

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -130,20 +130,24 @@ class Stage:
     async def pass_by(self, seconds: float, gate: str) -> None:
         """A side of a race: time passes, at a moment of its own."""
         await self.gates.at(gate)
+        self.advance(seconds)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass at once."""
         clockwork = asyncio.get_running_loop()
         assert isinstance(clockwork, Clockwork)
         clockwork.advance(seconds)
 
     async def until(self, condition: Callable[[], object], what: str = "it never came to rest") -> None:
-        """Let time pass, with every gate open, until it is so; at most a day of it."""
-        for _ in range(2000):
+        """Let time pass, with every gate open, until it is so; at most 25 minutes of it."""
+        for _ in range(300):
             if condition():
                 return
             await anyio.sleep(5.0)
         raise AssertionError(what)
 
     @asynccontextmanager
-    async def running(self, *loops: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    async def running(self, *loops: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
         """The loops of a process, until it is left."""
         async with anyio.create_task_group() as tasks:
             for loop in loops:
@@ -286,14 +290,14 @@ def _batch(essays: int) -> NewBatch:
     return batch_of(
         essays,
         judges=(LLMConfigOverrides(provider="scripted"),),
-        comparisons_per_essay=1 if essays == 2 else 2,
+        comparisons_per_essay=1 if essays == 2 else 4,
     )
 
 
 Race = Callable[[Stage], Awaitable[None]]
 
 
-def enumerated(race: Race, cast: Cast = Cast(), *, essays: int = 2, until_broken: bool = False) -> Explored:  # noqa: B008 - frozen
+def enumerated(race: Race, cast: Cast = Cast(), *, essays: int = 2, until_broken: bool = False) -> Explored:
     """Run a race in every order of its gates, each time on files of its own."""
 
     async def play(gates: Gates) -> None:

@@ -35,9 +35,7 @@ RACES = {
         cj_races.finish_and_late_callback, Cast(store=mutants.PlansOnWhatIsThere), 100, essays=4
     ),
     "twin POSTs": Entry(provider_races.twin_posts, Cast(orchestrator=mutants.TellsTheTwinNothing), 20),
-    "sweeper x submitter": Entry(
-        cj_races.sweeper_and_submitter, Cast(store=mutants.ClaimsWithoutHolding), 60
-    ),
+    "sweeper x submitter": Entry(cj_races.sweeper_and_submitter, Cast(store=mutants.TakesWhatOthersSend), 60),
     "half-open x N": Entry(provider_races.half_open_and_many, Cast(breaker=mutants.HalfOpenIsOpenToAll), 100),
     "two relays": Entry(provider_races.two_relays, Cast(queue_processor=mutants.NewIdPerAttempt), 100),
     "rebalance x commit": Entry(bus_races.rebalance_and_commit, Cast(log=mutants.HandsOverAtOnce), 100),
