@@ -45,7 +45,10 @@ class EventProcessor:
             raise Retry(str(error)) from error
         if Fate.UNKNOWN in fates:
             unknown = arrivals[fates.index(Fate.UNKNOWN)].id
-            raise Reject(f"unknown correlation_id {unknown}: no comparison of this cj asked for it")
+            raise Reject(
+                f"unknown correlation_id {unknown}: no comparison in this cj's store asked for it; cj processes with "
+                "stores of their own need a cj.callback_topic and a cj.group each"
+            )
 
     async def record(self, arrivals: Sequence[Arrival]) -> Sequence[Fate]:
         """Apply results in one transaction and wake the planner when a wave is complete.

@@ -27,6 +27,7 @@ Assignments = Annotated[
 DataFolder = Annotated[
     Path | None, typer.Option("--data", help="Folder of the databases.", show_default=False)
 ]
+Role = Annotated[str | None, typer.Option(help="all, provider or cj.", show_default=False)]
 Judge = Annotated[
     str | None,
     typer.Option(help="rules, simulated, openai, anthropic or google.", show_default=False),

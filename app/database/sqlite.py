@@ -139,6 +139,11 @@ class SqliteDatabase(Database):
         return engine
 
     def _start(self) -> None:
+        if self._as_it_is:
+            if self.path is not None and not self.path.exists():  # SQLite would make it, even to read
+                raise StoreUnavailable(f"{self.name} is not there.")
+            self._look(self._recognise)
+            return
         if self.path is not None:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,6 @@ way are not known.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
@@ -51,46 +50,44 @@ _OF = (
 class _Row(NamedTuple):
     """One call, as both tables need it; in the order in which rows are locked."""
 
-    day: str
     principal: str
     provider: str
     model: str
     queue_id: bytes
     place: int
     tries: int
-    at: float
     verdict: bool
     spent: Spent
 
 
 class Spending:
-    """On a database that is open. `retention` is how many seconds single calls are kept; the sums stay for good."""
+    """On a database that is open. `retention` is how many seconds single calls are kept; the sums stay for good.
+
+    Time is the database's unless a `clock` is given: a machine whose own is ahead would forget what others need.
+    """
 
     def __init__(
-        self, database: Database, *, retention: float = 7 * DAY, clock: Callable[[], float] = time.time
+        self, database: Database, *, retention: float = 7 * DAY, clock: Callable[[], float] | None = None
     ) -> None:
         self._database = database
         self._retention = retention
-        self._clock = clock
-        self._writes: GroupCommit[_Row, None] = GroupCommit(database, _write)
+        self._now: Callable[[Connection], float] = database.now if clock is None else lambda _: clock()
+        self._writes: GroupCommit[_Row, None] = GroupCommit(database, self._write)
 
     async def record(self, lease: Lease, tries: int, spent: Spent, *, verdict: bool) -> None:
         """Write a call down; the same call again changes nothing.
 
         :raises StoreUnavailable: it may or may not be written.
         """
-        now = self._clock()
         provider, _, model = lease.request.lane.partition("/")
         await self._writes.submit(
             _Row(
-                day=datetime.fromtimestamp(now, UTC).date().isoformat(),
                 principal=lease.request.principal,
                 provider=provider,
                 model=model,
                 queue_id=lease.request.queue_id.bytes,
                 place=lease.place,
                 tries=tries,
-                at=now,
                 verdict=verdict,
                 spent=spent,
             )
@@ -116,12 +113,13 @@ class Spending:
 
         :raises StoreUnavailable: it cannot be read.
         """
-        today = datetime.fromtimestamp(self._clock(), UTC).date()
-        since = (today - timedelta(days=days - 1)).isoformat()
         sql = "SELECT * FROM usage WHERE day >= :since ORDER BY day DESC, principal, provider, model"
-        rows = await self._database.read(
-            lambda connection: connection.execute(text(sql), {"since": since}).all()
-        )
+
+        def work(connection: Connection) -> Sequence[Any]:
+            since = _day(self._now(connection)) - timedelta(days=days - 1)
+            return connection.execute(text(sql), {"since": since.isoformat()}).all()
+
+        rows = await self._database.read(work)
         return UsageReport(
             rows=tuple(UsageRow(**(row._asdict() | {"day": date.fromisoformat(row.day)})) for row in rows)
         )
@@ -131,10 +129,12 @@ class Spending:
 
         :raises StoreUnavailable: some may be left.
         """
-        values = {"horizon": self._clock() - self._retention}
-        await self._database.write(
-            lambda connection: connection.execute(text("DELETE FROM calls WHERE at < :horizon"), values)
-        )
+
+        def work(connection: Connection) -> None:
+            horizon = self._now(connection) - self._retention
+            connection.execute(text("DELETE FROM calls WHERE at < :horizon"), {"horizon": horizon})
+
+        await self._database.write(work)
 
     async def check(self) -> None:
         """Return when calls can be written down.
@@ -143,13 +143,17 @@ class Spending:
         """
         await self._database.check()
 
+    def _write(self, connection: Connection, rows: Sequence[_Row]) -> Sequence[None]:
+        """In one order, so that two processes never wait for each other in a circle."""
+        at = self._now(connection)
+        for row in sorted(rows, key=lambda row: row[:6]):
+            if connection.execute(text(_CALL), {"at": at, **_of_call(row)}).first() is not None:
+                connection.execute(text(_ADD), {"day": _day(at).isoformat(), **_of_usage(row)})
+        return [None] * len(rows)
 
-def _write(connection: Connection, rows: Sequence[_Row]) -> Sequence[None]:
-    """In one order, so that two processes never wait for each other in a circle."""
-    for row in sorted(rows, key=lambda row: row[:7]):
-        if connection.execute(text(_CALL), _of_call(row)).first() is not None:
-            connection.execute(text(_ADD), _of_usage(row))
-    return [None] * len(rows)
+
+def _day(at: float) -> date:
+    return datetime.fromtimestamp(at, UTC).date()
 
 
 def _of_call(row: _Row) -> dict[str, Any]:
@@ -158,7 +162,6 @@ def _of_call(row: _Row) -> dict[str, Any]:
         "queue_id": row.queue_id,
         "place": row.place,
         "tries": row.tries,
-        "at": row.at,
         "calls": spent.calls,
         "prompt_tokens": spent.prompt_tokens,
         "cached_tokens": spent.cached_tokens,
@@ -169,7 +172,6 @@ def _of_call(row: _Row) -> dict[str, Any]:
 
 def _of_usage(row: _Row) -> dict[str, Any]:
     return _of_call(row) | {
-        "day": row.day,
         "principal": row.principal,
         "provider": row.provider,
         "model": row.model,

@@ -288,6 +288,18 @@ async def test_a_delay_does_not_outlast_the_life_of_the_request(place: Place, qu
     assert lease.ending is Ending.EXPIRED
 
 
+async def test_no_delay_holds_a_request_whose_life_ended_under_its_lease(
+    place: Place, queue: RequestQueue
+) -> None:
+    """A judge that wants to be left alone for an hour may say so at the last moment."""
+    await queue.accept(request(0, expires_in=20.0))
+    lease = await lease_one(queue)
+    place.clock.now += 21.0
+    await queue.release(lease, after=1e6)
+    (lease,) = await queue.lease_closing(limit=1, seconds=10.0)
+    assert lease.ending is Ending.EXPIRED
+
+
 async def test_a_repeat_within_the_retention_gets_the_stored_answer(
     place: Place, queue: RequestQueue
 ) -> None:

@@ -64,6 +64,10 @@ _CLOSE = """UPDATE waves SET open = open - given.column3 FROM {given text intege
     WHERE batch_id = given.column1 AND number = given.column2 RETURNING batch_id, open"""
 _ANSWERED = "UPDATE comparisons SET due_at = NULL WHERE id {among text} AND due_at IS NOT NULL"
 """Whoever answered need not be told that the row was cancelled meanwhile."""
+_PAID = """UPDATE comparisons SET cost_usd = given.column2 FROM {given text float8}
+    WHERE id = given.column1 AND cost_usd IS NULL RETURNING batch_id, comparisons.cost_usd AS cost"""
+_BILL = """UPDATE batches SET cost_usd = cost_usd + given.column2, version = version + 1
+    FROM {given text float8} WHERE id = given.column1"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ def record(
     arrivals = list(chain.from_iterable(groups))
     buried = _buried(connection, (a for a in arrivals if str(a.id) not in known))
     fates: list[Fate] = []
-    late: set[str] = set()
+    late: dict[str, float] = {}
     fresh: dict[str, tuple[Arrival, AnyRow]] = {}
     for arrival in arrivals:
         row = known.get(str(arrival.id))
@@ -95,17 +99,26 @@ def record(
             fresh[row.id] = (arrival, row)
         elif row.state == "cancelled":
             fates.append(Fate.LATE)
-            late.add(row.id)
+            late.setdefault(row.id, arrival.cost_usd)
         else:
             fates.append(Fate.DUPLICATE)
     completed = _end(connection, fresh.values(), now) if fresh else frozenset[UUID]()
-    over(connection, _ANSWERED, [(i,) for i in late])
+    _come_late(connection, late)
     recorded, position = [], 0
     for group in groups:
         mine = tuple(fates[position : position + len(group)])
         recorded.append(Recorded(mine, completed if Fate.APPLIED in mine else frozenset()))
         position += len(group)
     return recorded
+
+
+def _come_late(connection: Connection, costs: Mapping[str, float]) -> None:
+    """A result of a row that was cancelled changes nothing, but that its judge was paid, once."""
+    over(connection, _ANSWERED, [(i,) for i in costs])
+    bills: dict[str, float] = defaultdict(float)
+    for row in over(connection, _PAID, [(i, cost) for i, cost in costs.items() if cost > 0]):
+        bills[row.batch_id] += row.cost
+    over(connection, _BILL, list(bills.items()))
 
 
 def _buried(connection: Connection, arrivals: Iterable[Arrival]) -> set[UUID]:

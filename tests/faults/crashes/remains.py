@@ -54,6 +54,10 @@ class Remains:
         return int(self.cj("SELECT count(*) FROM comparisons WHERE state = 'decided'")[0][0])
 
     @property
+    def by_callback(self) -> int:
+        return int(self.cj("SELECT count(*) FROM comparisons WHERE road = 'callback'")[0][0])
+
+    @property
     def requests(self) -> int:
         return int(self.provider("SELECT count(*) FROM requests")[0][0])
 

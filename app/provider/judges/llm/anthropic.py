@@ -22,6 +22,7 @@ TOOL = "give_verdict"
 CACHED: Mapping[str, str] = {"type": "ephemeral"}
 
 _STOPS: Mapping[str, Stop] = {
+    "": Stop.DONE,  # it does not say; what was cut off is no verdict anyway
     "end_turn": Stop.DONE,
     "stop_sequence": Stop.DONE,
     "tool_use": Stop.DONE,
@@ -39,8 +40,8 @@ class _Block(Tolerant):
 
 
 class _Usage(Tolerant):
-    input_tokens: Tally = 0
-    output_tokens: Tally = 0
+    input_tokens: Tally | None = None
+    output_tokens: Tally | None = None
     cache_read_input_tokens: Tally | None = None
     cache_creation_input_tokens: Tally | None = None
 
@@ -108,10 +109,10 @@ class AnthropicFormat:
             stop=_STOPS.get(message.stop_reason or "", Stop.UNKNOWN),
             model=message.model or "",
             usage=Usage(
-                prompt=used.input_tokens + read + written,
+                prompt=(used.input_tokens or 0) + read + written,
                 cached=read,
                 cache_written=written,
-                completion=used.output_tokens,
+                completion=used.output_tokens or 0,
             ),
         )
 

@@ -22,6 +22,7 @@ _REFUSALS = (
     " IMAGE_RECITATION ESCALATION PUP_LIMITED_DISABLED MODEL_ARMOR"
 )
 _STOPS: Mapping[str, Stop] = {
+    "": Stop.DONE,  # it does not say; what was cut off is no verdict anyway
     "STOP": Stop.DONE,
     "MAX_TOKENS": Stop.CUT,
     "CONTINUATION": Stop.CUT,
@@ -53,10 +54,10 @@ class _Feedback(_Read):
 
 
 class _Usage(_Read):
-    prompt_token_count: Tally = 0
-    cached_content_token_count: Tally = 0
-    candidates_token_count: Tally = 0
-    thoughts_token_count: Tally = 0
+    prompt_token_count: Tally | None = None
+    cached_content_token_count: Tally | None = None
+    candidates_token_count: Tally | None = None
+    thoughts_token_count: Tally | None = None
 
 
 class _Generated(_Read):
@@ -120,9 +121,9 @@ class GoogleFormat:
             stop=stop,
             model=generated.model_version or "",
             usage=Usage(
-                prompt=used.prompt_token_count,
-                cached=used.cached_content_token_count,
-                completion=used.candidates_token_count + used.thoughts_token_count,
+                prompt=used.prompt_token_count or 0,
+                cached=used.cached_content_token_count or 0,
+                completion=(used.candidates_token_count or 0) + (used.thoughts_token_count or 0),
             ),
         )
 

@@ -56,11 +56,12 @@ class Price:
         """What these tokens cost, in US dollars."""
         cached = self.prompt if self.cached is None else self.cached
         written = self.prompt if self.cache_written is None else self.cache_written
-        fresh = max(0, usage.prompt - usage.cached - usage.cache_written)
+        read = min(usage.cached, usage.prompt)  # servers have told of more than there was
+        stored = min(usage.cache_written, usage.prompt - read)
         total = (
-            fresh * self.prompt
-            + usage.cached * cached
-            + usage.cache_written * written
+            (usage.prompt - read - stored) * self.prompt
+            + read * cached
+            + stored * written
             + usage.completion * self.completion
         )
         return total / MILLION

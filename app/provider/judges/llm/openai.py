@@ -21,6 +21,7 @@ from app.provider.judges.protocol import JudgeError
 LimitField = Literal["max_completion_tokens", "max_tokens"]
 
 _STOPS: Mapping[str, Stop] = {
+    "": Stop.DONE,  # it does not say; what was cut off is no verdict anyway
     "stop": Stop.DONE,
     "eos": Stop.DONE,
     "length": Stop.CUT,
@@ -58,8 +59,8 @@ class _PromptDetails(Tolerant):
 
 
 class _Usage(Tolerant):
-    prompt_tokens: Tally = 0
-    completion_tokens: Tally = 0
+    prompt_tokens: Tally | None = None
+    completion_tokens: Tally | None = None
     prompt_tokens_details: _PromptDetails | None = None
     prompt_cache_hit_tokens: Tally | None = None  # DeepSeek's name
 
@@ -129,10 +130,10 @@ class OpenAIFormat:
             stop=Stop.REFUSED if choice.message.refusal else stop,
             model=completion.model or "",
             usage=Usage(
-                prompt=used.prompt_tokens,
+                prompt=used.prompt_tokens or 0,
                 cached=details.cached_tokens or used.prompt_cache_hit_tokens or 0,
                 cache_written=details.cache_write_tokens or 0,
-                completion=used.completion_tokens,
+                completion=used.completion_tokens or 0,
             ),
         )
 
