@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from app.contracts import ModelInfo
 from tests.fake_llm import FakeLLMProcess
 
 ROOT = Path(__file__).parents[2]
@@ -113,8 +114,9 @@ def test_no_budget_is_promised_where_a_price_is_unknown(server: FakeLLMProcess, 
 
 def test_models_shows_each_price_with_its_day_and_says_what_is_not_known() -> None:
     rows = {row["model"]: row for row in json.loads(juxta("models", "--json").stdout)}
-    assert rows["gpt-6-luna"]["read_on"]
-    assert rows["gemini-3.5-flash-lite"]["prompt"] is None
+    assert rows["gpt-6-luna"]["price"]["on"]
+    assert rows["gemini-3.5-flash-lite"]["price"] is None
+    assert {"offered", *ModelInfo.model_fields} == rows["gpt-6-luna"].keys()
     assert "unknown" in juxta("models").stdout
 
 
@@ -127,6 +129,7 @@ def test_providers_test_says_whether_the_key_is_taken(server: FakeLLMProcess) ->
     bad = juxta("providers", "test", "openai", "--json", *where, JUXTA_JUDGES__OPENAI__KEY="sk-wrong")
     assert (bad.returncode, json.loads(bad.stdout)["ok"]) == (5, False)
     assert juxta("providers", "test", "nobody").returncode == 3
+    assert "needs nobody" in juxta("providers", "test", "rules").stdout
 
 
 def test_usage_of_a_folder_without_a_provider_is_not_found(tmp_path: Path) -> None:
