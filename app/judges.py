@@ -99,7 +99,11 @@ def model_infos(settings: Settings) -> tuple[ModelInfo, ...]:
     return (
         *(_costs_nothing("rules", name, JudgeKind.RULES) for name in rules),
         *(_costs_nothing("simulated", name, JudgeKind.SIMULATED) for name in simulated),
-        *(_info(name, model) for name, models in language_models(settings).items() for model in models),
+        *(
+            _info(name, model, settings.judges.llm[name].base_url)
+            for name, models in language_models(settings).items()
+            for model in models
+        ),
     )
 
 
@@ -122,7 +126,7 @@ def _costs_nothing(provider: str, model: str, kind: JudgeKind) -> ModelInfo:
     return ModelInfo(provider=provider, model=model, kind=kind, price=Pricing(prompt=0, completion=0))
 
 
-def _info(provider: str, model: Model) -> ModelInfo:
+def _info(provider: str, model: Model, base_url: str) -> ModelInfo:
     price = model.price
     return ModelInfo(
         provider=provider,
@@ -133,6 +137,7 @@ def _info(provider: str, model: Model) -> ModelInfo:
         answer_tokens=model.answer_tokens,
         bytes_per_token=model.bytes_per_token,
         efforts=model.efforts,
+        base_url=base_url,
     )
 
 

@@ -76,7 +76,7 @@ def require_prices(settings: BatchSettings, known: ModelList) -> None:
         raise InvalidRequest(
             f"No budget can be kept: nobody here knows what {' and '.join(names)} costs.",
             errors=(("settings.budget_usd", "the price of the judge is unknown"),),
-            hint="Leave the budget out, or write the price into config/models.toml.",
+            hint="Leave the budget out, or write the price into a file of your own (judges.catalogue): docs/judges.md shows one.",
         )
 
 

@@ -13,7 +13,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.options import AsJson, Assignments, ConfigFile, DataFolder, say, settings_of
+from app.cli.options import (
+    AsJson,
+    Assignments,
+    BaseUrl,
+    ConfigFile,
+    DataFolder,
+    Model,
+    judge_settings,
+    say,
+    settings_of,
+)
 from app.contracts import ModelInfo, ProviderTest, UsageReport
 from app.errors import NotFound
 from app.settings import Settings
@@ -67,12 +77,15 @@ def _cells(info: ModelInfo, *, offered: bool) -> tuple[str, ...]:
 def providers_test(
     name: Annotated[str, typer.Argument(help="A judge: openai, anthropic, google, rules or simulated.")],
     *,
+    model: Model = None,
+    base_url: BaseUrl = None,
     as_json: AsJson = False,
     config: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
     """Ask a provider whether it takes the key, in a way that costs nothing."""
-    settings, _ = settings_of(config, assignments)
+    named = judge_settings(name, model, base_url) if model or base_url else []
+    settings, _ = settings_of(config, [*(assignments or []), *named])
     known = ["rules", *(["simulated"] if settings.judges.simulated.scores else []), *settings.judges.llm]
     if name not in known:
         raise NotFound(f"There is no judge {name!r} here; there are: {', '.join(known)}.")

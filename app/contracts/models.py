@@ -28,6 +28,7 @@ class ModelInfo(Tolerant):
 
     Without `price` nobody here knows what it costs. A prompt has about its bytes / `bytes_per_token` tokens, an answer
     at most `answer_tokens`; both are null for judges that count none.
+    `base_url` is where question and essays are sent; empty for judges that send nothing.
     """
 
     provider: Text
@@ -38,6 +39,7 @@ class ModelInfo(Tolerant):
     answer_tokens: Tally | None = None
     bytes_per_token: float | None = Field(None, gt=0)
     efforts: tuple[Text, ...] = ()
+    base_url: Text = ""
 
 
 class ModelList(Tolerant):

@@ -58,6 +58,20 @@ _ERRORS: Mapping[Outcome, type[StoredProblem]] = {
 }
 
 
+_KEY = "Whoever runs the provider has to see to the key; `providers test` says whether it is taken. Then ask anew."
+_HINTS: Mapping[str, str] = {
+    "auth": _KEY,
+    "quota": "The account at the judge's provider has to be topped up. Then ask anew, with a new correlation_id.",
+    "rejected": "Whoever runs the provider has to see to the model's name and the base URL. Then ask anew.",
+    "wrong_model": "Name the model as its server does, or one that it has. Then ask anew.",
+    "too_long": "Shorten the texts, or ask a model with more room.",
+    "refused": "Ask another judge, or a person; this one would decline again.",
+    "malformed": "Ask anew, or another model: this one does not keep to the form of a verdict.",
+    "judge-gone": "Name a judge that is offered: GET /api/v1/models.",
+}
+"""What to do about a class of failure; of the others a new comparison may come to a verdict."""
+
+
 def succeeded(
     lease: Lease,
     request: LLMComparisonRequest,
@@ -106,7 +120,7 @@ def failed(
         title="The judge gave no verdict",
         status=JudgeFailed.status,
         detail=_printable(error.detail)[:DETAIL_LIMIT],
-        hint=JudgeFailed.hint,
+        hint=_HINTS.get(error.code, JudgeFailed.hint),
         retryable=error.retryable,
         correlation_id=lease.request.correlation_id,
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from app.cj.batch import BatchSettings
-from app.cj.estimate import price, unpriced
+from app.cj.estimate import find, price, unpriced
 from app.contracts import JudgeKind, LLMConfigOverrides, ModelList, Pricing
 
 
@@ -46,6 +47,15 @@ class BatchDefaults:
     def judge(self, name: str) -> JudgeChoice | None:
         """The choice of that name."""
         return next((choice for choice in self.judges if choice.name == name), None)
+
+    def options_of(self, name: str) -> str:
+        """How `rank` is asked for this choice on its command line; only what is not known without saying."""
+        choice = self.judge(name)
+        asked = choice.settings[0] if choice and choice.kind is JudgeKind.LLM else None
+        if asked is None or not (info := find(asked, self.known)):
+            return ""
+        named = {"judge": info.provider, "model": info.model, "base-url": info.base_url}
+        return "".join(f" --{option} {shlex.quote(value)}" for option, value in named.items() if value)
 
     def prices(self, choice: JudgeChoice) -> list[Pricing | None]:
         """What each judge of this choice takes; None where nobody knows."""

@@ -36,7 +36,7 @@ _ASKED = {
 _BUDGET_NEEDED = "Give a budget: this judge costs money."
 _PRICE_UNKNOWN = (
     "Leave it empty: nobody here knows what this judge costs, so no budget can be kept. A price can be written into "
-    "config/models.toml."
+    "a file of your own (judges.catalogue): docs/judges.md shows one."
 )
 _SEPARATOR = "---"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import anyio
 
@@ -20,7 +21,7 @@ OFFERS_AGE = 5.0
 """Seconds for which it is not asked again who can judge."""
 
 _SIMULATED = "Looks the true score of each essay up in a file and errs as a judge would. It tests the method."
-_AI = "An AI reads both essays. Question and essays are sent to it; it can be wrong, and a person decides."
+_AI = "An AI reads both essays. Question and essays are sent to {}; it can be wrong, and a person decides."
 
 
 class ProviderLook:
@@ -86,7 +87,7 @@ def _choice(info: ModelInfo) -> JudgeChoice:
     return JudgeChoice(
         name=f"{info.provider}/{info.model}",
         label="Simulated" if simulated else f"{info.model}, by {info.provider}",
-        description=_SIMULATED if simulated else _AI,
+        description=_SIMULATED if simulated else _AI.format(urlsplit(info.base_url).netloc or "it"),
         kind=info.kind,
         settings=(LLMConfigOverrides(provider=info.provider, model=info.model),),
         pace=words.price(info.price),

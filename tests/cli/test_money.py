@@ -87,7 +87,7 @@ def test_models_shows_each_price_with_its_day_and_says_what_is_not_known() -> No
 
 
 def test_providers_test_says_whether_the_key_is_taken(server: FakeLLMProcess) -> None:
-    where = ("--set", f"judges.openai.base_url={server.url}/v1", "--set", "judges.openai.models=mine")
+    where = ("--base-url", f"{server.url}/v1", "--model", "mine")
     good = juxta("providers", "test", "openai", *where, JUXTA_JUDGES__OPENAI__KEY=KEY)
     assert "takes the key" in good.stdout
     assert "It does not list mine." in good.stdout

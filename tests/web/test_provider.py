@@ -88,3 +88,22 @@ async def test_the_provider_is_not_asked_for_each_page() -> None:
 
 def test_a_model_that_costs_nothing_says_so() -> None:
     assert words.price(FREE) == "costs nothing"
+
+
+async def test_where_essays_are_sent_is_said_and_the_command_line_goes_there_too() -> None:
+    own = ModelInfo(
+        provider="openai",
+        model="any model",
+        kind=JudgeKind.LLM,
+        price=None,
+        base_url="http://school.example:9900/v1",
+    )
+    known = ModelList(models=(own,))
+    (choice,) = offers.choices_of(known, (), first="openai")
+    assert "sent to school.example:9900;" in choice.description
+    found = replace(OWN, judges=(choice,), known=known)
+    assert (
+        found.options_of(choice.name)
+        == " --judge openai --model 'any model' --base-url http://school.example:9900/v1"
+    )
+    assert DEFAULTS.options_of(DEFAULTS.judges[0].name) == ""
