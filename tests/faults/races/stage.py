@@ -28,7 +28,6 @@ from app.cj.provider_client import ProviderClient
 from app.cj.store import BatchStore
 from app.cj.submitter import Submitter
 from app.cj.workflow import Workflow
-from app.container import ProviderPort
 from app.contracts import COMPARISON_RESULT_TOPIC, EventEnvelope, LLMConfigOverrides, LLMOrchestratorResponse
 from app.database import SqliteDatabase
 from app.provider.circuit_breaker import CircuitBreaker
@@ -39,6 +38,7 @@ from app.provider.queue.ledger import Ledger
 from app.provider.queue.sql import SqlQueue
 from app.provider.queue_processor import QueueProcessor
 from app.provider.status import Status
+from app.provider_port import ProviderPort
 from tests.cj.conftest import batch_of
 from tests.cj.places import MIGRATIONS
 from tests.provider.provider_world import ScriptedJudge, empty_ledger
