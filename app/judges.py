@@ -82,7 +82,7 @@ def known_models(settings: Settings) -> list[tuple[ModelInfo, bool]]:
     """Every language model of the catalogue and of the settings, and whether it is offered."""
     catalogue = _catalogue(settings)
     return [
-        (_info(name, model), each in section.models)
+        (_info(name, model, section.base_url), each in section.models)
         for name, section in settings.judges.llm.items()
         for each in dict.fromkeys((*section.models, *catalogue.names(name)))
         if (model := catalogue.find(name, each, anywhere=not is_vendor(name, section.base_url)))

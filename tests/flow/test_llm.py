@@ -109,16 +109,16 @@ def limited(process: Process) -> bool:
 
 @pytest.mark.parametrize("limit", ["requests_per_minute=6", "tokens_per_minute=4000"])
 def test_the_limits_hold_over_a_restart_in_the_middle_of_a_minute(tmp_path: Path, limit: str) -> None:
-    with fake() as server:
+    with fake_on(tmp_path, ESSAYS) as server:
         server.misbehave("fenced_json", times=2)
         with serving(tmp_path, server, f"judges.openai.{limit}") as process:
-            create(process)
+            create(process, ESSAYS)
             until(lambda: limited(process))
             process.kill()
         with serving(tmp_path, server, f"judges.openai.{limit}") as process:
             until(lambda: limited(process))
         saw = server.stats()
-        tally = saw["models"]["openai/priced"]
+        tally = saw["models"][f"openai/{MODEL}"]
         if limit.startswith("requests"):
             assert 4 <= saw["busiest_minute"] <= 6
         else:

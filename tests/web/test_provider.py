@@ -99,7 +99,7 @@ async def test_where_essays_are_sent_is_said_and_the_command_line_goes_there_too
         base_url="http://school.example:9900/v1",
     )
     known = ModelList(models=(own,))
-    (choice,) = offers.choices_of(known, (), first="openai")
+    (choice,) = web_provider.choices_of(known, (), first="openai")
     assert "sent to school.example:9900;" in choice.description
     found = replace(OWN, judges=(choice,), known=known)
     assert (

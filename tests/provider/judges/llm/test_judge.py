@@ -383,7 +383,7 @@ async def test_a_deadline_of_the_caller_that_comes_first_loses_no_cost() -> None
         with anyio.fail_after(1.5):
             error = await failure(judge)
         assert (error.code, error.retryable, error.trips) == ("expired", False, False)
-        spent = error.spent
+        assert (spent := error.spent) is not None
         assert (spent.calls, spent.prompt_tokens, spent.completion_tokens) == (2, 1500, 60)
         assert spent.cost_usd == pytest.approx((1500 + 240) / 1e6)
         with anyio.fail_after(20):
