@@ -8,12 +8,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
-.PHONY: help setup run test engines check bench lock clean
+.PHONY: help setup run test engines check faults bench lock clean
 help:
 	@echo "make run    set up and serve on http://127.0.0.1:8000"
 	@echo "make test   set up everything, Chromium, Kafka, Redis and PostgreSQL included, and run the tests"
 	@echo "make engines  serve a Kafka, a Redis and a PostgreSQL for development, until Ctrl-C"
 	@echo "make check  ruff, mypy --strict, module borders"
+	@echo "make faults  every fault campaign in full; writes docs/reliability.md"
 	@echo "make bench  each road beside its floor, as ratios"
 
 setup: .venv/run.stamp
@@ -48,6 +49,11 @@ check: .venv/dev.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# Each campaign takes up to ten minutes; `make test` runs a short form.
+faults: .venv/dev.stamp
+	@tests/install-engines
+	$(BIN)/python -m tests.faults --full --write
 
 bench: .venv/dev.stamp
 	@tests/install-engines

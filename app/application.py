@@ -22,18 +22,17 @@ from app.access.access import Access
 from app.access.gate import principal
 from app.access.policy import CJ, PLATFORM, PROVIDER, WEB, Need
 from app.bus.redrive import DeadLetters
-from app.cj.batch import BatchSettings, NewBatch
+from app.cj.batch import NewBatch
 from app.cj.changes import Changes
 from app.cj.folder import read_folder
 from app.cj.provider_client import ProviderClient
 from app.cj.routes import BatchApi
 from app.cj.views import Views
 from app.cj.workflow import Workflow
-from app.container import batch_settings, draw_seed, running
-from app.contracts import JudgeKind, ProviderStatus
+from app.container import running
 from app.documents import document_routes
 from app.edge import EXCEPTION_HANDLERS
-from app.errors import Unavailable
+from app.new_batches import batch_defaults, batch_settings
 from app.provider import operating
 from app.provider import routes as provider_routes
 from app.provider.breakers import Breakers
@@ -44,14 +43,11 @@ from app.provider.status import Status
 from app.readiness import healthy, readiness
 from app.settings import ROOT, Settings
 from app.web import live, login, pages
-from app.web.defaults import BatchDefaults, JudgeChoice
-from app.web.offers import Offers
+from app.web.provider import Offers, ProviderLook
 from app.web.rendering import html_problem
 
 PROGRAMS = ("/api/", "/healthz", "/readyz", "/openapi.json", "/asyncapi.json")
 """What programs ask for: they are told of an error by a problem document, people by a page."""
-
-LOOK_AGE = 1.0
 
 
 class Abandoned(Exception):
@@ -75,9 +71,8 @@ def application(container: punq.Container, routes: list[BaseRoute], *, demo: boo
                     if demo:
                         await _load_examples(container)
                     yield
-            except (
-                BaseException
-            ) as error:  # uvicorn would go on serving without a house, so even a cancellation is told
+            except BaseException as error:
+                # uvicorn would go on serving without a house, so even a cancellation is told.
                 if not life.cancel_called:
                     app.state.ended(error)
                 raise
@@ -164,7 +159,6 @@ def _cj_routes(container: punq.Container, settings: Settings, closing: anyio.Eve
     views: Views = container.resolve(Views)
     changes: Changes = container.resolve(Changes)
     provider: ProviderClient = container.resolve(ProviderClient)
-    defaults = batch_settings(settings)
     api = BatchApi(
         workflow,
         views,
@@ -175,64 +169,17 @@ def _cj_routes(container: punq.Container, settings: Settings, closing: anyio.Eve
         body_limit=settings.http.upload_limit,
         body_timeout=settings.http.body_timeout,
     )
-    look = Look(provider)
+    look = ProviderLook(provider)
     return [
         *api.routes(),
         *live.routes(views=views, changes=changes, look=look, closing=closing),
         *pages.routes(
             workflow=workflow,
             views=views,
-            defaults=Offers(provider, _batch_defaults(settings, defaults), first=settings.judges.default),
+            offered=Offers(provider, batch_defaults(settings), first=settings.judges.default),
             look=look,
             check_judge=provider.check_judge,
             upload_limit=settings.http.upload_limit,
             upload_timeout=settings.http.body_timeout,
         ),
     ]
-
-
-def _batch_defaults(settings: Settings, chosen: BatchSettings) -> BatchDefaults:
-    """What the form for a new batch offers."""
-    rules = settings.judges.rules
-    return BatchDefaults(
-        judges=(
-            JudgeChoice(
-                name="rules",
-                label="Rules, offline",
-                description=(
-                    "Five sets of transparent rules weigh features of the text such as length, variety of words and "
-                    "slips. They read no meaning. To learn the tool, not to grade pupils."
-                ),
-                kind=JudgeKind.RULES,
-                settings=batch_settings(settings, provider="rules").judges,
-                pace=f"{rules.pace:g} s a comparison, so that you can watch" if rules.pace else "at once",
-                seconds_each=rules.pace / rules.concurrency,
-            ),
-        ),
-        comparisons_per_essay=chosen.comparisons_per_essay,
-        target_reliability=chosen.target_reliability,
-        random_rounds=chosen.random_rounds,
-        seed=draw_seed,
-        expires_in=chosen.expires_in,
-    )
-
-
-class Look:
-    """How the provider is, for a page. Looked up at most once a second; one that cannot be reached is away."""
-
-    def __init__(self, provider: ProviderClient) -> None:
-        self._provider = provider
-        self._status = ProviderStatus()
-        self._seen_at = float("-inf")
-
-    async def __call__(self) -> ProviderStatus:
-        """What it said, at most `LOOK_AGE` ago, with its durations as they are now."""
-        now = anyio.current_time()
-        if now - self._seen_at >= LOOK_AGE:
-            self._seen_at = now
-            try:
-                self._status = await self._provider.status()
-            except Unavailable as error:
-                self._status = ProviderStatus(away=(error.detail,))
-            return self._status
-        return self._status.later(now - self._seen_at)

@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from uuid import UUID
 
 import anyio
 import punq
@@ -18,22 +17,15 @@ from app.access.access import Access
 from app.access.hosts import Hosts
 from app.bus.protocol import Bus
 from app.bus.redrive import DeadLetters
-from app.cj.batch import BatchSettings
 from app.cj.changes import Changes
 from app.cj.event_processor import EventProcessor
 from app.cj.http_provider_client import HttpProviderClient
 from app.cj.planner import Planner
-from app.cj.provider_client import Answer, ProviderClient
+from app.cj.provider_client import ProviderClient
 from app.cj.store import BatchStore
 from app.cj.submitter import Submitter
 from app.cj.views import Views
 from app.cj.workflow import Workflow
-from app.contracts import (
-    LLMComparisonRequest,
-    LLMConfigOverrides,
-    ModelList,
-    ProviderStatus,
-)
 from app.database import Database
 from app.engines import Databases
 from app.judges import SPARE, judges, model_infos, probes
@@ -48,36 +40,8 @@ from app.provider.queue_processor import QueueProcessor
 from app.provider.rate_limiter import PERIOD
 from app.provider.spending import Spending
 from app.provider.status import Status
+from app.provider_port import ProviderPort
 from app.settings import JudgeLimits, LLMSettings, Settings
-
-
-class ProviderPort:
-    """The provider in this process: the validated request is handed over, without socket or JSON."""
-
-    def __init__(self, orchestrator: LLMOrchestrator, status: Status) -> None:
-        self._orchestrator = orchestrator
-        self._status = status
-
-    async def generate_comparison(self, request: LLMComparisonRequest) -> Answer:
-        """Ask the orchestrator; see `ProviderClient`."""
-        return await self._orchestrator.compare(request)
-
-    async def cancel_comparison(self, correlation_id: UUID) -> None:
-        """Tell the orchestrator; see `ProviderClient`."""
-        await self._orchestrator.cancel(correlation_id)
-
-    async def check_judge(self, asked: LLMConfigOverrides) -> None:
-        """Ask the judge's lane; see `ProviderClient`."""
-        await self._status.check(asked)
-
-    async def models(self) -> ModelList:
-        """See `ProviderClient`."""
-        return self._status.models()
-
-    async def status(self) -> ProviderStatus:
-        """See `ProviderClient`."""
-        return self._status.now()
-
 
 TRAVEL = 1.0
 """Seconds by which calls that start a minute apart may arrive closer together."""
@@ -264,37 +228,6 @@ def _provider_client(container: punq.Container, settings: Settings) -> ProviderC
         timeout=settings.cj.provider_timeout,
         key=settings.cj.provider_key.get_secret_value(),
         connections=settings.cj.concurrency + LOOKS,
-    )
-
-
-def draw_seed() -> int:
-    """A seed for a batch that names none; it is stored with the batch."""
-    return random.getrandbits(31)
-
-
-PERSONAS = ("balanced", "language", "structure", "accuracy", "content")
-
-
-def batch_settings(
-    settings: Settings, *, provider: str | None = None, seed: int | None = None
-) -> BatchSettings:
-    """What a new batch gets unless it says otherwise.
-
-    The rules judge is a panel of five personas; of language models the first is asked.
-    """
-    provider = provider or settings.judges.default
-    if provider == "rules":
-        models = [f"panel-v1/{persona}" for persona in PERSONAS]
-    else:
-        llm = settings.judges.llm.get(provider)
-        models = [llm.models[0]] if llm and llm.models else ["simulated-v1"]
-    return BatchSettings(
-        judges=tuple(LLMConfigOverrides(provider=provider, model=model) for model in models),
-        comparisons_per_essay=settings.cj.comparisons_per_essay,
-        target_reliability=settings.cj.target_reliability,
-        random_rounds=settings.cj.random_rounds,
-        expires_in=settings.cj.expires_in,
-        seed=draw_seed() if seed is None else seed,
     )
 
 

@@ -150,7 +150,7 @@ def problem_of(error: JuxtaError, correlation_id: UUID | None = None) -> Problem
         detail=error.detail,
         hint=error.hint,
         retryable=error.retryable,
-        retry_after=_retry_after(error),
+        retry_after=retry_after(error),
         correlation_id=correlation_id,
         errors=tuple(FieldError(field=field, message=message) for field, message in errors),
     )
@@ -254,8 +254,8 @@ class DeadlineProtocol(HttpToolsProtocol):
             self._timer = None
 
 
-def _retry_after(error: JuxtaError) -> float | None:
-    """Whoever is sent away for now is told for how long."""
+def retry_after(error: JuxtaError) -> float | None:
+    """Seconds for which whoever is sent away for now is sent away."""
     if error.retry_after is None and error.status in _COME_BACK:
         return 1.0
     return error.retry_after

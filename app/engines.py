@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -18,6 +19,7 @@ from app.settings import ROOT, Settings
 
 if TYPE_CHECKING:
     from app.bus.kafka import KafkaConnection
+    from app.provider.queue.redis import RedisQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +63,35 @@ def queue(settings: Settings, database: Database) -> RequestQueue:
             retention=rules.retention,
             boot=boot,
         )
+    return _redis_queue(settings, boot=boot, timeout=settings.redis.timeout)
+
+
+@asynccontextmanager
+async def queue_as_it_is(settings: Settings, database: Database) -> AsyncIterator[RequestQueue]:
+    """The provider's ledger for people to look at: no rule, row or schema is changed, whoever works on it."""
+    if settings.queue.kind == "redis":
+        async with _redis_queue(settings, boot="", timeout=settings.redis.timeout).looking() as found:
+            yield found
+    else:
+        async with database.looking():  # entering a queue would end leases that a server holds
+            yield queue(settings, database)
+
+
+def _redis_queue(
+    settings: Settings, *, boot: str, timeout: float, connect_timeout: float = 2.0
+) -> RedisQueue:
     from app.provider.queue.redis import RedisQueue  # noqa: PLC0415 - as above
 
     return RedisQueue(
         settings.redis.url.get_secret_value(),
-        prefix=_prefix(settings),
-        limit=rules.limit,
-        max_tries=rules.max_tries,
-        retention=rules.retention,
+        prefix=f"{{{settings.redis.prefix}}}:",
+        limit=settings.queue.limit,
+        max_tries=settings.queue.max_tries,
+        retention=settings.queue.retention,
         boot=boot,
-        answer_timeout=settings.redis.timeout,
+        connect_timeout=connect_timeout,
+        answer_timeout=timeout,
     )
-
-
-def _prefix(settings: Settings) -> str:
-    return f"{{{settings.redis.prefix}}}:"
 
 
 def bus(settings: Settings) -> Bus:
@@ -149,22 +165,16 @@ async def _reach_kafka(settings: Settings) -> str:
 
 
 async def _reach_redis(settings: Settings) -> str:
-    from app.provider.queue.redis import RedisQueue  # noqa: PLC0415 - as above
-
-    queue = RedisQueue(
-        settings.redis.url.get_secret_value(),
-        prefix=_prefix(settings),
-        boot="doctor",
-        connect_timeout=REACH,
-        answer_timeout=REACH,
-    )
-    async with queue.looking():
-        return queue.name.removeprefix("Redis at ")
+    async with _redis_queue(settings, boot="", timeout=REACH, connect_timeout=REACH).looking() as found:
+        return found.name.removeprefix("Redis at ")
 
 
 async def _reach_postgresql(settings: Settings) -> str:
     from app.database.postgresql import PostgresDatabase  # noqa: PLC0415 - as above
 
-    async with PostgresDatabase(settings.database.url.get_secret_value(), "juxta_cj") as database:
-        await database.check()
-        return database.name.removeprefix("PostgreSQL ")
+    for part in ("access", *settings.parts):
+        url = settings.database.url.get_secret_value()
+        async with PostgresDatabase(url, f"juxta_{part}", readers=1) as database:
+            await database.check()
+            await database.examine()
+    return database.name.removeprefix("PostgreSQL ")

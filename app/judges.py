@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from app.provider.judges.llm.catalogue import Catalogue, load_catalogue
 from app.provider.judges.llm.http import ModelClient
 from app.provider.judges.llm.judge import LLMJudge
 from app.provider.judges.llm.model import Model
-from app.provider.judges.llm.probe import Probe, listing
+from app.provider.judges.llm.probe import Probe
 from app.provider.judges.llm.prompt import load_prompt
 from app.provider.judges.llm.wire import Format
 from app.provider.judges.panel import PANEL, PERSONAS
@@ -22,13 +22,8 @@ from app.provider.judges.protocol import Judges
 from app.provider.judges.rules import load_rules
 from app.provider.judges.simulated import MODEL as SIMULATED
 from app.provider.judges.simulated import load_simulated
-from app.settings import ROOT, VENDOR_KEYS, LLMSettings, Settings
+from app.settings import ROOT, VENDORS, LLMSettings, Settings, is_vendor
 
-VENDORS: Mapping[str, str] = {
-    "openai": openai.BASE_URL,
-    "anthropic": anthropic.BASE_URL,
-    "google": google.BASE_URL,
-}
 SPARE = 10.0
 """Seconds that a lane gives a language model beyond its own deadline: the lane knows of no cost."""
 
@@ -53,7 +48,7 @@ def judges(
         section = settings.judges.llm[name]
         found[name] = LLMJudge(
             provider=name,
-            wire=_format(name, section.base_url, section.key.get_secret_value()),
+            wire=_format(name, section),
             client=client,
             models=models,
             template=load_prompt(),
@@ -71,8 +66,7 @@ def probes(settings: Settings, client: ModelClient) -> dict[str, Probe]:
 
 def probe(settings: Settings, name: str, client: ModelClient) -> Probe:
     """What looks whether this provider would answer."""
-    section = settings.judges.llm[name]
-    return Probe(listing(name, base_url=section.base_url, key=section.key.get_secret_value()), client)
+    return Probe(_format(name, settings.judges.llm[name]), client)
 
 
 def require_key(settings: Settings, name: str) -> None:
@@ -84,14 +78,14 @@ def require_key(settings: Settings, name: str) -> None:
         raise ConfigurationError(fault)
 
 
-def known_models(settings: Settings) -> list[tuple[str, Model, bool]]:
-    """Every language model of the catalogue and of the settings: its provider, itself, and whether it is offered."""
+def known_models(settings: Settings) -> list[tuple[ModelInfo, bool]]:
+    """Every language model of the catalogue and of the settings, and whether it is offered."""
     catalogue = _catalogue(settings)
     return [
-        (name, model, each in section.models)
+        (_info(name, model, section.base_url), each in section.models)
         for name, section in settings.judges.llm.items()
         for each in dict.fromkeys((*section.models, *catalogue.names(name)))
-        if (model := catalogue.find(name, each, anywhere=not _at_vendor(name, section)))
+        if (model := catalogue.find(name, each, anywhere=not is_vendor(name, section.base_url)))
     ]
 
 
@@ -153,7 +147,7 @@ def rooted(path: Path) -> Path:
 
 
 def _faults(name: str, section: LLMSettings, catalogue: Catalogue) -> Iterator[str]:
-    if not _at_vendor(name, section):
+    if not is_vendor(name, section.base_url):
         return
     if fault := _missing_key(name, section):
         yield fault
@@ -167,11 +161,11 @@ def _faults(name: str, section: LLMSettings, catalogue: Catalogue) -> Iterator[s
 
 
 def _missing_key(name: str, section: LLMSettings) -> str | None:
-    if not _at_vendor(name, section) or section.key.get_secret_value().strip():
+    if not is_vendor(name, section.base_url) or section.key.get_secret_value().strip():
         return None
     return (
         f"judges.{name}.key: missing, and {section.base_url} answers nobody without one; "
-        f"set {VENDOR_KEYS[name]} in the environment"
+        f"set {VENDORS[name].key_variable} in the environment"
     )
 
 
@@ -182,19 +176,17 @@ def _catalogue(settings: Settings) -> Catalogue:
 
 def _models(name: str, section: LLMSettings, catalogue: Catalogue) -> Iterator[Model]:
     for each in section.models:
-        if model := catalogue.find(name, each, anywhere=not _at_vendor(name, section)):
+        if model := catalogue.find(name, each, anywhere=not is_vendor(name, section.base_url)):
             yield replace(model, structured=section.structured) if section.structured else model
 
 
-def _at_vendor(name: str, section: LLMSettings) -> bool:
-    return section.base_url.rstrip("/") == VENDORS[name]
-
-
-def _format(name: str, base_url: str, key: str) -> Format:
+def _format(name: str, section: LLMSettings) -> Format:
+    base_url, key = section.base_url, section.key.get_secret_value()
     match name:
         case "anthropic":
             return anthropic.AnthropicFormat(base_url=base_url, key=key)
         case "google":
             return google.GoogleFormat(base_url=base_url, key=key)
         case _:
-            return openai.OpenAIFormat(base_url=base_url, key=key)
+            limit: openai.LimitField = "max_completion_tokens" if is_vendor(name, base_url) else "max_tokens"
+            return openai.OpenAIFormat(base_url=base_url, key=key, limit_field=limit)

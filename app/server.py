@@ -97,10 +97,8 @@ def serve(container: punq.Container, *, ready: Callable[[str], None], demo: bool
     signal.signal(signal.SIGTERM, _told_to_stop)
     server = Server(config, ready=tell, closing=closing, house=app.state)
     app.state.ended = server.give_up
-    with (
-        bound,
-        suppress(KeyboardInterrupt, SystemExit),
-    ):  # uvicorn's ways to say that it was told to stop, or failed
+    # What is suppressed are uvicorn's ways to say that it was told to stop, or failed.
+    with bound, suppress(KeyboardInterrupt, SystemExit):
         server.run(sockets=[bound])
     if server.failure is not None:
         raise _expected(server.failure)

@@ -51,9 +51,17 @@ def run() -> list[Result]:
     ]
 
 
-def whole_flow(name: str, least: float, *engines: str, direct: int, store: str | None = None) -> Result:
+def whole_flow(
+    name: str,
+    least: float,
+    *engines: str,
+    direct: int,
+    store: str | None = None,
+    config: Path | None = None,
+) -> Result:
     """Comparisons a second of batches that run together; `store` is the URL of cj's PostgreSQL."""
-    with house(f"judges.simulated.direct_concurrency={direct}", *engines, store=store) as apart:
+    paced = f"judges.simulated.direct_concurrency={direct}"
+    with house(paced, *engines, store=store, config=config) as apart:
         rank(apart, 1)
         rank(apart, BATCHES)
         (seconds,) = apart.store(
@@ -80,7 +88,7 @@ def way_of_a_verdict() -> Result:
 
 
 @contextmanager
-def house(*assignments: str, store: str | None = None) -> Iterator[House]:
+def house(*assignments: str, store: str | None = None, config: Path | None = None) -> Iterator[House]:
     """Two processes on one folder and a Kafka."""
     with tempfile.TemporaryDirectory(prefix="juxta-") as name:
         folder = Path(name)
@@ -97,7 +105,8 @@ def house(*assignments: str, store: str | None = None) -> Iterator[House]:
             f"cj.concurrency={IN_FLIGHT}",
             *assignments,
         )
-        options = tuple(chain(*(("--set", one) for one in common)))
+        file = () if config is None else ("--config", str(config))
+        options = (*file, *chain(*(("--set", one) for one in common)))
         with process_on(folder, "--role", "provider", *options) as provider:
             urls = f'cj.provider_urls=["{provider.url}"]'
             with process_on(folder, "--role", "cj", *options, "--set", urls) as cj:

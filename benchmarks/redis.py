@@ -10,9 +10,12 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
 
+import hiredis
 import uvloop
+from redis.asyncio import Connection, ConnectionPool
 from redis.asyncio import Redis as Client
 
 from app.contracts import Outcome
@@ -98,7 +101,8 @@ async def our_cycles(url: str) -> float:
 
 
 async def plain_cycles(url: str) -> float:
-    async with Client.from_url(url, protocol=2) as client:
+    pool = ConnectionPool.from_url(url, protocol=2, connection_class=PackedInC)
+    async with Client.from_pool(pool) as client:
         plain = Plain(client)
 
         async def stream(groups: Sequence[Sequence[QueuedRequest]]) -> None:
@@ -109,6 +113,16 @@ async def plain_cycles(url: str) -> float:
                 await plain.mark_published(taken)
 
         return await streamed(stream)
+
+
+class PackedInC(Connection):
+    """A connection of redis-py that packs with hiredis, as RedisQueue's does: in Python it costs the floor a third."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        return [hiredis.pack_command(args)]
+
+    def pack_commands(self, commands: Iterable[Iterable[Any]]) -> list[bytes]:
+        return [hiredis.pack_command(tuple(command)) for command in commands]
 
 
 class Plain:

@@ -47,9 +47,6 @@ def ask(url: str, key: str = "", **changes: Any) -> Any:
     return asyncio.run(program.ask(url, fields, key))
 
 
-# -- asking
-
-
 def test_a_200_is_the_verdict_and_a_202_none_yet(tmp_path: Path) -> None:
     with house_served(tmp_path / "free") as url:
         assert ask(url)["winner"] == "essay_a"
@@ -101,9 +98,6 @@ def test_it_comes_back_when_told_to_with_the_same_request_and_its_key() -> None:
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}"])
 def test_what_is_no_problem_document_does_not_break_it(body: bytes) -> None:
     assert "without saying why" in program.problem(500, body)
-
-
-# -- handling
 
 
 def record(
@@ -174,9 +168,6 @@ def test_what_cannot_be_read_is_parked_and_what_comes_behind_it_is_handled(
     assert reason in why
 
 
-# -- as a program
-
-
 def test_without_kafka_it_says_so_in_one_line_and_asks_nothing(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -192,9 +183,6 @@ def test_without_kafka_it_says_so_in_one_line_and_asks_nothing(tmp_path: Path) -
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"consume_callbacks: Kafka at 127.0.0.1:{port}:")
     assert list(tmp_path.iterdir()) == []
-
-
-# -- the whole program, against a real provider and a real broker
 
 
 @pytest.mark.parametrize(

@@ -262,6 +262,28 @@ async def test_a_newer_schema_is_refused_by_name(path: Path) -> None:
         assert part in refusal.value.detail
 
 
+def test_who_only_looks_makes_nothing_and_migrates_nothing(path: Path) -> None:
+    async def look() -> None:
+        async with SqliteDatabase(path, migrations=ledger.MIGRATIONS).looking():
+            pass
+
+    async def age() -> None:
+        async with SqliteDatabase(path, migrations=ledger.MIGRATIONS) as database:
+            await database.write(
+                lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+            )
+
+    path.parent.mkdir(exist_ok=True)
+    with pytest.raises(StoreUnavailable):
+        anyio.run(look)
+    assert not path.exists()
+    anyio.run(age)
+    before = path.read_bytes()
+    with pytest.raises(ConfigurationError, match=r"0001.*0002"):
+        anyio.run(look)
+    assert path.read_bytes() == before
+
+
 async def test_two_that_open_a_new_file_at_once_migrate_it_once(path: Path) -> None:
     both = [SqliteDatabase(path, migrations=ledger.MIGRATIONS) for _ in range(2)]
     await asyncio.gather(*[database.open() for database in both])

@@ -262,6 +262,24 @@ async def test_a_newer_schema_is_refused_by_name(url: str) -> None:
         assert part in refusal.value.detail
 
 
+async def test_who_only_looks_makes_nothing_and_migrates_nothing(url: str) -> None:
+    def looked_at() -> PostgresDatabase:
+        return PostgresDatabase(url, "juxta_provider", migrations=ledger.MIGRATIONS)
+
+    with pytest.raises(ConfigurationError, match="no tables of provider"):
+        await looked_at().looking().__aenter__()
+    with psycopg.connect(url) as look:
+        assert look.execute("SELECT to_regnamespace('juxta_provider')").fetchone() == (None,)
+    async with looked_at() as database:
+        async with looked_at().looking() as other:
+            await other.read(lambda connection: connection.execute(text("SELECT * FROM requests")))
+        await database.write(
+            lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        )
+        with pytest.raises(ConfigurationError, match=r"0001.*0002"):
+            await looked_at().looking().__aenter__()
+
+
 def test_processes_that_start_at_once_migrate_once(url: str) -> None:
     command = [sys.executable, "-c", OPEN, url]
     children = [
@@ -368,6 +386,46 @@ async def test_who_is_not_let_in_hears_why_in_one_line(
     assert "\n" not in refusal.value.detail
     assert "secret" not in f"{refusal.value.detail}{refusal.value.hint}"
     assert url  # the schema is made anew, so that there is something to be refused
+
+
+async def test_a_role_that_may_not_make_or_use_a_schema_hears_so_before_it_starts(
+    server: PostgreSQL, url: str
+) -> None:
+    def probe() -> PostgresDatabase:
+        return PostgresDatabase(f"postgresql://poor@127.0.0.1:{server.port}/postgres", "juxta_provider")
+
+    async with probe() as database:
+        with pytest.raises(ConfigurationError, match="may not make the schema juxta_provider"):
+            await database.examine()
+        async with PostgresDatabase(url, "juxta_provider", migrations=ledger.MIGRATIONS) as owner:
+            with pytest.raises(ConfigurationError, match="may not use the schema juxta_provider"):
+                await database.examine()
+            await owner.examine()
+            await owner.write(
+                lambda connection: fetch(connection, "GRANT USAGE ON SCHEMA juxta_provider TO poor")
+            )
+            with pytest.raises(ConfigurationError, match=r"may not change the tables .* juxta_provider"):
+                await database.examine()
+
+
+async def test_a_server_without_a_free_connection_is_not_said_to_be_down(
+    server: PostgreSQL, url: str
+) -> None:
+    with psycopg.connect(url, autocommit=True) as operator:
+        operator.execute("ALTER ROLE poor CONNECTION LIMIT 0")
+        try:
+            with pytest.raises(StoreUnavailable, match="too many connections") as refusal:
+                await PostgresDatabase(f"postgresql://poor@127.0.0.1:{server.port}/postgres", "things").open()
+        finally:
+            operator.execute("ALTER ROLE poor CONNECTION LIMIT -1")
+    assert "max_connections" in refusal.value.hint
+    assert "Start PostgreSQL" not in refusal.value.hint
+
+
+async def test_a_server_without_tls_where_it_is_asked_for_is_a_matter_of_settings(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="does not support SSL") as refusal:
+        await PostgresDatabase(f"{url}?sslmode=require", "things").open()
+    assert "database.url" in refusal.value.hint
 
 
 async def test_a_server_that_cannot_be_reached_is_unavailable_with_a_hint() -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from app.container import _limits, batch_settings
+from app.container import _limits
 from app.errors import ConfigurationError
 from app.judges import judges, language_models, model_infos
+from app.new_batches import batch_settings
 from app.provider.judges.llm.http import ModelClient
 from app.settings import Settings, load
 
@@ -38,7 +39,7 @@ def test_every_missing_key_and_unknown_model_is_named_at_once() -> None:
 def test_at_a_server_of_one_s_own_every_name_is_taken_and_no_key_is_needed() -> None:
     settings = settings_of(OWN, "judges.openai.models=llama4:8b,gpt-6-luna")
     llama, luna = language_models(settings)["openai"]
-    assert (llama.name, llama.price, llama.names) == ("llama4:8b", None, ("*",))
+    assert (llama.name, llama.price, llama.names) == ("llama4:8b", None, ())
     assert luna.price is not None
     assert judges(settings, ModelClient())["openai"].lane(
         batch_settings(settings, provider="openai").judges[0]

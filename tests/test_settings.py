@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import ConfigurationError
-from app.settings import DEFAULTS, ROOT, Section, Settings, load
+from app.settings import DEFAULTS, ROOT, VENDORS, Section, Settings, is_vendor, load
 
 
 def keys(section: type[Section], path: str = "") -> set[str]:
@@ -29,6 +29,14 @@ def test_the_default_file_documents_every_setting_and_no_other() -> None:
         )
 
     assert flat(tomllib.loads(DEFAULTS.read_text())) == keys(Settings)
+
+
+def test_language_models_are_asked_at_their_vendors_unless_another_address_is_set() -> None:
+    settings, _ = load(environment={})
+    assert settings.judges.llm.keys() == VENDORS.keys()
+    assert all(is_vendor(name, section.base_url) for name, section in settings.judges.llm.items())
+    own, _ = load(assignments=["judges.openai.base_url=http://127.0.0.1:11434/v1"], environment={})
+    assert not is_vendor("openai", own.judges.openai.base_url)
     settings, sources = load(environment={})
     assert settings.bus.kind == "memory"
     assert set(sources.values()) == {"default"}

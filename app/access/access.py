@@ -27,7 +27,7 @@ class Access:
     """Who may do what, for as long as it is entered.
 
     Not `enabled`, nobody needs a key and everybody is the principal `local` with every scope; names are checked and
-    operators' actions audited all the same.
+    operators' actions audited all the same. Time is the database's unless a `clock` is given.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Access:
         *,
         hosts: Hosts,
         enabled: bool,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self.enabled = enabled
@@ -44,9 +44,9 @@ class Access:
         self.audit = Audit(database, clock=clock)
         self._database = database
         self._hosts = hosts
-        self._clock = clock
-        self._keyring = Keyring(self.keys, clock=clock, ticks=ticks)
-        self._failures = (0.0, 0)
+        self._ticks = ticks
+        self._keyring = Keyring(self.keys, ticks=ticks)
+        self._failures = (float("-inf"), 0)
 
     async def __aenter__(self) -> Self:
         await self._database.open()
@@ -99,7 +99,7 @@ class Access:
     async def _note_failure(self, text: bytes) -> None:
         """Bounded, or whoever guesses would fill the disk; what was typed is not kept, it may be another's secret."""
         minute, count = self._failures
-        now = self._clock()
+        now = self._ticks()
         if not 0 <= now - minute < 60:  # noqa: PLR2004 - a minute
             left = max(0, count - _FAILURES_A_MINUTE)
             minute, count = now, 0

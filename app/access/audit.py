@@ -48,19 +48,21 @@ class AuditEntry:
 
 
 class Audit:
-    """All methods raise `StoreUnavailable` when the database does not take the row."""
+    """All methods raise `StoreUnavailable` when the database does not take the row.
 
-    def __init__(self, database: Database, *, clock: Callable[[], float]) -> None:
+    Time is the database's unless a `clock` is given.
+    """
+
+    def __init__(self, database: Database, *, clock: Callable[[], float] | None = None) -> None:
         self._database = database
-        self._clock = clock
+        self._now: Callable[[Connection], float] = database.now if clock is None else lambda _: clock()
 
     async def write(
         self, principal: str, action: str, *, target: str, detail: str = "", outcome: Outcome
     ) -> int:
         """Store a row; returns its number."""
-        at = self._clock()
         return await self._database.write(
-            lambda c: note(c, at, principal, action, target=target, detail=detail, outcome=outcome)
+            lambda c: note(c, self._now(c), principal, action, target=target, detail=detail, outcome=outcome)
         )
 
     async def specify(self, number: int, words: str) -> None:

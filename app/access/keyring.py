@@ -23,15 +23,16 @@ class Keyring:
     """Every live key, read anew as a whole when it is older than `FRESH`, or when an unknown id is shown.
 
     As a whole, because there are few, and because nobody can fill a memory or a database with questions about keys that
-    do not exist: all who show an unknown one share the next read. `clock` is POSIX, `ticks` monotonic seconds.
+    do not exist: all who show an unknown one share the next read. `ticks` are monotonic seconds; what o'clock it is the
+    database says with the keys.
     """
 
-    def __init__(self, keys: Keys, *, clock: Callable[[], float], ticks: Callable[[], float]) -> None:
+    def __init__(self, keys: Keys, *, ticks: Callable[[], float]) -> None:
         self._keys = keys
-        self._clock = clock
         self._ticks = ticks
         self._known: Mapping[str, Holder] = {}
         self._read_at = _LONG_AGO
+        self._ahead = 0.0
         self._reading = anyio.Lock()
         self._noted: dict[str, float] = {}
 
@@ -52,7 +53,7 @@ class Keyring:
             found = self._known.get(credential.id)
         if found is None or not credential.matches(found.digest):
             return None
-        if found.expires_at is not None and found.expires_at <= self._clock():
+        if found.expires_at is not None and found.expires_at <= self._now():
             return None
         return found
 
@@ -64,12 +65,17 @@ class Keyring:
         async with self._reading:
             if self._read_at <= moment:
                 began_at = self._ticks()
-                self._known = await self._keys.live()
+                moment, self._known = await self._keys.live()
+                self._ahead = moment - began_at
                 self._read_at = began_at
+
+    def _now(self) -> float:
+        """By the database's clock, early rather than late: ahead by what the read took at most."""
+        return self._ahead + self._ticks()
 
     async def note_use(self, holder: Holder) -> None:
         """Write down that a key is in use, about once a minute; of a session, the key that it came from."""
-        now = self._clock()
+        now = self._now()
         last = self._noted.get(holder.root, holder.last_used_at if holder.root == holder.id else None)
         if last is not None and now - last < _NOTED_EVERY:
             return
@@ -78,7 +84,6 @@ class Keyring:
         self._noted[holder.root] = now
         try:
             await self._keys.used(holder.root, now)
-        except (
-            StoreUnavailable
-        ) as error:  # a convenience; the request was served, the next minute tries again
+        except StoreUnavailable as error:
+            # A convenience; the request was served, and the next minute tries again.
             log.warning("use of a key not noted", key=holder.root, reason=error.detail)

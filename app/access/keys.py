@@ -60,12 +60,12 @@ class Keys:
     """All methods raise `StoreUnavailable` when the database is away.
 
     Processes share a database: whoever ends a key, or signs in with it, holds its row first, so that no session outlives
-    its key. The name of a key is the principal. Several keys may share one, so that a new key takes over where an old one ends.
+    its key. Time is the database's unless a `clock` is given. The name of a key is the principal. Several keys may share one, so that a new key takes over where an old one ends.
     """
 
-    def __init__(self, database: Database, *, clock: Callable[[], float]) -> None:
+    def __init__(self, database: Database, *, clock: Callable[[], float] | None = None) -> None:
         self._database = database
-        self._clock = clock
+        self._now: Callable[[Connection], float] = database.now if clock is None else lambda _: clock()
 
     async def create(
         self,
@@ -89,21 +89,21 @@ class Keys:
             )
         if name == LOCAL:
             raise InvalidRequest(f"The name {LOCAL!r} belongs to this process itself; choose another.")
-        now, credential = self._clock(), credential or draw()
-        key = Key(
-            credential.id, name, scopes, now, None if expires_in is None else now + expires_in, None, None
-        )
+        drawn = credential or draw()
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> Key:
+            now = self._now(connection)
+            ends_at = None if expires_in is None else now + expires_in
+            key = Key(drawn.id, name, scopes, now, ends_at, None, None)
             try:
-                _add(connection, key, credential)
+                _add(connection, key, drawn)
             except IntegrityError as error:
                 raise Conflict(f"The key {key.id} is known here already.") from error
             detail = f"{name}: {' '.join(scopes.words)}"
             note(connection, now, by, "key new", target=key.id, detail=detail, outcome=Outcome.DONE)
+            return key
 
-        await self._database.write(work)
-        return key, credential
+        return await self._database.write(work), drawn
 
     async def all(self) -> Sequence[Key]:
         """Every key there was, in the order of their making; sessions are none."""
@@ -115,9 +115,9 @@ class Keys:
 
         :raises NotFound: there is no such key, or it is revoked already.
         """
-        now = self._clock()
 
         def work(connection: Connection) -> Sequence[Key]:
+            now = self._now(connection)
             live = keys.c.revoked_at.is_(None) & keys.c.parent.is_(None)
             named = or_(keys.c.id == id_or_name, keys.c.name == id_or_name)
             held = select(keys).where(live & named).order_by(keys.c.id).with_for_update()
@@ -133,13 +133,16 @@ class Keys:
 
         return await self._database.write(work)
 
-    async def live(self) -> Mapping[str, Holder]:
-        """Every key and session that opens something now, by id."""
-        usable = keys.c.revoked_at.is_(None) & or_(
-            keys.c.expires_at.is_(None), keys.c.expires_at > self._clock()
-        )
-        statement = select(keys).where(usable)
-        return await self._database.read(lambda c: {row.id: _holder(row) for row in c.execute(statement)})
+    async def live(self) -> tuple[float, Mapping[str, Holder]]:
+        """The database's moment, and every key and session that opens something then, by id."""
+
+        def work(connection: Connection) -> tuple[float, Mapping[str, Holder]]:
+            now = self._now(connection)
+            unexpired = or_(keys.c.expires_at.is_(None), keys.c.expires_at > now)
+            found = connection.execute(select(keys).where(keys.c.revoked_at.is_(None) & unexpired))
+            return now, {row.id: _holder(row) for row in found}
+
+        return await self._database.read(work)
 
     async def open_session(self, key: Holder) -> tuple[Credential, float]:
         """Make a short-lived key of the same name and scopes for a browser; returns it and its seconds.
@@ -148,11 +151,12 @@ class Keys:
 
         :raises Unauthorized: the key was revoked this moment.
         """
-        now, credential = self._clock(), draw()
-        ends_at = now + SESSION if key.expires_at is None else min(now + SESSION, key.expires_at)
-        session = Key(credential.id, key.name, key.scopes, now, ends_at, None, None)
+        credential = draw()
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> float:
+            now = self._now(connection)
+            ends_at = now + SESSION if key.expires_at is None else min(now + SESSION, key.expires_at)
+            session = Key(credential.id, key.name, key.scopes, now, ends_at, None, None)
             still = select(keys.c.id).where(keys.c.id == key.id, keys.c.revoked_at.is_(None))
             if connection.execute(still.with_for_update()).first() is None:
                 raise Unauthorized
@@ -165,9 +169,9 @@ class Keys:
             connection.execute(delete(keys).where(keys.c.id.in_(doomed)))
             _add(connection, session, credential, parent=key.id)
             note(connection, now, key.name, "login", target=key.id, outcome=Outcome.DONE)
+            return ends_at - now
 
-        await self._database.write(work)
-        return credential, ends_at - now
+        return credential, await self._database.write(work)
 
     async def close_session(self, session: Holder) -> None:
         """Forget a session; a key itself stays."""

@@ -79,7 +79,7 @@ CJ = _programs(
     {
         "GET /api/v1/batches": READ,
         "POST /api/v1/batches": SUBMIT,
-        "POST /api/v1/batches/estimate": SUBMIT,
+        "POST /api/v1/estimate": SUBMIT,
         "GET /api/v1/batches/{batch_id}": READ,
         "DELETE /api/v1/batches/{batch_id}": OPERATE,
         "GET /api/v1/batches/{batch_id}/ranking": READ,

@@ -45,7 +45,10 @@ class EventProcessor:
             raise Retry(str(error)) from error
         if Fate.UNKNOWN in fates:
             unknown = arrivals[fates.index(Fate.UNKNOWN)].id
-            raise Reject(f"unknown correlation_id {unknown}: no comparison of this cj asked for it")
+            raise Reject(
+                f"unknown correlation_id {unknown}: no comparison in this cj's store asked for it; cj processes with "
+                "stores of their own need a cj.callback_topic and a cj.group each"
+            )
 
     async def record(self, arrivals: Sequence[Arrival]) -> Sequence[Fate]:
         """Apply results in one transaction and wake the planner when a wave is complete.
@@ -86,6 +89,8 @@ class EventProcessor:
             raise Reject(f"unknown major version {envelope.schema_version}; this reader knows {_MAJOR}.x")
         if envelope.event_type != COMPARISON_RESULT_TYPE:
             raise Reject(f"unknown event_type {envelope.event_type}")
+        if envelope.correlation_id != envelope.data.correlation_id:
+            raise Reject("the envelope and its data name different correlation_ids")
         return Arrival.of_event(envelope.data, _batch_id(record.key))
 
 

@@ -133,9 +133,8 @@ class HttpProviderClient:
                 return await self._send("POST", url, path, body)
             except ProviderUnavailable as error:
                 self._missed_at[url] = anyio.current_time()
-                if not _is_at_once(
-                    error.__cause__
-                ):  # no time is left; the repair of this comparison goes elsewhere
+                # If it took its time, none is left; the repair of this comparison goes elsewhere.
+                if not _is_at_once(error.__cause__):
                     raise
                 away = error
         assert away is not None

@@ -171,9 +171,8 @@ class Planner:
         memory = memory or await self._remember(batch)
         fresh = [one for one in progress.ended if one.wave <= horizon]
         memory.absorb(fresh, max(horizon, 0))
-        if _hopeless(fresh, progress.excused) and not is_broke(
-            batch
-        ):  # nothing is left that a pause could save
+        # Once the money is spent nothing is left that a pause could save.
+        if _hopeless(fresh, progress.excused) and not is_broke(batch):
             return await self._pause(batch)
         plan = await anyio.to_thread.run_sync(self._decide, batch, memory)
         return await self._carry_out(plan, memory)

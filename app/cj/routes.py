@@ -70,7 +70,7 @@ class BatchApi:
         one = "/api/v1/batches/{batch_id}"
         return [
             _by_method("/api/v1/batches", GET=self.index, POST=self.create),
-            Route("/api/v1/batches/estimate", strict(self.estimate), methods=["POST"]),
+            Route("/api/v1/estimate", strict(self.estimate), methods=["POST"]),
             _by_method(one, GET=self.show, DELETE=self.delete),
             Route(f"{one}/ranking", strict(self.ranking), methods=["GET"]),
             Route(f"{one}/comparisons", strict(self.comparisons, "after"), methods=["GET"]),

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.options import AsJson, Assignments, ConfigFile, DataFolder, settings_of
+from app.cli.options import AsJson, Assignments, ConfigFile, DataFolder, Role, settings_of
 from app.cli.running import Key, asking_all
 from app.errors import InvalidRequest, JuxtaError
 from app.lock import locked
@@ -95,17 +95,17 @@ def queue_ls(
     from app.cli import stores  # noqa: PLC0415 - as in `trace`
 
     settings, _ = settings_of(config, assignments, data)
-    entries = anyio.run(stores.entries, settings, lane, state, limit)
+    entries, total = anyio.run(stores.entries, settings, lane, state, limit)
     if as_json:
         print(json.dumps([_row(entry) for entry in entries]))
         return
-    table = Table(title=f"{len(entries)} requests", title_justify="left")
-    columns = ("state", "lane", "place", "tries", "reply", "accepted", "correlation_id", "queue_id")
-    for column in columns:
-        table.add_column(column, no_wrap=column.endswith("_id"))
+    shown = f"{len(entries):,}" if total in {None, len(entries)} else f"{len(entries):,} of {total:,}"
+    table = Table(title=f"{shown} requests; times are UTC, --json has more", title_justify="left")
+    for column in ("state", "lane", "accepted", "correlation_id, queue_id"):  # what fits into 80 columns
+        table.add_column(column, no_wrap=column != "lane", overflow="fold")
     for entry in entries:
-        row = _row(entry)
-        table.add_row(*(str(row[column]) for column in columns))
+        accepted = datetime.fromtimestamp(entry.accepted_at, UTC).strftime("%m-%d %H:%M")
+        table.add_row(str(entry.state), entry.lane, accepted, f"{entry.correlation_id}\n{entry.queue_id}")
     Console().print(table)
 
 
@@ -166,8 +166,12 @@ def doctor(
     config: ConfigFile = None,
     assignments: Assignments = None,
     data: DataFolder = None,
+    role: Role = None,
 ) -> None:
-    """Check whether Juxta can run here, or how a running server is; say what to do where something is wrong."""
+    """Check whether Juxta can run here, or how a running server is; say what to do where something is wrong.
+
+    With --role it is checked as that role would start.
+    """
     if url:
         from app.cli.stuck import examine  # noqa: PLC0415 - as in `trace`
 
@@ -183,7 +187,8 @@ def doctor(
     ]
     failed = 0
     try:
-        settings, _ = settings_of(config, assignments, data)
+        asked = [*(assignments or []), *([f"role={role}"] if role is not None else [])]
+        settings, _ = settings_of(config, asked, data, serving=role is not None)
     except JuxtaError as error:
         print(f"fault  settings: {error.detail}")
         sys.exit(1)

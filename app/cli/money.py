@@ -24,7 +24,7 @@ from app.cli.options import (
     say,
     settings_of,
 )
-from app.contracts import UsageReport
+from app.contracts import ModelInfo, ProviderTest, UsageReport
 from app.errors import NotFound
 from app.settings import Settings
 
@@ -34,41 +34,48 @@ def models(*, as_json: AsJson = False, config: ConfigFile = None, assignments: A
     from app.judges import known_models  # noqa: PLC0415 - slow to import
 
     settings, _ = settings_of(config, assignments)
-    rows = [
-        {
-            "provider": provider,
-            "model": model.name,
-            "offered": offered,
-            "prompt": model.price.prompt if model.price else None,
-            "completion": model.price.completion if model.price else None,
-            "cached": model.price.cached if model.price else None,
-            "read_on": str(model.price.on) if model.price and model.price.on else None,
-            "context_tokens": model.context_tokens,
-            "efforts": " ".join(model.efforts),
-        }
-        for provider, model, offered in known_models(settings)
-    ]
+    known = known_models(settings)
     if as_json:
-        print(json.dumps(rows))
+        print(json.dumps([info.model_dump(mode="json") | {"offered": offered} for info, offered in known]))
         return
     table = Table(title="Language models; US dollars a million tokens", title_justify="left")
-    for column in rows[0] if rows else ():
+    for column in (
+        "provider",
+        "model",
+        "offered",
+        "prompt",
+        "completion",
+        "cached",
+        "read on",
+        "context",
+        "efforts",
+    ):
         table.add_column(column, no_wrap=column == "model")
-    for row in rows:
-        table.add_row(*(Text(_cell(name, value)) for name, value in row.items()))
+    for info, offered in known:
+        table.add_row(*map(Text, _cells(info, offered=offered)))
     Console().print(table)
 
 
-def _cell(column: str, value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else ""
-    if value is None:
-        return "unknown" if column in {"prompt", "completion"} else ""
-    return str(value)
+def _cells(info: ModelInfo, *, offered: bool) -> tuple[str, ...]:
+    price = info.price
+    prices = (
+        (price.prompt, price.completion, price.cached, price.on)
+        if price
+        else ("unknown", "unknown", None, None)
+    )
+    shown = (
+        info.provider,
+        info.model,
+        "yes" if offered else "",
+        *prices,
+        info.context_tokens,
+        " ".join(info.efforts),
+    )
+    return tuple("" if value is None else str(value) for value in shown)
 
 
 def providers_test(
-    name: Annotated[str, typer.Argument(help="openai, anthropic or google.")],
+    name: Annotated[str, typer.Argument(help="A judge: openai, anthropic, google, rules or simulated.")],
     *,
     model: Model = None,
     base_url: BaseUrl = None,
@@ -76,35 +83,33 @@ def providers_test(
     config: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
-    """Ask a provider of language models whether it takes the key, in a way that costs nothing."""
+    """Ask a provider whether it takes the key, in a way that costs nothing."""
     named = judge_settings(name, model, base_url) if model or base_url else []
     settings, _ = settings_of(config, [*(assignments or []), *named])
-    if name not in settings.judges.llm:
-        raise NotFound(f"There is no provider {name!r} to ask; there are: {', '.join(settings.judges.llm)}.")
+    known = ["rules", *(["simulated"] if settings.judges.simulated.scores else []), *settings.judges.llm]
+    if name not in known:
+        raise NotFound(f"There is no judge {name!r} here; there are: {', '.join(known)}.")
     found = anyio.run(_ask, settings, name)
     if as_json:
-        print(json.dumps(found))
+        print(found.model_dump_json())
     else:
-        print(f"{name} at {settings.judges.llm[name].base_url}: {found['words']}")
-    if not found["ok"]:
+        section = settings.judges.llm.get(name)
+        missing = f" It does not list {', '.join(found.missing)}." if found.missing else ""
+        print(f"{name}{f' at {section.base_url}' if section else ''}: {found.words}{missing}")
+    if not found.ok:
         sys.exit(5)
 
 
-async def _ask(settings: Settings, name: str) -> dict[str, object]:
+async def _ask(settings: Settings, name: str) -> ProviderTest:
     from app.judges import probe, require_key  # noqa: PLC0415 - slow to import
     from app.provider.judges.llm.http import ModelClient  # noqa: PLC0415
-    from app.provider.judges.protocol import JudgeError  # noqa: PLC0415
+    from app.provider.status import tested  # noqa: PLC0415
 
+    if name not in settings.judges.llm:
+        return await tested(name, None, ())
     require_key(settings, name)
     async with ModelClient() as client:
-        try:
-            found = await probe(settings, name, client).look()
-        except JudgeError as error:
-            return {"ok": False, "words": error.detail}
-    offered = settings.judges.llm[name].models
-    missing = [] if found.models is None else [model for model in offered if model not in found.models]
-    words = found.words + (f" It does not list {', '.join(missing)}." if missing else "")
-    return {"ok": True, "words": words, "missing": missing, "seconds": round(found.seconds, 3)}
+        return await tested(name, probe(settings, name, client), settings.judges.llm[name].models)
 
 
 def usage(

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from app.errors import ConfigurationError
-from app.settings import VENDOR_KEYS, Settings, Sources, load
+from app.settings import VENDORS, Settings, Sources, load
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="A TOML file of settings.", show_default=False)
@@ -27,6 +27,7 @@ Assignments = Annotated[
 DataFolder = Annotated[
     Path | None, typer.Option("--data", help="Folder of the databases.", show_default=False)
 ]
+Role = Annotated[str | None, typer.Option(help="all, provider or cj.", show_default=False)]
 Judge = Annotated[
     str | None,
     typer.Option(help="rules, simulated, openai, anthropic or google.", show_default=False),
@@ -63,9 +64,9 @@ def judge_settings(judge: str | None, model: str | None, base_url: str | None) -
     named = [f"judges.default={judge}"] if judge is not None else []
     if model is None and base_url is None:
         return named
-    if judge not in VENDOR_KEYS:
+    if judge not in VENDORS:
         raise ConfigurationError(
-            f"--model and --base-url go with --judge {', '.join(VENDOR_KEYS)}; given is --judge {judge or '(none)'}"
+            f"--model and --base-url go with --judge {', '.join(VENDORS)}; given is --judge {judge or '(none)'}"
         )
     if model is not None:
         named.append(f"judges.{judge}.models={json.dumps([model])}")

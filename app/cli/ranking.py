@@ -31,9 +31,10 @@ from app.cj.statistics.stopping import most_comparisons
 from app.cj.views import Comparison, Summary, Views, flagged
 from app.cj.workflow import Workflow
 from app.cli.options import say, settings_of, talk
-from app.container import batch_settings, bootstrap, running
+from app.container import bootstrap, running
 from app.contracts import ModelList
 from app.errors import Conflict, InvalidRequest
+from app.new_batches import batch_settings
 from app.provider.judges.llm.http import ModelClient
 from app.provider.status import Status
 from app.settings import Settings
@@ -105,9 +106,8 @@ def _run(
 
 
 async def _judge(container: punq.Container, new: NewBatch, quiet: bool) -> Ranked:  # noqa: FBT001 - anyio.run passes positions
-    async with container.resolve(
-        ModelClient
-    ):  # before the house is opened: nothing is begun that cannot be done
+    # Before the house is opened: nothing is begun that cannot be done.
+    async with container.resolve(ModelClient):
         for judge in new.settings.judges:
             await container.resolve(Status).insist(judge)
     known = await container.resolve(ProviderClient).models()

@@ -20,6 +20,7 @@ from app.cli.options import (
     DataFolder,
     Judge,
     Model,
+    Role,
     judge_settings,
     place_of,
     settings_of,
@@ -44,7 +45,7 @@ def serve(
     port: Annotated[
         int | None, typer.Option(help="Port; the next free one if taken.", show_default=False)
     ] = None,
-    role: Annotated[str | None, typer.Option(help="all, provider or cj.", show_default=False)] = None,
+    role: Role = None,
     judge: Judge = None,
     model: Model = None,
     base_url: BaseUrl = None,

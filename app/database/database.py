@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self, TypeVar
@@ -14,6 +14,7 @@ from typing import ClassVar, Self, TypeVar
 import anyio
 from sqlalchemy import Connection, Engine
 
+from app.database.migrations import recognise
 from app.errors import StoreUnavailable
 
 T = TypeVar("T")
@@ -36,6 +37,7 @@ class Database(ABC):
     ) -> None:
         self._migrations = migrations
         self._open = False
+        self._as_it_is = False
         self._writing = writing
         self._reading = reading
         self._connection: Connection | None = None
@@ -83,6 +85,17 @@ class Database(ABC):
         with anyio.CancelScope(shield=True):
             await asyncio.to_thread(self._stop)
 
+    @asynccontextmanager
+    async def looking(self) -> AsyncIterator[Self]:
+        """Open it as it is, to read what servers may be writing: nothing is made and no migration runs.
+
+        :raises ConfigurationError: its schema is another than this program's.
+        :raises StoreUnavailable: as when it is opened.
+        """
+        self._as_it_is = True
+        async with self:
+            yield self
+
     async def __aenter__(self) -> Self:
         await self.open()
         return self
@@ -128,7 +141,11 @@ class Database(ABC):
 
     @abstractmethod
     def _start(self) -> None:
-        """Connect and bring the schema up to date, in the writer thread."""
+        """Connect and bring the schema up to date, or only `_recognise` it, in the writer thread."""
+
+    def _recognise(self, connection: Connection) -> None:
+        if self._migrations is not None:
+            recognise(connection, self._migrations, name=self.name)
 
     @abstractmethod
     def _translate(self, error: Exception) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import QueuePool
 
 from app.database.database import Database
+from app.database.grants import lacking
 from app.database.listening import Listener
 from app.database.migrations import is_current, migrate
 from app.database.statements import fetch
@@ -32,10 +33,11 @@ _REFUSED = ("28", "3D", "42501", "3F")
 
 _REFUSED_IN_WORDS = re.compile(
     "authentication failed|no password supplied|does not exist|permission denied|no pg_hba.conf entry"
-    "|not permitted to log in"
+    "|not permitted to log in|does not support SSL"
 )
 """The same as the server says it while we connect, when libpq keeps the SQLSTATE to itself."""
 
+_FULL = re.compile("too many (clients|connections)|remaining connection slots")
 _CLOCK = "SELECT CAST(extract(epoch FROM clock_timestamp()) AS float8)"
 _MIGRATING = 600.0
 """Seconds for bringing the schema up to date, or for another process to do so."""
@@ -99,6 +101,16 @@ class PostgresDatabase(Database):
         """Ask it: one that only reads, a standby say, has a clock too."""
         await self.write(_refuse_read_only)
 
+    async def examine(self) -> None:
+        """Look whether our role may do here what it has to; nothing is made or changed.
+
+        :raises ConfigurationError: it may not.
+        :raises StoreUnavailable: it cannot be told.
+        """
+        lacks = await self.read(lambda connection: lacking(connection, self._schema))
+        if lacks is not None:
+            raise ConfigurationError(f"{self.name}: {lacks}.", hint="Grant what is missing.")
+
     def now(self, connection: Connection) -> float:
         """The server's clock, not the moment its transaction began."""
         ((moment,),) = fetch(connection, _CLOCK)
@@ -154,7 +166,9 @@ class PostgresDatabase(Database):
     def _start(self) -> None:
         self._watch.start()
         try:
-            if not self._transact(self._is_up_to_date):
+            if self._as_it_is:
+                self._look(self._recognise)
+            elif not self._transact(self._is_up_to_date):
                 self._limit = _MIGRATING
                 self._transact(self._bring_up_to_date)
                 self._limit = self._usual_limit
@@ -268,6 +282,10 @@ def _advice(error: BaseException | None) -> str:
     cause = _cause(error) if isinstance(error, Exception) else None
     if isinstance(cause, psycopg.errors.LockNotAvailable):
         return "Somebody holds a lock on this schema: `SELECT * FROM pg_locks` says who. End that, then start again."
+    if _FULL.search(_words(cause)):
+        return "It has no connection left: raise its max_connections (docs/deployment.md counts ours), or end others."
+    if "FATAL:" in _words(cause):
+        return "PostgreSQL is there; what it says is the reason, and its log may say more."
     return "Start PostgreSQL, or correct database.url."
 
 

@@ -139,6 +139,11 @@ class SqliteDatabase(Database):
         return engine
 
     def _start(self) -> None:
+        if self._as_it_is:
+            if self.path is not None and not self.path.exists():  # SQLite would make it, even to read
+                raise StoreUnavailable(f"{self.name} is not there.")
+            self._look(self._recognise)
+            return
         if self.path is not None:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,9 +164,8 @@ class SqliteDatabase(Database):
             connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA synchronous={self._synchronous}")
         connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute(
-            "PRAGMA temp_store=MEMORY"
-        )  # a statement over many rows can be undone without a file
+        # With that a statement over many rows can be undone without a file.
+        connection.execute("PRAGMA temp_store=MEMORY")
         connection.execute(f"PRAGMA query_only={int(read_only)}")
 
 

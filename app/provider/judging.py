@@ -18,12 +18,15 @@ from pydantic import ValidationError
 from app.contracts import LLMComparisonRequest, LLMOrchestratorResponse
 from app.errors import InvalidRequest, LeaseLost, StoreUnavailable
 from app.provider import outcomes
-from app.provider.judges.protocol import Judge, JudgeError, Judges, Metered, Spent, Verdict
+from app.provider.judges.protocol import EXPIRED, Judge, JudgeError, Judges, Metered, Spent, Verdict
 from app.provider.lane import Clock, Slot
 from app.provider.queue.protocol import Ending, Lease, Reply, RequestQueue, StoredOutcome
 from app.provider.spending import Spending
 
 T = TypeVar("T")
+
+PAID_TRIES = 2
+"""A try beyond it that failed and cost money is the last one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,9 +154,10 @@ class Judging:
             else:
                 slot.succeed(tokens=verdict.token_usage.total_tokens)
                 return response
-        elif trouble is None and remaining <= timeout:
+        elif trouble.code == EXPIRED if trouble else remaining <= timeout:
             slot.give_back()
-            return outcomes.ended(lease, Ending.EXPIRED, now=self._clock(), attempts=tries)
+            expired = outcomes.ended(lease, Ending.EXPIRED, now=self._clock(), attempts=tries)
+            return outcomes.with_spent(expired, spent) if spent else expired
         late = JudgeError("timeout", f"No verdict within {timeout:g} s.", retryable=True, trips=True)
         return self._without_verdict(lease, slot, judge, trouble or late, tries=tries)
 
@@ -192,7 +196,12 @@ class Judging:
         self, lease: Lease, slot: Slot, judge: Judge, error: JudgeError, *, tries: int
     ) -> LLMOrchestratorResponse | Again:
         slot.fail(error)
-        if error.retryable and tries < self._retry.tries:
+        tries_left = self._retry.tries - tries
+        if (
+            error.cost_usd
+        ):  # whoever keeps a budget learns of it at the end: at most one more, whatever it costs
+            tries_left = min(tries_left, PAID_TRIES - tries)
+        if error.retryable and tries_left > 0:
             pause = self._retry.pause(tries, self._draw())
             return Again(max(pause, error.retry_after or 0.0))
         return outcomes.failed(lease, error, attempts=tries, now=self._clock(), judge_kind=judge.kind)

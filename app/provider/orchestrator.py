@@ -182,8 +182,6 @@ class LLMOrchestrator:
         """Let running calls finish within `drain`; what is left goes on by callback in another life."""
         await self._background.leave(kind, error, trace, drain=self._drain)
 
-    # -- two ways in
-
     async def _make_llm_request(
         self, row: QueuedRequest, request: LLMComparisonRequest, lane: Lane, slot: Slot, call: Call
     ) -> None:
@@ -226,8 +224,6 @@ class LLMOrchestrator:
             error.retry_after = max(1.0, lane.estimate(0))
             raise
         return await self._known(accepted, row.correlation_id, row.callback_topic, lane)
-
-    # -- a direct call
 
     async def _judge(
         self, lease: Lease, request: LLMComparisonRequest, lane: Lane, slot: Slot, call: Call
@@ -291,8 +287,6 @@ class LLMOrchestrator:
                 await self._queue.release(lease)
             except (LeaseLost, StoreUnavailable):
                 return  # the lease runs out by itself
-
-    # -- what the asker is told
 
     async def _wait_for(
         self, call: Call, request: LLMComparisonRequest, queue_id: UUID, lane: Lane, gone: Gone | None

@@ -117,8 +117,6 @@ class QueueProcessor(Publishing):
         self._wake_everybody()
         await self._background.leave(kind, error, trace, drain=self._drain)
 
-    # -- what to do next
-
     async def _listen(self) -> None:
         """The one that waits on the queue: it wakes the loops, and finds lanes that other processes made."""
         looked = float("-inf")
@@ -200,8 +198,6 @@ class QueueProcessor(Publishing):
                     max(0.01, self._bus_down_for()) if self._bus_failures else LOOK_AROUND
                 )
 
-    # -- one row
-
     async def _process_request(self, lease: Lease, slot: Slot) -> None:
         """Have one row judged; it is answered, or goes back into the line."""
         self._judging.keep(lease)
@@ -251,8 +247,6 @@ class QueueProcessor(Publishing):
         concluded = await self._judging.store(lease, response)
         self.counts.stored += 1
         return concluded
-
-    # -- life of the tasks
 
     def _start(self, work: Work, lease: Lease | None = None) -> None:
         self._background.start(partial(self._guard, work, lease))

@@ -7,7 +7,6 @@ way are not known.
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -65,29 +64,30 @@ class Paid(NamedTuple):
 class _Row(NamedTuple):
     """One call, as both tables need it; in the order in which rows are locked."""
 
-    day: str
     principal: str
     provider: str
     model: str
     queue_id: bytes
     place: int
     tries: int
-    at: float
-    began_at: float
+    seconds: float
     verdict: bool
     spent: Spent
 
 
 class Spending:
-    """On a database that is open. `retention` is how many seconds single calls are kept; the sums stay for good."""
+    """On a database that is open. `retention` is how many seconds single calls are kept; the sums stay for good.
+
+    Time is the database's unless a `clock` is given: a machine whose own is ahead would forget what others need.
+    """
 
     def __init__(
-        self, database: Database, *, retention: float = 7 * DAY, clock: Callable[[], float] = time.time
+        self, database: Database, *, retention: float = 7 * DAY, clock: Callable[[], float] | None = None
     ) -> None:
         self._database = database
         self._retention = retention
-        self._clock = clock
-        self._writes: GroupCommit[_Row, None] = GroupCommit(database, _write)
+        self._now: Callable[[Connection], float] = database.now if clock is None else lambda _: clock()
+        self._writes: GroupCommit[_Row, None] = GroupCommit(database, self._write)
 
     async def record(
         self, lease: Lease, tries: int, spent: Spent, *, verdict: bool, seconds: float = 0.0
@@ -96,19 +96,16 @@ class Spending:
 
         :raises StoreUnavailable: it may or may not be written.
         """
-        now = self._clock()
         provider, _, model = lease.request.lane.partition("/")
         await self._writes.submit(
             _Row(
-                day=datetime.fromtimestamp(now, UTC).date().isoformat(),
                 principal=lease.request.principal,
                 provider=provider,
                 model=model,
                 queue_id=lease.request.queue_id.bytes,
                 place=lease.place,
                 tries=tries,
-                at=now,
-                began_at=now - seconds,
+                seconds=seconds,
                 verdict=verdict,
                 spent=spent,
             )
@@ -134,10 +131,12 @@ class Spending:
 
         :raises StoreUnavailable: it cannot be read.
         """
-        now = self._clock()
-        rows = await self._database.read(
-            lambda connection: connection.execute(text(_RECENT), {"horizon": now - seconds}).all()
-        )
+
+        def work(connection: Connection) -> tuple[float, Sequence[Any]]:
+            now = self._now(connection)
+            return now, connection.execute(text(_RECENT), {"horizon": now - seconds}).all()
+
+        now, rows = await self._database.read(work)
         found: defaultdict[str, list[Paid]] = defaultdict(list)
         for row in rows:
             found[row.lane].append(
@@ -150,12 +149,13 @@ class Spending:
 
         :raises StoreUnavailable: it cannot be read.
         """
-        today = datetime.fromtimestamp(self._clock(), UTC).date()
-        since = (today - timedelta(days=days - 1)).isoformat()
         sql = "SELECT * FROM usage WHERE day >= :since ORDER BY day DESC, principal, provider, model"
-        rows = await self._database.read(
-            lambda connection: connection.execute(text(sql), {"since": since}).all()
-        )
+
+        def work(connection: Connection) -> Sequence[Any]:
+            since = _day(self._now(connection)) - timedelta(days=days - 1)
+            return connection.execute(text(sql), {"since": since.isoformat()}).all()
+
+        rows = await self._database.read(work)
         return UsageReport(
             rows=tuple(UsageRow(**(row._asdict() | {"day": date.fromisoformat(row.day)})) for row in rows)
         )
@@ -165,10 +165,12 @@ class Spending:
 
         :raises StoreUnavailable: some may be left.
         """
-        values = {"horizon": self._clock() - self._retention}
-        await self._database.write(
-            lambda connection: connection.execute(text("DELETE FROM calls WHERE at < :horizon"), values)
-        )
+
+        def work(connection: Connection) -> None:
+            horizon = self._now(connection) - self._retention
+            connection.execute(text("DELETE FROM calls WHERE at < :horizon"), {"horizon": horizon})
+
+        await self._database.write(work)
 
     async def check(self) -> None:
         """Return when calls can be written down.
@@ -177,24 +179,28 @@ class Spending:
         """
         await self._database.check()
 
+    def _write(self, connection: Connection, rows: Sequence[_Row]) -> Sequence[None]:
+        """In one order, so that two processes never wait for each other in a circle."""
+        at = self._now(connection)
+        for row in sorted(rows, key=lambda row: row[:6]):
+            if connection.execute(text(_CALL), _of_call(row, at)).first() is not None:
+                connection.execute(text(_ADD), {"day": _day(at).isoformat(), **_of_usage(row, at)})
+        return [None] * len(rows)
 
-def _write(connection: Connection, rows: Sequence[_Row]) -> Sequence[None]:
-    """In one order, so that two processes never wait for each other in a circle."""
-    for row in sorted(rows, key=lambda row: row[:7]):
-        if connection.execute(text(_CALL), _of_call(row)).first() is not None:
-            connection.execute(text(_ADD), _of_usage(row))
-    return [None] * len(rows)
+
+def _day(at: float) -> date:
+    return datetime.fromtimestamp(at, UTC).date()
 
 
-def _of_call(row: _Row) -> dict[str, Any]:
+def _of_call(row: _Row, at: float) -> dict[str, Any]:
     spent = row.spent
     return {
         "queue_id": row.queue_id,
         "place": row.place,
         "tries": row.tries,
         "lane": f"{row.provider}/{row.model}",
-        "began_at": row.began_at,
-        "at": row.at,
+        "began_at": at - row.seconds,
+        "at": at,
         "calls": spent.calls,
         "prompt_tokens": spent.prompt_tokens,
         "cached_tokens": spent.cached_tokens,
@@ -203,9 +209,8 @@ def _of_call(row: _Row) -> dict[str, Any]:
     }
 
 
-def _of_usage(row: _Row) -> dict[str, Any]:
-    return _of_call(row) | {
-        "day": row.day,
+def _of_usage(row: _Row, at: float) -> dict[str, Any]:
+    return _of_call(row, at) | {
         "principal": row.principal,
         "provider": row.provider,
         "model": row.model,

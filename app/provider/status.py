@@ -15,6 +15,18 @@ PASSING = frozenset({"unavailable", "timeout"})
 """What mends itself: a batch may begin, and waits."""
 
 
+async def tested(name: str, probe: Probe | None, offered: Sequence[str]) -> ProviderTest:
+    """Ask a provider now, in a way that costs nothing; who has no probe is here."""
+    if probe is None:
+        return ProviderTest(provider=name, ok=True, words="It judges in this process and needs nobody.")
+    try:
+        found = await probe.look()
+    except JudgeError as error:
+        return ProviderTest(provider=name, ok=False, words=error.detail)
+    missing = tuple(model for model in offered if found.models is not None and model not in found.models)
+    return ProviderTest(provider=name, ok=True, words=found.words, missing=missing, seconds=found.seconds)
+
+
 class Status:
     """Answers from memory and from the counters of the ledger; only providers of language models are asked.
 
@@ -84,16 +96,8 @@ class Status:
         """
         if name not in self._judges:
             raise NotFound(f"There is no judge {name!r} here; there are: {', '.join(self._judges)}.")
-        probe = self._probes.get(name)
-        if probe is None:
-            return ProviderTest(provider=name, ok=True, words="It judges in this process and needs nobody.")
-        try:
-            found = await probe.look()
-        except JudgeError as error:
-            return ProviderTest(provider=name, ok=False, words=error.detail)
-        offered = (info.model for info in self._models.models if info.provider == name)
-        missing = tuple(model for model in offered if found.models is not None and model not in found.models)
-        return ProviderTest(provider=name, ok=True, words=found.words, missing=missing, seconds=found.seconds)
+        offered = [info.model for info in self._models.models if info.provider == name]
+        return await tested(name, self._probes.get(name), offered)
 
     def _lane(self, asked: LLMConfigOverrides) -> tuple[str, str]:
         name = asked.provider or self._default_provider

@@ -1,17 +1,19 @@
 """What can be set, and where each value came from. Every setting and its default stands in config/default.toml."""
 
 from app.settings.sections import JudgeLimits, LLMSettings, Section, Settings
-from app.settings.sources import DEFAULTS, PREFIX, ROOT, VENDOR_KEYS, Sources, load
+from app.settings.sources import DEFAULTS, PREFIX, ROOT, Sources, load
+from app.settings.vendors import VENDORS, is_vendor
 
 __all__ = [
     "DEFAULTS",
     "PREFIX",
     "ROOT",
-    "VENDOR_KEYS",
+    "VENDORS",
     "JudgeLimits",
     "LLMSettings",
     "Section",
     "Settings",
     "Sources",
+    "is_vendor",
     "load",
 ]

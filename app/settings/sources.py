@@ -13,15 +13,13 @@ from pydantic import ValidationError
 from app.errors import ConfigurationError
 from app.settings.faults import faults
 from app.settings.sections import Settings
+from app.settings.vendors import VENDORS, is_vendor
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULTS = ROOT / "config" / "default.toml"
 PREFIX = "JUXTA_"
 NO_SETTINGS = frozenset({"JUXTA_KEY"})
 """What commands that talk to a running server take from the environment themselves."""
-
-VENDOR_KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY", "google": "GEMINI_API_KEY"}
-"""Where people keep their keys already."""
 
 Sources = dict[str, str]
 
@@ -80,16 +78,16 @@ def _environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def _take_vendor_keys(values: dict[str, Any], sources: Sources, environment: Mapping[str, str]) -> None:
     """The keys that people have already, for the vendors that gave them: no other server is shown one."""
-    vendors, judges = _toml(DEFAULTS)["judges"], values["judges"]
+    judges = values["judges"]
     if not isinstance(judges, dict):
         return
-    for name, variable in VENDOR_KEYS.items():
-        section, given = judges.get(name), environment.get(variable, "").strip()
+    for name, vendor in VENDORS.items():
+        section, given = judges.get(name), environment.get(vendor.key_variable, "").strip()
         if not (given and isinstance(section, dict)) or section.get("key"):
             continue
-        if str(section.get("base_url")).rstrip("/") == vendors[name]["base_url"]:
+        if is_vendor(name, str(section.get("base_url"))):
             section["key"] = given
-            sources[f"judges.{name}.key"] = f"environment, {variable}"
+            sources[f"judges.{name}.key"] = f"environment, {vendor.key_variable}"
 
 
 def _assigned(assignments: Sequence[str]) -> dict[str, Any]:

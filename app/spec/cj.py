@@ -114,7 +114,7 @@ OPERATIONS = (
     ),
     Operation(
         method="POST",
-        path="/api/v1/batches/estimate",
+        path="/api/v1/estimate",
         name="estimateBatch",
         module="cj",
         summary="What a batch would come to",

@@ -81,5 +81,5 @@ class BatchDefaults:
         return tuple(dict.fromkeys(name if name in known else JudgeKind.LLM.value for name in names))
 
 
-Defaults = Callable[[], Awaitable[BatchDefaults]]
+Offered = Callable[[], Awaitable[BatchDefaults]]
 """What is offered now."""

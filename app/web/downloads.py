@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from app.cj.views import Comparison, Views
 from app.web import report
-from app.web.defaults import Defaults
+from app.web.defaults import Offered
 from app.web.rendering import download
 
 FILES = ("ranking.csv", "ranking.json", "judgements.csv", "report.html")
@@ -20,15 +20,15 @@ _CHUNK = 1000
 class Downloads:
     """Each file is made when it is asked for, from what is stored then."""
 
-    def __init__(self, views: Views, defaults: Defaults) -> None:
+    def __init__(self, views: Views, offered: Offered) -> None:
         self._views = views
-        self._defaults = defaults
+        self._offered = offered
 
     async def file(self, request: Request) -> Response:
         """GET /batches/{id}/<file>."""
         batch_id: UUID = request.path_params["batch_id"]
         summary = await self._views.summary(batch_id)
-        unpriced = (await self._defaults()).unpriced(summary.batch.settings)
+        unpriced = (await self._offered()).unpriced(summary.batch.settings)
         name = request.url.path.rsplit("/", 1)[-1]
         if name == "judgements.csv":
             judgements = report.judgements_csv(await self._comparisons(batch_id), unpriced=unpriced)

@@ -24,7 +24,7 @@ from app.contracts import LLMConfigOverrides
 from app.edge import read_body
 from app.errors import InvalidRequest, Unavailable
 from app.web import words
-from app.web.defaults import BatchDefaults, Defaults, JudgeChoice
+from app.web.defaults import BatchDefaults, JudgeChoice, Offered
 from app.web.rendering import render
 
 _ASKED = {
@@ -60,7 +60,7 @@ class Typed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class EssayLook:
     """An essay on the page before the start; `few` says that it has fewer words than the rules judge reads."""
 
     name: str
@@ -93,7 +93,7 @@ class NewBatches:
     def __init__(
         self,
         workflow: Workflow,
-        defaults: Defaults,
+        offered: Offered,
         *,
         check_judge: CheckJudge,
         upload_limit: int,
@@ -101,13 +101,13 @@ class NewBatches:
     ) -> None:
         self._workflow = workflow
         self._check_judge = check_judge
-        self._defaults = defaults
+        self._offered = offered
         self._limit = upload_limit
         self._timeout = upload_timeout
 
     async def form(self, request: Request) -> Response:
         """GET /batches/new: the empty form."""
-        return render(request, "new.html", **self.blank(await self._defaults()))
+        return render(request, "new.html", **self.blank(await self._offered()))
 
     def blank(self, defaults: BatchDefaults) -> dict[str, Any]:
         """What the templates need for an empty form."""
@@ -123,7 +123,7 @@ class NewBatches:
 
     async def submit(self, request: Request) -> Response:
         """POST /batches: read what was handed in; store it and go to the look, or show the form with every fault named."""
-        defaults = await self._defaults()
+        defaults = await self._offered()
         async with (await self._buffered(request)).form(
             max_files=MOST_FILES, max_part_size=self._limit
         ) as form:
@@ -193,10 +193,10 @@ def _look_at_the_money(typed: Typed, choice: JudgeChoice, defaults: BatchDefault
         typed.faults["budget_usd"] = _BUDGET_NEEDED
 
 
-def looks(essays: Sequence[NewEssay]) -> list[Look]:
+def essay_looks(essays: Sequence[NewEssay]) -> list[EssayLook]:
     """What to show of the essays before the start."""
     counted = [(essay, len(essay.text.split())) for essay in essays]
-    return [Look(name=e.name, level=e.level, words=n, few=n < FEW_WORDS) for e, n in counted]
+    return [EssayLook(name=e.name, level=e.level, words=n, few=n < FEW_WORDS) for e, n in counted]
 
 
 def what_it_comes_to(batch: Batch, essays: Sequence[NewEssay], defaults: BatchDefaults) -> Start:

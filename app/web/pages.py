@@ -18,9 +18,9 @@ from app.cj.scoring_ranking import RankedEssay
 from app.cj.views import Views
 from app.cj.workflow import Workflow
 from app.errors import NotFound
-from app.web.defaults import Defaults
+from app.web.defaults import Offered
 from app.web.downloads import FILES, Downloads
-from app.web.new_batch import CheckJudge, NewBatches, looks, what_it_comes_to
+from app.web.new_batch import CheckJudge, NewBatches, essay_looks, what_it_comes_to
 from app.web.plots import NARROW, caterpillar
 from app.web.rendering import STATIC, page, render
 from app.web.snapshot import LATEST, Clock, Look, latest_verdicts, take, total
@@ -63,14 +63,14 @@ class Pages:
         *,
         workflow: Workflow,
         views: Views,
-        defaults: Defaults,
+        offered: Offered,
         new: NewBatches,
         look: Look,
         clock: Clock,
     ) -> None:
         self._workflow = workflow
         self._views = views
-        self._defaults = defaults
+        self._offered = offered
         self._new = new
         self._look = look
         self._clock = clock
@@ -78,7 +78,7 @@ class Pages:
     async def batches(self, request: Request) -> Response:
         """GET /: every batch, or how to begin."""
         batches = await self._views.batches()
-        defaults = await self._defaults()
+        defaults = await self._offered()
         entries = [(batch, defaults.kinds_of(batch.settings), total(batch)) for batch in batches]
         return render(request, "batches.html", entries=entries, **self._new.blank(defaults))
 
@@ -92,13 +92,13 @@ class Pages:
         batch = await self._views.batch(_id(request))
         if batch.state is not BatchState.READY:
             return RedirectResponse(f"/batches/{batch.id}", status_code=303)
-        defaults = await self._defaults()
+        defaults = await self._offered()
         essays = await self._views.essays(batch.id)
         return render(
             request,
             "check.html",
             batch=batch,
-            essays=looks(essays),
+            essays=essay_looks(essays),
             estimate=what_it_comes_to(batch, essays, defaults),
             choice=defaults.choice_of(batch.settings),
             kinds=defaults.kinds_of(batch.settings),
@@ -110,14 +110,14 @@ class Pages:
         if batch.state is BatchState.READY:
             return RedirectResponse(f"/batches/{batch.id}/check", status_code=303)
         verdicts = await latest_verdicts(self._views, batch)
-        defaults = await self._defaults()
+        offered = await self._offered()
         return render(
             request,
             "live.html",
             batch=batch,
             now=await take(self._views, batch.id, self._look, self._clock()),
-            kinds=defaults.kinds_of(batch.settings),
-            unpriced=defaults.unpriced(batch.settings),
+            kinds=offered.kinds_of(batch.settings),
+            unpriced=offered.unpriced(batch.settings),
             verdicts=verdicts,
             after=batch.decided + batch.failed,
             most=LATEST,
@@ -135,7 +135,7 @@ class Pages:
             "ranking.html",
             summary=summary,
             batch=summary.batch,
-            unpriced=(await self._defaults()).unpriced(summary.batch.settings),
+            unpriced=(await self._offered()).unpriced(summary.batch.settings),
             rows=rows,
             flagged=await self._views.flagged(summary.batch.id),
             table=sorted(rows, key=_SORTS[column], reverse=falling),
@@ -183,7 +183,7 @@ def routes(
     *,
     workflow: Workflow,
     views: Views,
-    defaults: Defaults,
+    offered: Offered,
     look: Look,
     check_judge: CheckJudge,
     upload_limit: int = 20_000_000,
@@ -193,7 +193,7 @@ def routes(
     """The routes of all pages and of the files they load."""
     new = NewBatches(
         workflow,
-        defaults,
+        offered,
         check_judge=check_judge,
         upload_limit=upload_limit,
         upload_timeout=upload_timeout,
@@ -201,7 +201,7 @@ def routes(
     pages = Pages(
         workflow=workflow,
         views=views,
-        defaults=defaults,
+        offered=offered,
         new=new,
         look=look,
         clock=clock,
@@ -213,7 +213,7 @@ def routes(
     def post(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
         return Route(path, page(endpoint), methods=["POST"])
 
-    downloads = Downloads(views, defaults)
+    downloads = Downloads(views, offered)
     one = "/batches/{batch_id:uuid}"
     return [
         get("/", pages.batches),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import math
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from app.access.gate import holder
-from app.edge import CHALLENGE
+from app.edge import CHALLENGE, retry_after
 from app.errors import JuxtaError, Unauthorized
 from app.web import words
 
@@ -61,12 +62,14 @@ def download(text: str, *, name: str, media_type: str) -> Response:
 def html_problem(request: Request, error: Exception) -> Response:
     """Say in HTML what went wrong and what to do; of a bug nothing is shown but that it happened."""
     status, detail, hint = HTTPStatus.INTERNAL_SERVER_ERROR.value, "Something went wrong here.", ""
-    headers: Mapping[str, str] = {}
+    headers: dict[str, str] = {}
     if isinstance(error, JuxtaError):
         status, detail, hint = error.status, error.detail, error.hint
-        headers = CHALLENGE if isinstance(error, Unauthorized) else {}
+        seconds = retry_after(error)
+        headers = {} if seconds is None else {"retry-after": str(math.ceil(seconds))}
+        headers |= CHALLENGE if isinstance(error, Unauthorized) else {}
     elif isinstance(error, HTTPException):
-        status, headers = error.status_code, error.headers or {}
+        status, headers = error.status_code, dict(error.headers or {})
         known = status == HTTPStatus.NOT_FOUND
         detail = "There is no page at this address." if known else error.detail
     else:

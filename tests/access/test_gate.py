@@ -65,9 +65,6 @@ def brief(entry: AuditEntry) -> tuple[str, str, str, Outcome]:
     return entry.principal, entry.action, entry.detail, entry.outcome
 
 
-# -- who asks
-
-
 def test_the_same_id_from_two_principals_is_two_requests(door: Door) -> None:
     ann, bob = door.key("ann", "submit"), door.key("bob", "submit")
     asked = comparison(1)
@@ -113,9 +110,6 @@ def test_a_stopped_database_of_keys_is_an_outage_and_no_refusal(door: Door) -> N
     key = door.key("ann", "read")
     door.call(door.access.__aexit__, None, None, None)
     assert problem(door.ask("GET /api/v1/batches", key), 503).retryable
-
-
-# -- the audit log
 
 
 def test_what_an_operator_does_is_a_row_with_its_end(door: Door) -> None:
@@ -243,9 +237,6 @@ def test_the_log_is_read_a_page_at_a_time_and_reading_it_is_in_it(door: Door) ->
 )
 def test_a_cursor_that_is_none_is_refused(door: Door, query: str) -> None:
     problem(door.ask(f"GET /api/v1/audit?{query}", door.key("boss", "admin")), 422)
-
-
-# -- names and pages
 
 
 @pytest.mark.parametrize("enabled", [True, False])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from functools import cache, partial
 from pathlib import Path
@@ -16,8 +16,10 @@ import psycopg
 import pytest
 from sqlalchemy import Connection
 
+from app.access.access import Access
 from app.access.audit import Audit, Outcome, note
 from app.access.credential import draw
+from app.access.hosts import Hosts
 from app.access.keyring import FRESH, Keyring
 from app.access.keys import SESSION, Holder, Keys
 from app.access.scopes import ALL, Scope, scopes_of
@@ -36,9 +38,9 @@ class Reads(Keys):
 
     number = 0
 
-    async def live(self) -> dict[str, Holder]:
+    async def live(self) -> tuple[float, Mapping[str, Holder]]:
         self.number += 1
-        return dict(await super().live())
+        return await super().live()
 
 
 class Stock(NamedTuple):
@@ -87,7 +89,7 @@ async def stocked(another: Callable[[], Database]) -> AsyncIterator[Stock]:
     clock = Clock()
     async with another() as database:
         keys = Reads(database, clock=clock)
-        keyring = Keyring(keys, clock=clock, ticks=clock)
+        keyring = Keyring(keys, ticks=clock)
         yield Stock(keys, keyring, Audit(database, clock=clock), clock, database, another)
 
 
@@ -132,6 +134,30 @@ async def test_an_expired_key_opens_nothing_from_that_moment_on(stock: Stock) ->
     assert not await stock.knows(text)
 
 
+async def test_keys_sessions_and_audit_go_by_the_clock_of_the_database(tmp_path: Path) -> None:
+    """Machines disagree: a key must not end on one of them and go on on the next."""
+
+    class Elsewhen(SqliteDatabase):
+        moment = 1_000_000_000.0
+
+        def now(self, connection: Connection) -> float:
+            return self.moment
+
+    database, ticks = Elsewhen(tmp_path / "access.db", migrations=MIGRATIONS), Clock(0.0)
+    async with Access(
+        database, hosts=Hosts("127.0.0.1", (), keyed=True), enabled=True, ticks=ticks
+    ) as access:
+        began = database.moment
+        key, credential = await access.keys.create("alice", Scope.READ, expires_in=DAY, by="test")
+        assert (key.created_at, key.expires_at) == (began, began + DAY)
+        _, seconds = await access.sign_in(credential.text)
+        assert seconds == SESSION
+        assert {entry.at for entry in await access.audit.latest(10)} == {began}
+        ticks.now, database.moment = ticks.now + FRESH, began + DAY
+        with pytest.raises(Unauthorized):
+            await access.sign_in(credential.text)
+
+
 async def test_recognising_a_known_key_reads_nothing(stock: Stock) -> None:
     text = await stock.make()
     await stock.knows(text)
@@ -145,7 +171,7 @@ async def test_all_who_show_unknown_keys_at_once_share_a_read(stock: Stock) -> N
     await stock.knows(await stock.make())
     stock.clock.now += FRESH
     before = stock.keys.number
-    ticking = Keyring(stock.keys, clock=stock.clock, ticks=anyio.current_time)
+    ticking = Keyring(stock.keys, ticks=anyio.current_time)
 
     async def guess_it() -> None:
         assert await ticking.holder(draw().text.encode()) is None
@@ -277,7 +303,7 @@ async def test_who_signs_in_over_and_over_keeps_a_bounded_number_of_sessions(sto
     assert alive == [False] * 10 + [True] * 50
     stock.clock.now += SESSION
     await stock.keys.open_session(holder)
-    assert len(await stock.keys.live()) == 2
+    assert len((await stock.keys.live())[1]) == 2
 
 
 async def test_the_use_of_a_session_is_noted_at_its_key(stock: Stock) -> None:
@@ -307,7 +333,8 @@ async def test_no_session_outlives_a_key_that_another_process_revokes_at_that_mo
                 elsewhere.revoke(holder.id, by="test"),
                 return_exceptions=True,
             )
-            assert not await stock.keys.live()
+            _, live = await stock.keys.live()
+            assert not live
 
 
 async def test_who_signs_in_from_two_processes_at_once_never_waits_for_the_other_for_ever(

@@ -38,14 +38,16 @@ CONCURRENCY = 8  # of a cj in these tests
 class Till(ScriptedProvider):
     """A provider that charges: it queues what it likes, calls the judge once for each id, and can be cancelled.
 
-    `draw` decides what happens to a request; `calls` is what the judge was called for, with what it took.
+    `draw` decides what happens to a request; `calls` is what the judge was called for, with what it took. `failed` is
+    what a first call took that failed and is made once more, of which nobody is told before the end.
     """
 
     draw: Random = field(default_factory=Random)
     price: Callable[[Random], float] = lambda draw: draw.choice((0.0, 0.01, 0.05))
-    roads: tuple[str, ...] = ("at once", "queue", "fail", "full", "lost answer", "never came")
+    roads: tuple[str, ...] = ("at once", "queue", "fail", "again", "full", "lost answer", "never came")
     line: deque[LLMComparisonRequest] = field(default_factory=deque)
     calls: dict[UUID, float] = field(default_factory=dict)
+    failed: dict[UUID, float] = field(default_factory=dict)
     outcomes: dict[UUID, Arrival] = field(default_factory=dict)
     known: set[UUID] = field(default_factory=set)
 
@@ -63,7 +65,9 @@ class Till(ScriptedProvider):
         if road == "never came":
             raise ProviderUnavailable("gone", retry_after=0.001)
         self.known.add(request.correlation_id)
-        if road == "queue":
+        if road == "again":
+            self.failed[request.correlation_id] = self.price(self.draw)
+        if road in {"queue", "again"}:
             self.line.append(request)
             return queued(request)
         self.judge(request, fails=road == "fail")
@@ -82,12 +86,13 @@ class Till(ScriptedProvider):
                 batch_id=None,
                 road=Road.CALLBACK,
                 outcome=Outcome.CANCELLED,
+                cost_usd=self.failed.get(correlation_id, 0.0),
                 error_code="cancelled",
             )
 
     def judge(self, request: LLMComparisonRequest, *, fails: bool = False) -> Arrival:
         """Call the judge; it takes its money, verdict or not."""
-        cost = self.price(self.draw)
+        cost = self.price(self.draw) + self.failed.pop(request.correlation_id, 0.0)
         assert request.correlation_id not in self.calls
         self.calls[request.correlation_id] = cost
         verdict = answer(request).model_copy(update={"cost_usd": cost})
@@ -107,7 +112,9 @@ class Till(ScriptedProvider):
 
     def _said(self, request: LLMComparisonRequest, outcome: Arrival) -> Answer:
         if outcome.outcome is Outcome.CANCELLED:
-            raise RequestCancelled("cancelled")
+            cancelled = RequestCancelled("cancelled")
+            cancelled.cost_usd = outcome.cost_usd
+            raise cancelled
         if outcome.outcome is Outcome.FAILED:
             error = JudgeFailed("malformed")
             error.cause, error.anew, error.cost_usd = "malformed", True, outcome.cost_usd
@@ -168,9 +175,9 @@ def play(seed: int, budget: float, essays: int, **till_of: Any) -> None:
                 assert await cj.store.next_due() is None
         assert batch.state is BatchState.FINISHED
         assert beyond(rows, budget) == 0.0
-        assert batch.cost_usd == pytest.approx(sum(till.calls.values()))
+        assert batch.cost_usd == pytest.approx(sum(till.calls.values()) + sum(till.failed.values()))
         assert batch.decided + batch.failed == batch.planned
-        if "queue" not in till.roads:
+        if not {"queue", "again"} & set(till.roads):
             assert batch.cost_usd <= budget + CONCURRENCY * max(till.calls.values()) + 1e-9
         never = [r for r in rows if r.error_code == NEVER_SENT]
         assert not {r.id for r in never} & till.calls.keys()

@@ -93,7 +93,8 @@ async def one_open(cj: Cj, provider: ScriptedProvider) -> UUID:
         (b"{}", "event_id"),
         (event(uuid4(), schema_version="2.0"), "unknown major version 2.0"),
         (event(uuid4(), event_type="other.v1"), "unknown event_type other.v1"),
-        (event(uuid4()), "unknown correlation_id"),
+        (event(uuid4()), r"unknown correlation_id .* stores of their own .* cj\.group"),
+        (event(uuid4(), data=failed(uuid4())), "name different correlation_ids"),
     ],
 )
 async def test_what_can_never_be_applied_is_rejected_with_its_reason(

@@ -166,9 +166,6 @@ async def two() -> AsyncIterator[Two]:
         yield Two(stores[0], stores[1], eye, Random(7))
 
 
-# -- what happens at once, and what must be true of it
-
-
 async def same_results(two: Two) -> None:
     batch_id, ids = await two.batch()
     found = await two.at_once(

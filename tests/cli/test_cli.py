@@ -8,18 +8,26 @@ import os
 import runpy
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
+import anyio
 import pytest
+
+from app.database import SqliteDatabase
+from app.provider.queue import tables as ledger
+from app.provider.queue.sql import SqlQueue
+from tests.contracts.queue_world import JUDGED, request
 
 ROOT = Path(__file__).parents[2]
 ESSAYS = ROOT / "examples" / "essays"
 
 
-def juxta(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def juxta(*arguments: str | Path, cwd: Path = ROOT, columns: int = 200) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("JUXTA_")} | {
         "NO_COLOR": "1",
-        "COLUMNS": "200",
+        "COLUMNS": str(columns),
     }
     return subprocess.run(
         [sys.executable, ROOT / "run.py", *map(str, arguments)],
@@ -116,10 +124,46 @@ def test_config_show_names_the_source_of_each_value() -> None:
     assert shown["bus.kind"] == {"value": "memory", "source": "default"}
 
 
+def test_queue_ls_fits_a_terminal_and_says_how_many_there_are(tmp_path: Path) -> None:
+    asked = [uuid4() for _ in range(60)]
+
+    async def fill() -> None:
+        database = SqliteDatabase(tmp_path / "provider.db", migrations=ledger.MIGRATIONS)
+        async with SqlQueue(database, boot="boot") as queue:
+            for one in asked:
+                await queue.accept(replace(request(0), queue_id=one, correlation_id=one))
+
+    anyio.run(fill)
+    before = (tmp_path / "provider.db").read_bytes()
+    done = juxta("queue", "ls", "--limit", "7", "--data", tmp_path, columns=80)
+    assert done.returncode == 0, done.stderr
+    title, *lines = done.stdout.splitlines()
+    assert title.startswith("7 of 60 requests")
+    assert all(len(line) <= 80 for line in lines)
+    for one in asked[:7]:
+        assert sum(str(one) in line and JUDGED in line for line in lines) == 1
+    assert len(json.loads(juxta("queue", "ls", "--json", "--data", tmp_path).stdout)) == 50
+    assert (tmp_path / "provider.db").read_bytes() == before
+
+
 def test_doctor_says_what_is_well(tmp_path: Path) -> None:
     done = juxta("doctor", "--data", tmp_path / "data")
     assert done.returncode == 0
     assert all(line.startswith("ok ") for line in done.stdout.splitlines())
+
+
+def test_doctor_looks_with_the_eyes_of_a_role(tmp_path: Path) -> None:
+    kafka = ("--set", "bus.kind=kafka", "--set", "kafka.servers=127.0.0.1:1")
+    done = juxta("doctor", "--data", tmp_path / "data", "--role", "provider", *kafka)
+    assert "ok     settings: role provider" in done.stdout
+    refused = juxta("doctor", "--data", tmp_path / "data", "--role", "cj", *kafka)
+    assert (refused.returncode, "cj.provider_urls" in refused.stdout) == (1, True)
+
+
+def test_a_first_start_logs_what_is_ours_alone(tmp_path: Path) -> None:
+    done = juxta("key", "ls", "--data", tmp_path, "--set", "log.level=info", "--set", "log.format=json")
+    assert done.returncode == 0
+    assert "alembic" not in done.stderr
 
 
 def test_without_its_dependencies_it_says_what_to_type() -> None:

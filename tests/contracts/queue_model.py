@@ -171,8 +171,7 @@ class Model:
         if row.stored is None:
             row.state = State.QUEUED
             row.tries = max(0, row.tries - untried)
-            if self.now < row.expires_at:
-                row.ready_at = min(row.ready_at, row.expires_at)
+            row.ready_at = min(row.ready_at, row.expires_at)
 
     # -- around
 

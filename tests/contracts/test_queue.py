@@ -87,9 +87,6 @@ def test_the_queue_and_its_model_agree(world: Callable[[], World]) -> None:
     keep_the_contract(world, examples=500, thorough=world is SqliteWorld)
 
 
-# -- Q1
-
-
 async def test_a_repeat_finds_its_request_even_when_the_queue_is_full(place: Place) -> None:
     async with place.queue(limit=2) as queue:
         await queue.accept(request(0))
@@ -108,9 +105,6 @@ async def test_of_many_that_come_at_once_only_as_many_as_fit_are_accepted(place:
         answers = await asyncio.gather(*[queue.accept(request(n)) for n in range(6)], return_exceptions=True)
         assert sum(isinstance(answer, QueueFull) for answer in answers) == 3
         assert len(await queue.browse()) == 3
-
-
-# -- Q2
 
 
 async def test_a_lease_that_ran_out_is_given_to_another_worker(place: Place, queue: RequestQueue) -> None:
@@ -195,8 +189,6 @@ async def test_leases_of_other_processes_are_respected(place: Place) -> None:
         assert await two.lease(JUDGED, limit=1, seconds=10.0) == []
 
 
-# -- Q3
-
 WRITES: dict[str, Callable[[RequestQueue, Lease], Awaitable[object]]] = {
     "begin_try": lambda queue, lease: queue.begin_try(lease),
     "extend": lambda queue, lease: queue.extend(lease, 60.0),
@@ -231,9 +223,6 @@ async def test_a_lease_does_not_reach_into_a_later_life_of_its_id(
     assert fresh.attempt == stale.attempt
     with pytest.raises(LeaseLost):
         await write(queue, stale)
-
-
-# -- Q4
 
 
 async def test_an_outcome_comes_with_every_later_lease_byte_for_byte(
@@ -274,9 +263,6 @@ async def test_a_promise_needs_a_request(queue: RequestQueue) -> None:
         await queue.cancel(uuid4())
 
 
-# -- Q5
-
-
 async def test_requests_of_a_lane_without_judge_still_end(place: Place, queue: RequestQueue) -> None:
     await queue.accept(request(0, lane=JUDGELESS, expires_in=20.0))
     await queue.accept(request(1, lane=JUDGELESS))
@@ -302,7 +288,16 @@ async def test_a_delay_does_not_outlast_the_life_of_the_request(place: Place, qu
     assert lease.ending is Ending.EXPIRED
 
 
-# -- Q6
+async def test_no_delay_holds_a_request_whose_life_ended_under_its_lease(
+    place: Place, queue: RequestQueue
+) -> None:
+    """A judge that wants to be left alone for an hour may say so at the last moment."""
+    await queue.accept(request(0, expires_in=20.0))
+    lease = await lease_one(queue)
+    place.clock.now += 21.0
+    await queue.release(lease, after=1e6)
+    (lease,) = await queue.lease_closing(limit=1, seconds=10.0)
+    assert lease.ending is Ending.EXPIRED
 
 
 async def test_a_repeat_within_the_retention_gets_the_stored_answer(
@@ -315,9 +310,6 @@ async def test_a_repeat_within_the_retention_gets_the_stored_answer(
     place.clock.now += 1.0
     assert await queue.purge() == 1
     assert not (await queue.accept(request(0))).known
-
-
-# -- Q7
 
 
 async def test_priority_comes_first_then_who_came_first(queue: RequestQueue) -> None:
@@ -369,9 +361,6 @@ async def test_waiting_does_not_spin_on_a_row_that_nobody_has_room_for(
     assert (
         2 <= returns <= 3
     )  # for what it accepted, for the row that is due, and once it hears of other processes
-
-
-# -- Q8, Q9
 
 
 async def test_people_see_counts_per_lane(place: Place, queue: RequestQueue) -> None:

@@ -88,9 +88,6 @@ def anew(body: bytes = b"{}") -> QueuedRequest:
     )
 
 
-# -- kill -9
-
-
 class Traffic:
     """Askers and workers that go on whatever happens, and remember what they were told."""
 
@@ -190,9 +187,6 @@ def serves_again(server: PostgreSQL) -> None:
         time.sleep(0.01)
 
 
-# -- locked
-
-
 async def test_a_database_that_is_locked_gives_no_false_accept(url: str) -> None:
     async with opened(url, "locked", lock_timeout=0.1) as queue:
         with psycopg.connect(url) as stranger:
@@ -203,9 +197,6 @@ async def test_a_database_that_is_locked_gives_no_false_accept(url: str) -> None
                 assert refusal.value.retry_after
         assert await queue.browse() == []
         assert not (await queue.accept(request(0))).known
-
-
-# -- several processes
 
 
 SLOW_INSERTS = """
@@ -362,9 +353,6 @@ async def test_leases_of_other_processes_outlive_a_restart_of_this_one(url: str,
         assert await again.lease(JUDGED, limit=1, seconds=60.0) == []
 
 
-# -- time
-
-
 async def test_a_wrong_clock_of_this_machine_changes_nothing(
     url: str, one: SqlQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -385,9 +373,6 @@ async def test_a_wrong_clock_of_this_machine_changes_nothing(
         with anyio.fail_after(10):
             while not await wrong.lease(JUDGED, limit=1, seconds=60.0):
                 await wrong.wait(60.0)
-
-
-# -- by index
 
 
 async def test_no_statement_of_the_daily_work_reads_the_whole_ledger(url: str) -> None:

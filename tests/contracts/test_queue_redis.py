@@ -384,7 +384,9 @@ async def test_rows_that_were_thrown_away_leave_their_lane_free(server: Redis) -
         assert len(await queue.lease(JUDGED, limit=3, seconds=60.0)) == 3
 
 
-async def test_rows_that_were_thrown_away_are_not_counted_by_whoever_opens(server: Redis) -> None:
+async def test_rows_that_were_thrown_away_are_not_counted_by_whoever_files_the_rest_anew(
+    server: Redis,
+) -> None:
     async with queue_in(server, limit=3) as queue:
         for number in range(3):
             await queue.accept(anew(number), lease_for=60.0)
@@ -558,6 +560,20 @@ async def test_whoever_opens_with_other_rules_files_the_rows_by_them(server: Red
         await queue.release(lease)
     async with queue_in(server, max_tries=1) as queue:
         assert len(await queue.lease_closing(limit=1, seconds=60.0)) == 1
+
+
+async def test_whoever_only_looks_files_no_row_by_its_rules(server: Redis) -> None:
+    async with queue_in(server, max_tries=2) as queue:
+        await queue.accept(anew(0))
+        (lease,) = await queue.lease(JUDGED, limit=1, seconds=60.0, begin=True)
+        await queue.release(lease)
+        with Client.from_url(server.url) as client:
+            before = {key: client.dump(key) for key in client.scan_iter()}
+            async with queue_in(server, max_tries=1).looking() as looker:
+                assert [entry.tries for entry in await looker.browse()] == [1]
+                assert (await looker.stats())[JUDGED].waiting == 1
+            assert {key: client.dump(key) for key in client.scan_iter()} == before
+        assert (await lease_one(queue)).tries == 1
 
 
 async def test_long_lines_are_looked_through_in_parts(server: Redis) -> None:

@@ -15,7 +15,7 @@ from tests.engines.server import (
     EngineMissing,
     Server,
     free_ports,
-    is_free,
+    port_of,
 )
 
 
@@ -29,9 +29,8 @@ class Kafka(Server):
         super().__init__()
         if shutil.which("java") is None or not (self.JARS / "pom.xml").exists():
             raise EngineMissing("no Kafka here: run tests/install-engines, it says what to install")
-        self.port, secure, controller = free_ports(3)
-        if port is not None and is_free(port):
-            self.port = port
+        free, secure, controller = free_ports(3)
+        self.port = port_of(port, free)
         self.servers = f"127.0.0.1:{self.port}"
         self.secure_servers = f"localhost:{secure}"
         self.authority = self.folder / "authority.pem"

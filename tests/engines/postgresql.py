@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tests.engines.server import PROBE_DEADLINE, START_DEADLINE, EngineMissing, Server, free_ports, is_free
+from tests.engines.server import PROBE_DEADLINE, START_DEADLINE, EngineMissing, Server, free_ports, port_of
 
 USER = "postgres"
 
@@ -40,9 +40,7 @@ class PostgreSQL(Server):
                 "--clear-groups",
                 "--pdeathsig=KILL",
             )
-        (self.port,) = free_ports(1)
-        if port is not None and is_free(port):
-            self.port = port
+        self.port = port_of(port, *free_ports(1))
         self._fsync = "on" if fsync else "off"
         self._run(
             str(self._programs / "initdb"), "-D", "data", "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync"

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Sequence
 from typing import Literal
 
-from tests.engines.server import PROBE_DEADLINE, EngineMissing, Server, free_ports, is_free
+from tests.engines.server import PROBE_DEADLINE, EngineMissing, Server, free_ports, port_of
 
 
 class Redis(Server):
@@ -23,9 +23,7 @@ class Redis(Server):
         super().__init__()
         if shutil.which("redis-server") is None:
             raise EngineMissing("no redis-server here: run tests/install-engines, it says what to install")
-        (self.port,) = free_ports(1)
-        if port is not None and is_free(port):
-            self.port = port
+        self.port = port_of(port, *free_ports(1))
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._options = ("--appendonly", "yes", "--appendfsync", appendfsync, "--save", "", *options)
 

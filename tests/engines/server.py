@@ -109,6 +109,11 @@ def is_free(port: int) -> bool:
     return True
 
 
+def port_of(wish: int | None, free: int) -> int:
+    """The port wished for, unless somebody serves there; then the free one."""
+    return wish if wish is not None and is_free(wish) else free
+
+
 def free_ports(count: int) -> list[int]:
     """Ports that nobody used a moment ago."""
     sockets = [socket.socket() for _ in range(count)]

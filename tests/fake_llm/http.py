@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
 
-HEAD_LIMIT = 65_536
 BODY_LIMIT = 32 * 1024 * 1024
 OVERLOADED = 529
 

@@ -11,21 +11,22 @@ from tests.faults.crashes.failpoints import failpoints
 from tests.faults.findings import Figure, Findings
 
 KILLS, COMPARISONS = 2_000, 8_000
-SHORT_KILLS, SHORT_COMPARISONS = 100, 300
-TELLERS = 2
+SHORT_KILLS, SHORT_COMPARISONS = 60, 200
+TELLERS, SHORT_TELLERS = 6, 2
 MINUTES = 10
 
 
-def run(seed: int, *, full: bool) -> Findings:
-    """Tell stories until there were enough kills and comparisons; see `remains` for what must hold after each."""
+def run(seed: int, *, full: bool, minutes: float = MINUTES) -> Findings:
+    """For at most `minutes`, tell stories until there were enough kills and comparisons; see `remains` for what must hold after each."""
     kills, comparisons = (KILLS, COMPARISONS) if full else (SHORT_KILLS, SHORT_COMPARISONS)
+    several = TELLERS if full else SHORT_TELLERS
     began = time.monotonic()
     asked = [
-        f"--kills={kills // TELLERS}",
-        f"--comparisons={comparisons // TELLERS}",
-        f"--seconds={MINUTES * 60}",
+        f"--kills={-(-kills // several)}",
+        f"--comparisons={-(-comparisons // several)}",
+        f"--seconds={minutes * 60}",
     ]
-    told = list(chain(*tellers.stories(*([f"--seed={seed + n}", *asked] for n in range(TELLERS)))))
+    told = list(chain(*tellers.stories(*([f"--seed={seed + n}", *asked] for n in range(several)))))
     violations = [violation for story in told for violation in story["violations"]]
     kinds = Counter(violation.split(":")[0] for violation in violations)
     killed = Counter(death for story in told for death in story["deaths"])
@@ -33,6 +34,7 @@ def run(seed: int, *, full: bool) -> Findings:
     figures = [
         Figure.at_least("kills", sum(killed.values()), kills),
         Figure.at_least("comparisons", sum(story["comparisons"] for story in told), comparisons),
+        Figure.at_least("of these by callback", sum(story["by_callback"] for story in told), 1),
         Figure.none("lost: comparisons, answers, outcomes, callbacks", kinds.pop("lost", 0)),
         Figure.none("double: results, counts, copies that differ", kinds.pop("double", 0)),
         Figure.none("batches whose scores are not those of a recount", kinds.pop("recount", 0)),

@@ -27,7 +27,7 @@ def run(seed: int, *, full: bool) -> Findings:
         figures.append(
             Figure(defect.name, found, f"caught within {SECONDS} s", bool(caught) and seconds <= SECONDS)
         )
-        complaints += [f"{defect.name}: {caught[0][:150]}"] if caught else []
+        complaints += [f"{defect.name}: {violation[:150]}" for violation in caught]
     if full:
         shares = [["--sound", *share] for share in shares]
         told = [story for some in tellers.stories(*([*asked, *share] for share in shares)) for story in some]

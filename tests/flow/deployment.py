@@ -13,10 +13,11 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import psycopg
+from redis import Redis as Client
 
 from app.cj.batch import BatchState
 from app.provider.judges.simulated import MODEL, PROVIDER
@@ -25,6 +26,15 @@ from .house import QUESTION, SCORES, HeldJudge, batch_of, essay, house_in, rows
 from .process import ROOT, Process, process_on, until
 
 ESSAYS, BATCHES = 25, 8
+
+
+class Row(NamedTuple):
+    """What the queue says of a request; `boot` is the life of the provider that leased it last."""
+
+    state: str
+    reply: str
+    boot: str | None
+    attempt: int
 
 
 @dataclass
@@ -98,6 +108,20 @@ class Deployment:
             return rows(self.folder / "cj" / "cj.db", sql)
         with psycopg.connect(url, options="-c search_path=juxta_cj") as connection:
             return connection.execute(sql.encode()).fetchall()
+
+    def ledger(self) -> dict[str, Row]:
+        """The queue that providers share, read without any code of ours."""
+        if "redis.url" not in self.settings:
+            sql = "SELECT encode(queue_id, 'hex'), state, reply, boot, attempt FROM juxta_provider.requests"
+            with psycopg.connect(self.settings["database.url"]) as connection:
+                return {queue_id: Row(*rest) for queue_id, *rest in connection.execute(sql)}
+        with Client.from_url(self.settings["redis.url"], decode_responses=True) as client:
+            keys = list(client.scan_iter(f"{{{self.settings['redis.prefix']}}}:row:*", count=1000))
+            found = [client.hmget(key, "state", "reply", "boot", "attempt") for key in keys]
+        return {
+            key.rpartition(":")[2]: Row(state, reply, boot, int(attempt))
+            for key, (state, reply, boot, attempt) in zip(keys, found, strict=True)
+        }
 
     def owes(self) -> list[dict[str, Any]]:
         """Requests that are not finished, in the queue that providers share."""

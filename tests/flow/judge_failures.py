@@ -104,14 +104,14 @@ FATES: Mapping[str, Fate] = {
 def table(says: Mapping[str, str]) -> str:
     """The table in Markdown; `says` has a sentence for each misbehaviour."""
     rows = [
-        "| the judge | as happens with | outcome | asked again | trips the breaker |",
-        "|---|---|---|---|---|",
-        *(_row(says[name], fate) for name, fate in FATES.items()),
+        "| name | the judge | as happens with | outcome | asked again | trips the breaker |",
+        "|---|---|---|---|---|---|",
+        *(_row(name, says[name], fate) for name, fate in FATES.items()),
     ]
     return "\n".join(rows) + "\n"
 
 
-def _row(says: str, fate: Fate) -> str:
+def _row(name: str, says: str, fate: Fate) -> str:
     outcome = f"`{fate.code}`" if fate.code else "a verdict"
     if fate.turns == 2:
         again = "once at once, as a repair"
@@ -119,7 +119,7 @@ def _row(says: str, fate: Fate) -> str:
         again = "yes"
     else:
         again = "when the server allows it: too late" if fate.retryable else "no"
-    return f"| {says} | {fate.who} | {outcome} | {again} | {'yes' if fate.trips else 'no'} |"
+    return f"| `{name}` | {says} | {fate.who} | {outcome} | {again} | {'yes' if fate.trips else 'no'} |"
 
 
 if __name__ == "__main__":

@@ -51,6 +51,13 @@ class Process:
             self.child.kill()
             return self.child.wait()
 
+    def pause(self) -> None:
+        """It does nothing any more, and holds what it holds."""
+        self.child.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.child.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         self.child.kill()
         self.child.wait()
@@ -104,12 +111,22 @@ def until(condition: Callable[[], Any], *, patience: float = PATIENT, every: flo
 
 
 def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run `run.py` to its end."""
-    return subprocess.run(
-        command(folder, *options),
+    """Run a server that is to refuse to start, to its end."""
+    return juxta(*command(folder, *options)[2:], status=None)
+
+
+def juxta(
+    *arguments: str | Path, status: int | None = 0, said: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that must end with this exit status, or with any; `environment` comes on top of ours."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *map(str, arguments)],
+        input=said,
         capture_output=True,
         text=True,
-        timeout=PATIENT,
+        timeout=60,
         check=False,
-        env=os.environ | {"COLUMNS": "300"},
+        env=os.environ | {"NO_COLOR": "1", "COLUMNS": "300"} | environment,
     )
+    assert status in {None, done.returncode}, (arguments, done.returncode, done.stdout, done.stderr)
+    return done

@@ -103,9 +103,6 @@ def post(server: Process, path: str, content: Any) -> httpx2.Response:
     return server.client.post(path, content=body, headers={"content-type": "application/json"})
 
 
-# -- a comparison
-
-
 @pytest.mark.parametrize("path", ["/api/v1/comparison", "/api/v1/batches"])
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"essay=" + SECRET.encode(), b'"\xff\xfe"', b"\x00", b"[" * 9000]
@@ -182,9 +179,6 @@ def test_the_id_of_a_readable_comparison_comes_back_with_the_refusal(server: Pro
     assert str(problem.correlation_id) == asked["correlation_id"]
 
 
-# -- too large, too slow
-
-
 @pytest.mark.parametrize("path", ["/api/v1/comparison", "/api/v1/batches"])
 def test_a_body_that_announces_too_much_is_refused_unread(server: Process, path: str) -> None:
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {10 * BODY_LIMIT}\r\n\r\n"
@@ -258,9 +252,6 @@ def everything(connection: socket.socket) -> bytes:
     except ConnectionResetError:
         pass  # it closed without reading what we had sent
     return found
-
-
-# -- a batch
 
 
 @pytest.mark.parametrize(
@@ -360,9 +351,6 @@ def test_a_path_that_leads_nowhere_is_not_found(server: Process) -> None:
     problem_in(server.client.get("/api/v1/nothing"), 404)
 
 
-# -- a database that is away
-
-
 @contextmanager
 def written_by_somebody_else(file: Path) -> Iterator[Callable[[], object]]:
     """Hold the write lock of a database; what is yielded lets it go."""
@@ -402,9 +390,6 @@ def test_a_locked_store_of_batches_is_503_and_the_same_batch_is_taken_once_it_is
 
 def good(response: httpx2.Response) -> httpx2.Response | None:
     return response if response.is_success else None
-
-
-# -- starting
 
 
 def test_a_second_process_on_the_same_data_is_refused_and_told_who_has_it(server: Process) -> None:

@@ -240,9 +240,6 @@ async def test_callbacks_of_a_deleted_batch_are_no_strangers(tmp_path: Path) -> 
         assert house.letters == []
 
 
-# -- what can never be handled
-
-
 async def a_callback(house: House) -> Record:
     """A sound callback of a batch that has ended."""
     post = Post(house)

@@ -51,12 +51,20 @@ LIES: Mapping[str, Callable[[Found], Found]] = {
     ),
     "cost in `usage`": lambda found: usage(found, "cost_usd", CENT),
     "calls in `usage`": lambda found: usage(found, "calls", 1),
+    "tokens that the server read from its cache": lambda found: server(
+        found, models={name: model | {"cached": 0} for name, model in found.server["models"].items()}
+    ),
     "results by response": lambda found: replace(found, roads=found.roads | {"response": 0}),
     "results by callback": lambda found: replace(found, roads=found.roads | {"callback": 0}),
+    "calls that met a trouble": lambda found: server(found, misbehaviours={}),
     "the breaker, by the page, while the judge answers most": lambda found: replace(
         found, breaker=[("before", "open"), *found.breaker], words=["breaker open", *found.words]
     ),
 }
+
+
+def test_there_is_a_lie_for_each_check(found: Found) -> None:
+    assert list(LIES) == [check.what for check in checks(found)]
 
 
 @pytest.mark.parametrize("what", LIES)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import VENDOR_KEYS
+from app.settings import VENDORS
 from tests.fake_llm import FakeLLMProcess
 from tests.prove_llm.stage import (
     BASE,
@@ -52,7 +52,7 @@ def assert_one_fault(stderr: str, named: str) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_keys_around(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in VENDOR_KEYS.values():
+    for _, variable in VENDORS.values():
         monkeypatch.delenv(variable, raising=False)
 
 
@@ -63,7 +63,7 @@ def test_a_missing_key_is_one_clear_line_that_says_where_it_goes(tmp_path: Path,
     for done in (rank(tmp_path, *asked), run(tmp_path / "house", *asked)):
         assert done.returncode != 0
         assert done.stdout == ""
-        assert_one_fault(done.stderr, VENDOR_KEYS[name])
+        assert_one_fault(done.stderr, VENDORS[name].key_variable)
 
 
 @pytest.mark.parametrize("name", BASE)
@@ -72,8 +72,7 @@ def test_a_wrong_key_is_one_clear_line_before_anything_is_spent(tmp_path: Path, 
     with fake_on(tmp_path, 4) as server:
         done = rank(tmp_path, *judge_options(tmp_path, server, name=name, key=WRONG))
         assert server.stats()["starts"] == 0
-    assert done.returncode != 0
-    assert done.stdout == ""
+    assert (done.returncode, done.stdout) == (5, "")
     assert_one_fault(done.stderr, f"The judge '{name}' cannot be asked: The provider does not accept the key")
     assert WRONG not in done.stderr
 
@@ -90,6 +89,7 @@ def test_a_batch_with_a_wrong_key_is_refused_when_it_is_handed_in(tmp_path: Path
         house_on(tmp_path, *judge_options(tmp_path, server, key=WRONG)) as house,
     ):
         answer = house.client.post("/api/v1/batches", json=content)
+        assert not house.client.post("/api/v1/providers/openai/test").json()["ok"]
         assert server.stats()["starts"] == 0
     assert answer.status_code == 422
     assert "does not accept the key" in answer.json()["detail"]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -27,7 +24,7 @@ from tests.prove_llm.stage import (
     judge_options,
 )
 
-from .process import ROOT, until
+from .process import juxta, until
 
 ESSAYS = 12
 LATER = {"rate_limited_for_days", "rate_limited_bare", "rate_limited_nonsense", "connection_refused"}
@@ -39,7 +36,9 @@ SENTENCES = tuple(
     if len(sentence.strip()) > 20
 )
 PATHS = (
+    "/healthz",
     "/readyz",
+    "/api/v1/audit",
     "/api/v1/providers",
     "/api/v1/queue",
     "/api/v1/queue/stats",
@@ -47,13 +46,18 @@ PATHS = (
     "/api/v1/usage",
     "/api/v1/batches",
 )
+FILE = "file "
 COMMANDS = (
-    ("config", "show"),
-    ("doctor",),
-    ("audit", "ls"),
-    ("queue", "ls", "--json"),
-    ("models",),
-    ("usage",),
+    "config show",
+    "config show --json",
+    "doctor",
+    "audit ls",
+    "audit ls --json",
+    "queue ls",
+    "queue ls --json",
+    "models",
+    "usage",
+    "usage --json",
 )
 
 
@@ -78,13 +82,16 @@ def surfaces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
             said["problems"] = "".join(
                 house.client.post("/api/v1/comparison", json=body).text for body in unfit()
             )
-            for command in COMMANDS:
-                said[" ".join(command)] = run(folder / "house", *command)
             said["events"] = events(house.folder / "provider.db")
             said["log"] = house.stderr
             assert house.stop() == 0
             said["log after the end"] = house.stderr
-        said["texts"] = (house.folder / "cj.db").read_bytes().decode("utf-8", "replace")
+        place = ("--set", f"data={house.folder}", "--set", f"judges.openai.base_url={server.url}/v1")
+        for command in COMMANDS:
+            done = juxta(*command.split(), *place)
+            said[command] = done.stdout + done.stderr
+        for file in house.folder.iterdir():
+            said[FILE + file.name] = file.read_bytes().decode("utf-8", "replace")
         yield said
 
 
@@ -99,23 +106,6 @@ def unfit() -> Iterator[dict[str, object]]:
     yield good | {"unknown": essay(2), "llm_config_overrides": judge}
 
 
-def run(folder: Path, *command: str) -> str:
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "run.py"),
-            *command,
-            *(() if command[0] == "models" else ("--data", str(folder))),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=os.environ | {"COLUMNS": "300"},
-    )
-    return done.stdout + done.stderr
-
-
 def events(ledger: Path) -> str:
     """The bodies of all events, as they went to the bus."""
     with closing(sqlite3.connect(ledger)) as connection:
@@ -125,8 +115,8 @@ def events(ledger: Path) -> str:
 
 def test_the_search_would_find_them(surfaces: dict[str, str]) -> None:
     """The essays stand where they belong; and each place said something."""
-    assert any(sentence in surfaces["texts"] for sentence in SENTENCES)
-    assert all(surfaces.values())
+    assert any(sentence in surfaces[FILE + "cj.db"] for sentence in SENTENCES)
+    assert all(text for place, text in surfaces.items() if not place.startswith(FILE))
     assert surfaces["events"].count('"status":"succeeded"') > ESSAYS
     assert surfaces["events"].count('"status":"failed"') > 10
     assert surfaces["problems"].count("urn:juxta:problem") == len(list(unfit()))
@@ -137,5 +127,6 @@ def test_no_place_shows_the_key(surfaces: dict[str, str]) -> None:
 
 
 def test_no_place_shows_a_sentence_of_an_essay(surfaces: dict[str, str]) -> None:
-    places = {place: text for place, text in surfaces.items() if place != "texts"}
-    assert [place for place, text in places.items() if any(one in text for one in SENTENCES)] == []
+    """In the databases they stand, until the batch is deleted."""
+    said = {place: text for place, text in surfaces.items() if not place.startswith(FILE)}
+    assert [place for place, text in said.items() if any(one in text for one in SENTENCES)] == []

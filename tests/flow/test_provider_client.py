@@ -345,9 +345,6 @@ async def test_the_provider_says_how_it_is_once_it_was_asked(opened: Open) -> No
     assert (lane.name, lane.waiting, lane.breaker) == (LANE, 1, "open by hand: a test")
 
 
-# -- what only a wire can do
-
-
 async def test_a_repair_reaches_the_provider_that_was_asked_first() -> None:
     asked: dict[str, list[str]] = {}
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import csv
-import os
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import NormalDist
 
 from app.provider.judges.digests import text_sha256
-from app.settings import VENDOR_KEYS
+from app.settings import VENDORS
 from tests.fake_llm import FakeLLMProcess
-from tests.flow.process import ROOT, Process, process_on
+from tests.flow.process import Process, juxta, process_on
 
 KEY = "sk-canary-4b1d-of-the-proof"
 MODEL = "proof-1"
@@ -90,12 +88,13 @@ def judge_options(
     *,
     name: str = "openai",
     key: str | None = KEY,
+    model: str = MODEL,
     prices: Prices = PRICES,
 ) -> list[str]:
     """Options of `run.py` for a judge at the fake server; without `key` it comes from elsewhere."""
     write_catalogue(folder / "models.toml", prices)
     return [
-        *("--judge", name, "--model", MODEL, "--base-url", server.url + BASE[name]),
+        *("--judge", name, "--model", model, "--base-url", server.url + BASE[name]),
         *assigned(
             *([] if key is None else [f"judges.{name}.key={key}"]),
             f'judges.catalogue=["config/models.toml", "{folder / "models.toml"}"]',
@@ -117,24 +116,19 @@ def house_on(folder: Path, *options: str) -> Iterator[Process]:
 
 def rank(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """`run.py rank` on the essays of the folder, in an environment without a key."""
-    around = {name: value for name, value in os.environ.items() if name not in VENDOR_KEYS.values()}
-    return subprocess.run(
-        [sys.executable, str(ROOT / "run.py"), "rank", str(folder / "essays"), "--json", *options],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=around | {"COLUMNS": "300"},
-    )
+    clean = {vendor.key_variable: "" for vendor in VENDORS.values()}
+    return juxta("rank", folder / "essays", "--json", *options, status=None, **clean)
 
 
-def create(process: Process, essays: int, *, name: str = "openai", **settings: object) -> str:
+def create(
+    process: Process, essays: int, *, name: str = "openai", model: str = MODEL, **settings: object
+) -> str:
     """A batch of the essays; its id."""
     content = {
         "title": "Proof",
         "question": QUESTION,
         "essays": [{"name": f"e{number:03}", "text": essay(number)} for number in range(essays)],
-        "settings": {"judges": [{"provider": name, "model": MODEL}], "target_reliability": 0.999, "seed": 7}
+        "settings": {"judges": [{"provider": name, "model": model}], "target_reliability": 0.999, "seed": 7}
         | settings,
     }
     answer = process.client.post("/api/v1/batches", json=content)

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import anyio
 import pytest
+from sqlalchemy import Connection
 
 from app.contracts import LLMComparisonResponse, Outcome
 from app.database import Database, SqliteDatabase
@@ -21,7 +22,7 @@ from app.provider.judging import RetryPolicy
 from app.provider.queue.protocol import Lease, QueuedRequest, Reply
 from app.provider.spending import DAY, Paid, Spending
 from tests import engines
-from tests.provider.provider_world import MIGRATIONS, World, comparison, until
+from tests.provider.provider_world import DOWN, MIGRATIONS, World, comparison, until
 
 pytestmark = pytest.mark.anyio
 
@@ -144,6 +145,27 @@ async def test_sums_outlive_the_single_calls(doors: Callable[[], Database]) -> N
         assert (await spending.report(2)).cost_usd == 0.25
 
 
+async def test_the_clock_is_the_database_s_so_that_no_machine_forgets_what_is_new_to_the_others(
+    tmp_path: Path,
+) -> None:
+    class Elsewhen(SqliteDatabase):
+        moment = 1_000_000_000.0  # 2001-09-09, in UTC
+
+        def now(self, connection: Connection) -> float:
+            return self.moment
+
+    async with Elsewhen(tmp_path / "provider.db", migrations=MIGRATIONS, synchronous="OFF") as database:
+        spending, one = Spending(database, retention=DAY), lease()
+        await spending.record(one, 1, SPENT, verdict=True)
+        database.moment += DAY
+        await spending.purge()
+        assert (await spending.of(one)).calls == 1
+        assert [row.day for row in (await spending.report(2)).rows] == [date(2001, 9, 9)]
+        database.moment += 1
+        await spending.purge()
+        assert (await spending.of(one)).calls == 0
+
+
 async def test_processes_that_write_at_once_lose_nothing_and_never_wait_in_a_circle(
     doors: Callable[[], Database],
 ) -> None:
@@ -166,14 +188,14 @@ def paid(code: str, *, retryable: bool) -> JudgeError:
 
 async def test_a_verdict_tells_of_the_tries_that_failed_before_it(tmp_path: Path) -> None:
     async with World(tmp_path / "provider.db", spends=True, retry=QUICK, patience=0) as world:
-        world.judge.script += [paid("timeout", retryable=True)] * 2
+        world.judge.script += [paid("timeout", retryable=True), DOWN]
         world.judge.spends = SPENT
         await world.orchestrator.compare(comparison())
         await until(lambda: world.outcomes)
         (outcome,) = world.outcomes
-        assert (outcome.status, outcome.attempts, outcome.cost_usd) == (Outcome.SUCCEEDED, 3, 0.75)
-        assert outcome.token_usage.total_tokens == 3 * SPENT.tokens
-        assert (await world.spending.report(1)).cost_usd == 0.75
+        assert (outcome.status, outcome.attempts, outcome.cost_usd) == (Outcome.SUCCEEDED, 3, 0.5)
+        assert outcome.token_usage.total_tokens == 2 * SPENT.tokens
+        assert (await world.spending.report(1)).cost_usd == 0.5
 
 
 async def test_who_waits_on_the_line_is_told_of_them_too(tmp_path: Path) -> None:
@@ -195,13 +217,34 @@ async def test_a_failure_costs_what_all_its_tries_cost(tmp_path: Path) -> None:
         assert (row.calls, row.verdicts, row.cost_usd) == (2, 0, 0.5)
 
 
-async def test_a_request_that_is_exhausted_has_cost_something_all_the_same(tmp_path: Path) -> None:
-    async with World(tmp_path / "provider.db", spends=True, retry=QUICK, patience=0) as world:
-        world.judge.script += [paid("timeout", retryable=True)] * 3
+async def test_tries_that_fail_and_cost_money_end_with_the_second_though_more_are_allowed(
+    tmp_path: Path,
+) -> None:
+    retry = RetryPolicy(tries=5, base=0.01, cap=0.01)
+    async with World(tmp_path / "provider.db", spends=True, retry=retry, patience=0) as world:
+        world.judge.script += [DOWN, paid("unavailable", retryable=True)]
+        world.judge.script += [paid("unavailable", retryable=True)] * 2
+        for _ in range(2):
+            await world.orchestrator.compare(comparison())
+            await until(lambda: not world.lanes["scripted:plain"].running)
+        await until(lambda: len(world.outcomes) == 2)
+        assert [outcome.status for outcome in world.outcomes] == [Outcome.FAILED] * 2
+        assert sorted(outcome.cost_usd for outcome in world.outcomes) == [0.25, 0.5]
+        assert len(world.judge.calls) == 4
+
+
+@pytest.mark.parametrize("spends", [True, False], ids=["written down", "nobody writes"])
+async def test_a_comparison_that_expires_within_its_call_tells_what_was_paid(
+    tmp_path: Path, *, spends: bool
+) -> None:
+    async with World(tmp_path / "provider.db", spends=spends, patience=0) as world:
+        world.judge.script.append(paid("expired", retryable=False))
         await world.orchestrator.compare(comparison())
         await until(lambda: world.outcomes)
         (outcome,) = world.outcomes
-        assert (outcome.status, outcome.cost_usd) == (Outcome.FAILED, 0.75)
+        assert (outcome.status, outcome.cost_usd) == (Outcome.EXPIRED, 0.25)
+        assert outcome.token_usage.total_tokens == SPENT.tokens
+        assert world.lanes["scripted:plain"].status(0).breaker == "closed"
 
 
 async def test_judges_that_use_up_nothing_leave_no_trace(tmp_path: Path) -> None:

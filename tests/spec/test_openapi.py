@@ -146,9 +146,6 @@ def test_the_committed_copy_is_the_document_in_force(tmp_path: Path) -> None:
     )
 
 
-# -- real answers
-
-
 class Checked:
     """A client that holds every answer to the document, whatever its status."""
 

@@ -185,7 +185,7 @@ class Site:
                 *pages.routes(
                     workflow=workflow,
                     views=views,
-                    defaults=self.offered,
+                    offered=self.offered,
                     look=self.look,
                     check_judge=self.provider.check_judge,
                     upload_limit=1_000_000,

@@ -138,14 +138,14 @@ ASKED: dict[str, Any] = {
 
 
 def test_a_program_is_told_what_a_batch_would_come_to(paid: Site, client: TestClient) -> None:
-    answer = client.post("/api/v1/batches/estimate", json=ASKED)
+    answer = client.post("/api/v1/estimate", json=ASKED)
     found = answer.json()
     assert answer.status_code == 200
     assert (found["comparisons"], found["budget_usd"], found["unpriced"]) == (6, None, [])
     assert 0.48 < found["cost_usd"] < 0.52  # six answers of 8,000 tokens, and what is read
     assert paid.call(paid.cj.views.batches) == []
     strange = ASKED | {"settings": {"judges": [{"provider": "openai", "model": "strange"}]}}
-    found = client.post("/api/v1/batches/estimate", json=strange).json()
+    found = client.post("/api/v1/estimate", json=strange).json()
     assert (found["cost_usd"], found["unpriced"]) == (None, ["openai/strange"])
 
 

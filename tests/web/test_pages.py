@@ -33,9 +33,6 @@ class Outline(HTMLParser):
         return sum(name == tag for name, _ in self.tags)
 
 
-# -- the list
-
-
 def test_an_empty_house_explains_itself_and_takes_files(client: TestClient) -> None:
     page = client.get("/").text
     assert "Rank essays by comparing them" in page
@@ -57,9 +54,6 @@ def test_the_list_shows_progress_judge_reliability_cost_and_state(site: Site, cl
     ):
         assert shown in page or "USD" in shown
     assert f"{batch.cost_usd:.2f} USD" in page
-
-
-# -- live
 
 
 def test_a_batch_leads_to_the_page_of_its_state(site: Site, client: TestClient) -> None:
@@ -125,9 +119,6 @@ def test_an_action_that_does_not_fit_the_state_says_so(site: Site, client: TestC
     assert "<h1>" in answer.text
 
 
-# -- ranking
-
-
 def test_the_ranking_says_who_judged_how_sure_it_is_and_why_it_stopped(
     site: Site, client: TestClient
 ) -> None:
@@ -175,9 +166,6 @@ def test_names_are_text_and_never_markup(site: Site, client: TestClient) -> None
         assert "<img" not in page
         assert "&lt;script&gt;t&lt;/script&gt;" in page
         assert "49" not in re.findall(r'<th scope="row">(.*?)</th>', page)
-
-
-# -- every page
 
 
 def test_every_page_has_its_landmarks_one_heading_and_a_strict_policy(site: Site, client: TestClient) -> None:

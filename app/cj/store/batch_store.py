@@ -37,8 +37,6 @@ class BatchStore:
             False  # a process may die, or the disk be full, between a deletion and its checkpoint
         )
 
-    # -- batches
-
     async def create(self, batch_id: UUID, new: NewBatch, *, start: bool) -> None:
         """Store a batch and its essays, once for each id; with `start` it runs from the next planning on."""
         state = BatchState.RUNNING if start else BatchState.READY
@@ -75,8 +73,6 @@ class BatchStore:
             await self._database.checkpoint()
             self._overwritten = True
         return buried
-
-    # -- sending
 
     async def claim(self, *, limit: int, hold: float) -> Sequence[Task]:
         """Take up to `limit` rows that are due; they are due again in `hold` seconds, should this process die.
@@ -125,13 +121,9 @@ class BatchStore:
         """Make every submitted row due now: what an in-memory bus held is gone after a restart."""
         return await self._database.write(lambda c: sending.repair_all(c, self._now(c)))
 
-    # -- results
-
     async def record(self, arrivals: Sequence[Arrival]) -> Recorded:
         """Apply results by compare-and-set: the first one counts, whatever the road, order or repetition."""
         return cast(Recorded, await self._changes.submit(arrivals))
-
-    # -- planning
 
     async def running(self) -> Sequence[UUID]:
         """Batches that may need planning: the planner visits every one at start."""

@@ -25,10 +25,8 @@ _DONE_WITH = """SELECT id FROM batches b WHERE state = 'deleting' AND NOT EXISTS
 def batch_of(row: Any) -> Batch:
     """Read a row of `batches`, but for what only the planner asks."""
     fields = row._asdict()
-    for column in (
-        "excused",
-        "budget_usd",
-    ):  # the second is one of the settings, here for statements to compare with
+    # The second is one of the settings, here for statements to compare with.
+    for column in ("excused", "budget_usd"):
         del fields[column]
     return Batch(
         **fields

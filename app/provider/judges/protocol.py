@@ -8,6 +8,9 @@ from typing import Protocol, runtime_checkable
 
 from app.contracts import JudgeKind, LLMComparisonRequest, LLMConfigOverrides, TokenUsage, Winner
 
+EXPIRED = "expired"
+"""The code of a judge that stopped because whoever asked waits no longer. Neither a verdict nor a fault of the judge."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:

@@ -113,8 +113,7 @@ class Leasing:
     def release(self, turn: Turn, given: Sequence[tuple[Lease, float, bool]]) -> Sequence[LeaseLost | None]:
         """Give rows back. A delay does not outlast the life of a request: its asker hears of the end in time."""
         ready_at = (
-            "CASE WHEN state = 'leased' AND expires_at > :now AND expires_at < given.column3"
-            " THEN expires_at ELSE given.column3 END"
+            "CASE WHEN state = 'leased' AND expires_at < given.column3 THEN expires_at ELSE given.column3 END"
         )
         rows = over(
             turn.connection,
@@ -123,7 +122,6 @@ class Leasing:
             " state = CASE state WHEN 'leased' THEN 'queued' ELSE state END"
             f" FROM {{given bigint integer float8 boolean}} WHERE {self.FENCE} RETURNING place, lane, state",
             [(lease.place, lease.attempt, turn.now + after, untried) for lease, after, untried in given],
-            now=turn.now,
         )
         for row in rows:
             turn.stirred = True

@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Self, cast
 from uuid import UUID
 
 import anyio
-import anyio.lowlevel
 from sqlalchemy import Connection, text
 
 from app.database import Database, GroupCommit

@@ -36,7 +36,9 @@ from .weather import DOWN, FAIR, HANGING, LOCKED, Weather
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """A fault, and the smallest story that shows it: weather, how often to die and where, seconds to come to the end."""
+    """A fault, and the smallest story that shows it: weather, how often to die and where, and
+    after how many seconds of silence it is stuck.
+    """
 
     name: str
     install: Arm
@@ -235,9 +237,9 @@ ALL = (
     Defect("counter outside the transaction", counter_outside_the_transaction, deaths=IN_CJ),
     Defect("new event_id on retry", new_event_id_on_retry, deaths=AFTER_PUBLISHING),
     Defect("duplicate POST calls the judge", duplicate_post_calls_the_judge),
-    Defect("offset committed past a failure", offset_committed_past_a_failure, LOCKED, kills=0, patience=8.0),
-    Defect("expiry without callback", expiry_without_callback, HANGING, kills=0, patience=8.0),
-    Defect("half-open breaker unlimited", half_open_breaker_unlimited, DOWN, kills=0, patience=15.0),
+    Defect("offset committed past a failure", offset_committed_past_a_failure, LOCKED, kills=0),
+    Defect("expiry without callback", expiry_without_callback, HANGING, kills=0),
+    Defect("half-open breaker unlimited", half_open_breaker_unlimited, DOWN, kills=0),
 )
 DEFECTS = {defect.name: defect for defect in ALL}
 

@@ -39,12 +39,16 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """How a life ends: at a failpoint, or at the latest `seconds` after it opened the house, or after the fork."""
+    """How a life ends: at a failpoint, or at the latest `seconds` after it opened the house.
+
+    Or after the fork (`from_fork`), or after it last wrote into the diary (`while_silent`).
+    """
 
     name: str
     seconds: float = 0.5
     arm: Arm = lambda _: None
     from_fork: bool = False
+    while_silent: bool = False
     phase: Phase = Phase.WORK
 
 

@@ -54,6 +54,10 @@ class Remains:
         return int(self.cj("SELECT count(*) FROM comparisons WHERE state = 'decided'")[0][0])
 
     @property
+    def by_callback(self) -> int:
+        return int(self.cj("SELECT count(*) FROM comparisons WHERE road = 'callback'")[0][0])
+
+    @property
     def requests(self) -> int:
         return int(self.provider("SELECT count(*) FROM requests")[0][0])
 
@@ -77,11 +81,13 @@ class Remains:
             *self._doubled(),
             *self._miscounted(weather, undisturbed),
             *self._ledger(),
-            *self._callbacks(),
-            *self._calls(),
-            *twofold_tests(self.diary),
+            *self.violations_so_far(),
             *self._files(),
         ]
+
+    def violations_so_far(self) -> list[str]:
+        """Of what holds at every moment, also of a batch that never ended."""
+        return [*self._callbacks(), *self._calls(), *twofold_tests(self.diary)]
 
     def left_after_erasure(self) -> Iterator[str]:
         """Nothing of the batch but a tombstone, and no word of an essay in any file of cj."""
@@ -104,8 +110,6 @@ class Remains:
         held = {name for (name,) in self._correlated()}
         if weather.fair and (gone := {e.id for e in self.diary if e.what == "answered"} - held):
             yield f"lost: answered 200 or 202, and the ledger does not know them: {gone}"
-        if dead := [e.id for e in self.diary if e.what == "buried"]:
-            yield f"lost: events that found no comparison: {dead}"
 
     def _correlated(self) -> list[tuple[str]]:
         return self.provider(
@@ -165,6 +169,8 @@ class Remains:
             yield f"lost: the provider judged what cj never stored: {strangers}"
 
     def _callbacks(self) -> Iterator[str]:
+        if dead := [e.id for e in self.diary if e.what == "buried"]:
+            yield f"lost: events that found no comparison: {dead}"
         copies = defaultdict(set)
         for event in self.diary:
             if event.what == "published":

@@ -19,7 +19,7 @@ from app.contracts import LLMComparisonRequest
 from app.engines import Databases
 from app.errors import StoreUnavailable
 from app.provider.judges.protocol import JudgeError, Verdict
-from tests.flow.house import Bench
+from tests.flow.house import HeldJudge
 
 from .diary import Diary
 
@@ -84,7 +84,7 @@ DOWN = Weather("judge down", down=9)
 HANGING = Weather("judge hangs", hanging=(2, 5), expires_in=1.0)
 
 
-class Witness(Bench):
+class Witness(HeldJudge):
     """The judge of a life; most calls are quick, one in five is slower than the asker's patience."""
 
     def __init__(self, diary: Diary, weather: Weather) -> None:

@@ -13,16 +13,16 @@ from app.contracts.wire import Tolerant
 from app.provider.judges.llm.failures import envelope, not_understood
 from app.provider.judges.llm.model import Structured, Usage
 from app.provider.judges.llm.verdict import schema
-from app.provider.judges.llm.wire import BUDGETS, Answer, Ask, Call, Reply, Stop
+from app.provider.judges.llm.wire import BUDGETS, Answer, Ask, Call, Listing, Reply, Stop
 from app.provider.judges.protocol import JudgeError
 
-BASE_URL = "https://api.anthropic.com"
 VERSION = "2026-10-21"
 """Its requests have no temperature: what is sampled how is the provider's affair."""
 TOOL = "give_verdict"
 CACHED: Mapping[str, str] = {"type": "ephemeral"}
 
 _STOPS: Mapping[str, Stop] = {
+    "": Stop.DONE,  # it does not say; what was cut off is no verdict anyway
     "end_turn": Stop.DONE,
     "stop_sequence": Stop.DONE,
     "tool_use": Stop.DONE,
@@ -40,8 +40,8 @@ class _Block(Tolerant):
 
 
 class _Usage(Tolerant):
-    input_tokens: Tally = 0
-    output_tokens: Tally = 0
+    input_tokens: Tally | None = None
+    output_tokens: Tally | None = None
     cache_read_input_tokens: Tally | None = None
     cache_creation_input_tokens: Tally | None = None
 
@@ -59,9 +59,13 @@ class AnthropicFormat:
     structured: ClassVar[frozenset[Structured]] = frozenset({"json_schema", "tool", "none"})
     most_temperature: ClassVar[float | None] = None
 
-    def __init__(self, *, base_url: str = BASE_URL, key: str = "") -> None:
-        self._url = f"{base_url.rstrip('/')}/v1/messages"
+    def __init__(self, *, base_url: str, key: str = "") -> None:
+        self._base = f"{base_url.rstrip('/')}/v1"
         self._headers = {"anthropic-version": VERSION} | ({"x-api-key": key.strip()} if key.strip() else {})
+
+    def listing(self) -> Listing:
+        """See `Format`."""
+        return Listing(f"{self._base}/models?limit=1000", self._headers)
 
     def build(self, ask: Ask) -> Call:
         """See `Format`."""
@@ -93,7 +97,7 @@ class AnthropicFormat:
             body["tool_choice"] = {"type": "tool", "name": TOOL} if forced else {"type": "auto"}
         if output:
             body["output_config"] = output
-        return Call(self._url, self._headers, body)
+        return Call(f"{self._base}/messages", self._headers, body)
 
     def read(self, answer: Answer, *, now: float) -> Reply:
         """See `Format`."""
@@ -105,10 +109,10 @@ class AnthropicFormat:
             stop=_STOPS.get(message.stop_reason or "", Stop.UNKNOWN),
             model=message.model or "",
             usage=Usage(
-                prompt=used.input_tokens + read + written,
+                prompt=(used.input_tokens or 0) + read + written,
                 cached=read,
                 cache_written=written,
-                completion=used.output_tokens,
+                completion=used.output_tokens or 0,
             ),
         )
 

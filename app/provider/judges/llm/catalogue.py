@@ -82,7 +82,7 @@ class Catalogue:
             return known[name]
         if not anywhere:
             return None
-        return replace(known.get(ANY) or Model(name=ANY, names=(ANY,)), name=name)
+        return replace(known.get(ANY) or Model(name=ANY), name=name)
 
 
 def load_catalogue(files: Sequence[Path], *, today: date) -> Catalogue:

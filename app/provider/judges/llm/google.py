@@ -14,16 +14,15 @@ from app.contracts.wire import Tolerant
 from app.provider.judges.llm.failures import envelope, not_understood
 from app.provider.judges.llm.model import Structured, Usage
 from app.provider.judges.llm.verdict import schema
-from app.provider.judges.llm.wire import BUDGETS, Answer, Ask, Call, Reply, Stop
+from app.provider.judges.llm.wire import BUDGETS, Answer, Ask, Call, Listing, Reply, Stop
 from app.provider.judges.protocol import JudgeError
-
-BASE_URL = "https://generativelanguage.googleapis.com"
 
 _REFUSALS = (
     "SAFETY RECITATION LANGUAGE BLOCKLIST PROHIBITED_CONTENT SPII IMAGE_SAFETY IMAGE_PROHIBITED_CONTENT"
     " IMAGE_RECITATION ESCALATION PUP_LIMITED_DISABLED MODEL_ARMOR"
 )
 _STOPS: Mapping[str, Stop] = {
+    "": Stop.DONE,  # it does not say; what was cut off is no verdict anyway
     "STOP": Stop.DONE,
     "MAX_TOKENS": Stop.CUT,
     "CONTINUATION": Stop.CUT,
@@ -55,10 +54,10 @@ class _Feedback(_Read):
 
 
 class _Usage(_Read):
-    prompt_token_count: Tally = 0
-    cached_content_token_count: Tally = 0
-    candidates_token_count: Tally = 0
-    thoughts_token_count: Tally = 0
+    prompt_token_count: Tally | None = None
+    cached_content_token_count: Tally | None = None
+    candidates_token_count: Tally | None = None
+    thoughts_token_count: Tally | None = None
 
 
 class _Generated(_Read):
@@ -71,16 +70,20 @@ class _Generated(_Read):
 class GoogleFormat:
     """Reads and writes generateContent. The key goes in a header, never in the URL, which others may log.
 
-    Google's cache works by itself on what prompts have in common at their beginning. `version` of the API: some names
-    of models ("-latest") are known to "v1beta" only.
+    Google's cache works by itself on what prompts have in common at their beginning. Some names of
+    models ("-latest") are known to "v1beta" only, which is not asked here.
     """
 
     structured: ClassVar[frozenset[Structured]] = frozenset({"json_schema", "json_object", "none"})
     most_temperature: ClassVar[float | None] = 2.0
 
-    def __init__(self, *, base_url: str = BASE_URL, key: str = "", version: str = "v1") -> None:
-        self._url = f"{base_url.rstrip('/')}/{version}/models/"
+    def __init__(self, *, base_url: str, key: str = "") -> None:
+        self._models = f"{base_url.rstrip('/')}/v1/models"
         self._headers = {"x-goog-api-key": key.strip()} if key.strip() else {}
+
+    def listing(self) -> Listing:
+        """See `Format`."""
+        return Listing(f"{self._models}?pageSize=1000", self._headers)
 
     def build(self, ask: Ask) -> Call:
         """See `Format`."""
@@ -101,7 +104,7 @@ class GoogleFormat:
             "contents": [{"role": role, "parts": [{"text": text}]} for role, text in turns],
             "generationConfig": config,
         }
-        return Call(f"{self._url}{quote(ask.model.name, safe='')}:generateContent", self._headers, body)
+        return Call(f"{self._models}/{quote(ask.model.name, safe='')}:generateContent", self._headers, body)
 
     def read(self, answer: Answer, *, now: float) -> Reply:
         """See `Format`."""
@@ -118,9 +121,9 @@ class GoogleFormat:
             stop=stop,
             model=generated.model_version or "",
             usage=Usage(
-                prompt=used.prompt_token_count,
-                cached=used.cached_content_token_count,
-                completion=used.candidates_token_count + used.thoughts_token_count,
+                prompt=used.prompt_token_count or 0,
+                cached=used.cached_content_token_count or 0,
+                completion=(used.candidates_token_count or 0) + (used.thoughts_token_count or 0),
             ),
         )
 

@@ -14,13 +14,14 @@ from app.provider.judges.llm.wire import Answer, Call
 from app.provider.judges.protocol import JudgeError
 
 LARGEST = 1_000_000
+OK = 200
 
 
 class ModelClient:
     """Sends one request and gives back what came, whatever its status. Enter it before use.
 
     `connect` and `total` are seconds, `largest` bytes. Compressed answers are not asked for and not read: a small one
-    may unpack to anything. The caller's cancellation ends a call at once and closes its connection.
+    may unpack to anything. Of an error with such a body, or one over the cap, the status is told without it. The caller's cancellation ends a call at once and closes its connection.
     """
 
     def __init__(self, *, connect: float = 5.0, largest: int = LARGEST) -> None:
@@ -81,12 +82,16 @@ class ModelClient:
             sent = {name.lower(): value for name, value in response.headers.items()}
             if sent.get("content-encoding", "identity").lower() != "identity":
                 response.close()
+                if response.status != OK:
+                    return Answer(response.status, sent, b"")
                 raise JudgeError("malformed", "The answer is compressed, which was not asked for.")
             content = bytearray()
             async for chunk in response.content.iter_any():
                 content += chunk
                 if len(content) > self._largest:
                     response.close()
+                    if response.status != OK:
+                        return Answer(response.status, sent, b"")
                     raise JudgeError("malformed", f"The answer is larger than {self._largest} bytes.")
             return Answer(response.status, sent, bytes(content))
 

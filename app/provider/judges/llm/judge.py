@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -14,18 +15,22 @@ from app.errors import ConfigurationError, InvalidRequest
 from app.provider.judges.llm.choice import Choice, choose
 from app.provider.judges.llm.failures import failure
 from app.provider.judges.llm.http import ModelClient
-from app.provider.judges.llm.model import Model, Usage
+from app.provider.judges.llm.model import FREE, Model, Usage
 from app.provider.judges.llm.naming import is_same_model
 from app.provider.judges.llm.prompt import Prompt, PromptTemplate
 from app.provider.judges.llm.suspicions import flags_of
 from app.provider.judges.llm.verdict import Unreadable, WrittenVerdict, read_verdict
 from app.provider.judges.llm.wire import Ask, Format, Repair, Reply, Stop
-from app.provider.judges.protocol import JudgeError, Spent, Verdict
+from app.provider.judges.protocol import EXPIRED, JudgeError, Spent, Verdict
 
+_NAME = re.compile(r"[A-Za-z0-9_./:@+-]{1,200}")
+"""What is passed on of a model's name: a server can write anything there, words of an essay too."""
 REPAIRED = 4_000
 """Characters of an unreadable answer that are shown to its model again."""
 USUAL_ANSWER = 400
 """Tokens of an answer without reasoning, before one has been seen; lanes learn what is usual for their model."""
+LAST_WORDS = 0.5
+"""Seconds before whoever waits cuts a comparison off: time to say what it cost."""
 LONG_TEXTS = 20_000
 """Characters: looking for suspicions takes a few milliseconds there; longer texts are looked at in a thread."""
 
@@ -74,11 +79,6 @@ class LLMJudge:
         self._monotonic = monotonic
         self._sleep = sleep
 
-    @property
-    def models(self) -> tuple[str, ...]:
-        """The names that `llm_config_overrides.model` may hold."""
-        return tuple(self._models)
-
     def lane(self, overrides: LLMConfigOverrides) -> str:
         """One lane for each model, as providers limit them; how it is asked makes no difference."""
         return self._lane(self._choice(overrides).model)
@@ -95,20 +95,26 @@ class LLMJudge:
             raise InvalidRequest(f"{longest}: {fault}", errors=((longest, fault),))
 
     async def compare(self, request: LLMComparisonRequest) -> Verdict:
-        """Decide; `JudgeError` codes stand in `failures.py`, and each error has the cost of what was answered."""
+        """Decide; `JudgeError` codes stand in `failures.py`, and each error has the cost of what was answered.
+
+        It ends in time to say so: a deadline of the caller's that comes first makes it `expired`.
+        """
         choice = self._choice(request.llm_config_overrides)
         prompt = self._template.write(request)
         talk = _Talk(choice, prompt)
         trouble: JudgeError | None = None
         written: WrittenVerdict | None = None
-        with anyio.move_on_after(self._timeout):
+        seconds = min(self._timeout, _seconds_granted())
+        with anyio.move_on_after(seconds):
             try:
-                written = await self._decide(talk)
+                written = await self._decide(talk, seconds)
             except JudgeError as error:
                 trouble = error
         spent = talk.spent
         if written is None:
-            trouble = trouble or failure("timeout", f"{self._timeout:g} s")
+            if trouble is None and seconds < self._timeout:
+                trouble = JudgeError(EXPIRED, "There was no time left to wait for the answer.")
+            trouble = talk.last(trouble or failure("timeout", f"{self._timeout:g} s"))
             trouble.cost_usd, trouble.spent = spent.cost_usd or 0.0, spent
             raise trouble
         return Verdict(
@@ -116,7 +122,7 @@ class LLMJudge:
             confidence=written.certainty,
             justification=written.reasons,
             provider=self._provider,
-            model=talk.model or choice.model.name,
+            model=talk.model,
             judge_kind=self.kind,
             token_usage=TokenUsage(
                 prompt_tokens=talk.usage.prompt,
@@ -135,19 +141,24 @@ class LLMJudge:
         model = self._choice(request.llm_config_overrides).model
         return round(self._template.write(request).size / model.bytes_per_token) + USUAL_ANSWER
 
-    async def _decide(self, talk: _Talk) -> WrittenVerdict:
+    async def _decide(self, talk: _Talk, seconds: float) -> WrittenVerdict:
         """Ask, and when the answer cannot be read, say so once."""
         began = self._monotonic()
         first = await self._turn(talk, talk.ask, self._timeout)
         try:
             return read_verdict(first.text)
         except Unreadable as error:
-            fault = error.fault
+            talk.fault = error.fault
+        took = self._monotonic() - began
         lane = self._lane(talk.ask.model)
         while wait := self._start_again(lane):
+            if (
+                self._monotonic() - began + wait + took > seconds
+            ):  # a repair takes about as long as what it mends
+                raise talk.unread("there was no time to ask again within the rate limit")
             await self._sleep(wait)
         repair = Repair(
-            answer=first.text.strip()[:REPAIRED] or "(nothing)", complaint=self._template.repair(fault)
+            answer=first.text.strip()[:REPAIRED] or "(nothing)", complaint=self._template.repair(talk.fault)
         )
         left = self._timeout - (self._monotonic() - began)
         second = await self._turn(talk, replace(talk.ask, repair=repair), max(left, 0.001))
@@ -161,8 +172,8 @@ class LLMJudge:
         talk.calls += 1
         answer = await self._client.post(self._wire.build(ask), total=seconds)
         reply = self._wire.read(answer, now=self._clock())
-        talk.usage += reply.usage
-        talk.model = reply.model
+        talk.add(reply)
+        talk.model = reply.model if _NAME.fullmatch(reply.model) else ask.model.name
         if not is_same_model(ask.model, reply.model):
             detail = "Another model answered than was asked; its verdict is not used."
             raise JudgeError("wrong_model", detail, trips=True)
@@ -170,7 +181,11 @@ class LLMJudge:
             case Stop.DONE:
                 return reply
             case Stop.CUT:
-                raise failure("too_long", f"no room was left after {reply.usage.completion} tokens of answer")
+                raise JudgeError(
+                    "too_long",
+                    f"The answer was cut off after {reply.usage.completion} tokens; max_tokens and the model's"
+                    " answer_tokens say how long it may be, its context_tokens what there is for texts and answer.",
+                )
             case Stop.REFUSED:
                 raise failure("refused", "the model declined, or a filter cut in")
             case Stop.BROKEN:
@@ -210,7 +225,11 @@ class _Talk:
         )
         self.usage = Usage()
         self.calls = 0
-        self.model = ""
+        self.model = choice.model.name
+        self.told = True
+        """Whether each answer came with a count of its tokens."""
+        self.fault = ""
+        """What was wrong with an answer that came."""
 
     @property
     def spent(self) -> Spent:
@@ -220,5 +239,32 @@ class _Talk:
             prompt_tokens=self.usage.prompt,
             cached_tokens=self.usage.cached,
             completion_tokens=self.usage.completion,
-            cost_usd=price.of(self.usage) if price else None,
+            cost_usd=price.of(self.usage) if price and (self.told or price == FREE) else None,
         )
+
+    def add(self, reply: Reply) -> None:
+        """Count an answer. One that came from a prompt takes tokens, whatever a server says that counts none."""
+        self.usage += reply.usage
+        if reply.stop is Stop.DONE and not (reply.usage.prompt and reply.usage.completion):
+            self.told = False
+
+    def last(self, trouble: JudgeError) -> JudgeError:
+        """How the talk ends: after an answer that was paid for nothing is asked anew, or a budget would not hold.
+
+        Who keeps it learns what a comparison cost with its end, not between tries.
+        """
+        if not (self.fault and trouble.retryable):
+            return trouble
+        final = self.unread(f"asking again ended as {trouble.code}")
+        final.trips, final.retry_after = trouble.trips, trouble.retry_after
+        return final
+
+    def unread(self, why: str) -> JudgeError:
+        """The error of an answer that could not be mended."""
+        return JudgeError("malformed", f"The answer is no verdict: {self.fault}; {why}.")
+
+
+def _seconds_granted() -> float:
+    """How long a comparison may take that ends before whoever waits for it cuts it off."""
+    left = anyio.current_effective_deadline() - anyio.current_time()
+    return max(0.0, left - min(LAST_WORDS, left / 4))

@@ -56,11 +56,12 @@ class Price:
         """What these tokens cost, in US dollars."""
         cached = self.prompt if self.cached is None else self.cached
         written = self.prompt if self.cache_written is None else self.cache_written
-        fresh = max(0, usage.prompt - usage.cached - usage.cache_written)
+        read = min(usage.cached, usage.prompt)  # servers have told of more than there was
+        stored = min(usage.cache_written, usage.prompt - read)
         total = (
-            fresh * self.prompt
-            + usage.cached * cached
-            + usage.cache_written * written
+            (usage.prompt - read - stored) * self.prompt
+            + read * cached
+            + stored * written
             + usage.completion * self.completion
         )
         return total / MILLION
@@ -80,7 +81,7 @@ class Model:
     less. `structured` is how the server can be held to a schema. `most_temperature` None: it takes no temperature.
     `efforts` are the reasoning efforts that can be asked of it; `reasoning` says whether the provider is told a level
     or a budget of tokens. `names`: what else the server may call it in an answer; "*" is any name, for servers that
-    name a file. Without a `price` nobody here knows what it costs, and 0 stands where a figure is needed.
+    name a file. Without a `price` nobody here knows what it costs.
     """
 
     name: str
@@ -94,7 +95,3 @@ class Model:
     reasoning: Literal["level", "budget"] = "level"
     names: tuple[str, ...] = ()
     price: Price | None = None
-
-    def cost(self, usage: Usage) -> float:
-        """In US dollars."""
-        return self.price.of(usage) if self.price else 0.0

@@ -28,9 +28,8 @@ def _same(asked: str, answered: str) -> bool:
     if "/" not in asked or "/" not in answered:
         asked, answered = asked.rpartition("/")[2], answered.rpartition("/")[2]
     if ":" not in answered:
-        asked = asked.partition(":")[
-            0
-        ]  # a variant such as ":free" says how it is served, not which model it is
+        # A variant such as ":free" says how it is served, not which model it is.
+        asked = asked.partition(":")[0]
     asked = _LATEST.sub("", asked)
     bare = _LATEST.sub("", answered)
     return bare == asked or (bare.startswith(asked) and _EDITION.fullmatch(bare, len(asked)) is not None)

@@ -15,13 +15,13 @@ from app.contracts.wire import Tolerant
 from app.provider.judges.llm.failures import envelope, not_understood
 from app.provider.judges.llm.model import Structured, Usage
 from app.provider.judges.llm.verdict import schema
-from app.provider.judges.llm.wire import Answer, Ask, Call, Reply, Stop
+from app.provider.judges.llm.wire import Answer, Ask, Call, Listing, Reply, Stop
 from app.provider.judges.protocol import JudgeError
 
-BASE_URL = "https://api.openai.com/v1"
 LimitField = Literal["max_completion_tokens", "max_tokens"]
 
 _STOPS: Mapping[str, Stop] = {
+    "": Stop.DONE,  # it does not say; what was cut off is no verdict anyway
     "stop": Stop.DONE,
     "eos": Stop.DONE,
     "length": Stop.CUT,
@@ -59,8 +59,8 @@ class _PromptDetails(Tolerant):
 
 
 class _Usage(Tolerant):
-    prompt_tokens: Tally = 0
-    completion_tokens: Tally = 0
+    prompt_tokens: Tally | None = None
+    completion_tokens: Tally | None = None
     prompt_tokens_details: _PromptDetails | None = None
     prompt_cache_hit_tokens: Tally | None = None  # DeepSeek's name
 
@@ -74,21 +74,20 @@ class _Completion(Tolerant):
 class OpenAIFormat:
     """Reads and writes chat completions.
 
-    `limit_field`: what the limit of an answer is called; by default OpenAI's new name at OpenAI and the old one, which
-    all the others know, elsewhere. The constant part of a prompt comes first, and that is all their caches need.
+    `limit_field`: what the limit of an answer is called; OpenAI wants its new name, all others know the old one. The constant part of a prompt comes first, and that is all their caches need.
     """
 
     structured: ClassVar[frozenset[Structured]] = frozenset({"json_schema", "json_object", "none"})
     most_temperature: ClassVar[float | None] = 2.0
 
-    def __init__(
-        self, *, base_url: str = BASE_URL, key: str = "", limit_field: LimitField | None = None
-    ) -> None:
-        self._url = f"{base_url.rstrip('/')}/chat/completions"
+    def __init__(self, *, base_url: str, key: str = "", limit_field: LimitField = "max_tokens") -> None:
+        self._base = base_url.rstrip("/")
         self._headers = {"authorization": f"Bearer {key.strip()}"} if key.strip() else {}
-        self._limit_field = limit_field or (
-            "max_completion_tokens" if base_url.startswith(BASE_URL) else "max_tokens"
-        )
+        self._limit_field = limit_field
+
+    def listing(self) -> Listing:
+        """See `Format`."""
+        return Listing(f"{self._base}/models", self._headers)
 
     def build(self, ask: Ask) -> Call:
         """See `Format`."""
@@ -117,7 +116,7 @@ class OpenAIFormat:
             }
         elif ask.model.structured == "json_object":
             body["response_format"] = {"type": "json_object"}
-        return Call(self._url, self._headers, body)
+        return Call(f"{self._base}/chat/completions", self._headers, body)
 
     def read(self, answer: Answer, *, now: float) -> Reply:
         """See `Format`."""
@@ -131,10 +130,10 @@ class OpenAIFormat:
             stop=Stop.REFUSED if choice.message.refusal else stop,
             model=completion.model or "",
             usage=Usage(
-                prompt=used.prompt_tokens,
+                prompt=used.prompt_tokens or 0,
                 cached=details.cached_tokens or used.prompt_cache_hit_tokens or 0,
                 cache_written=details.cache_write_tokens or 0,
-                completion=used.completion_tokens,
+                completion=used.completion_tokens or 0,
             ),
         )
 

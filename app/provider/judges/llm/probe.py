@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from app.provider.judges.llm.anthropic import VERSION
 from app.provider.judges.llm.failures import envelope
 from app.provider.judges.llm.http import ModelClient
-from app.provider.judges.llm.wire import Answer
+from app.provider.judges.llm.wire import Answer, Format
 from app.provider.judges.protocol import JudgeError
 
 DEADLINE = 10.0
 BELIEVED = 60.0
 """Seconds for which a key that was taken is not tried again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
-    """Where a provider lists its models. `headers` hold the key."""
-
-    url: str
-    headers: Mapping[str, str] = field(repr=False)
-
-
-def listing(provider: str, *, base_url: str, key: str) -> Listing:
-    """The list of models of this wire format."""
-    base, key = base_url.rstrip("/"), key.strip()
-    match provider:
-        case "anthropic":
-            headers = {"anthropic-version": VERSION} | ({"x-api-key": key} if key else {})
-            return Listing(url=f"{base}/v1/models?limit=1000", headers=headers)
-        case "google":
-            url = f"{base}/v1beta/models?pageSize=1000"
-            return Listing(url=url, headers={"x-goog-api-key": key} if key else {})
-        case _:
-            headers = {"authorization": f"Bearer {key}"} if key else {}
-            return Listing(url=f"{base}/models", headers=headers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +35,9 @@ class Probe:
     """Asks one provider, and believes a good answer for a while."""
 
     def __init__(
-        self, listing: Listing, client: ModelClient, *, monotonic: Callable[[], float] = time.monotonic
+        self, wire: Format, client: ModelClient, *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self._listing = listing
+        self._listing = wire.listing()
         self._client = client
         self._monotonic = monotonic
         self._known: Probed | None = None

@@ -13,6 +13,8 @@ from app.contracts import Winner
 
 LONGEST = 1000
 ELLIPSIS = "…"
+MARK = "\ufeff"
+THINKING = ("<think>", "</think>")
 
 WINNERS: Mapping[str, Winner] = {"A": Winner.ESSAY_A, "B": Winner.ESSAY_B, "tie": Winner.TIE}
 
@@ -87,11 +89,13 @@ def schema() -> dict[str, Any]:
 def read_verdict(text: str) -> WrittenVerdict:
     """The verdict, when the text is one JSON object and nothing else.
 
+    What a model thought before it, between tags of its own, is no part of the answer.
+
     :raises Unreadable: anything else, a fenced or surrounded object included.
     """
     fault = ""
     try:
-        written = WrittenVerdict.model_validate(strict_json(text))
+        written = WrittenVerdict.model_validate(strict_json(_after_thinking(text)))
     except ValidationError as error:
         fault = "; ".join(
             _told(str(one["loc"][0]) if one["loc"] else "", one["type"]) for one in error.errors()
@@ -106,18 +110,27 @@ def read_verdict(text: str) -> WrittenVerdict:
 
 
 def strict_json(text: str | bytes) -> Any:
-    """JSON as the standard has it.
+    """JSON as the standard has it, which lets a reader pass over a byte order mark.
 
     :raises ValueError: it is not; or a member stands twice, a number is not finite, it is nested beyond reason.
     """
     try:
         return json.loads(
-            text.decode() if isinstance(text, bytes) else text,
+            (text.decode() if isinstance(text, bytes) else text).removeprefix(MARK),
             object_pairs_hook=_once,
             parse_constant=_refuse,
         )
     except RecursionError as error:
         raise ValueError("nested too deep") from error
+
+
+def _after_thinking(text: str) -> str:
+    """Without one block of thoughts in front: servers of one's own often leave it there."""
+    whole = text.removeprefix(MARK).lstrip()
+    if not whole.startswith(THINKING[0]):
+        return text
+    _, ended, answer = whole.partition(THINKING[1])
+    return answer if ended else text
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
@@ -47,6 +47,14 @@ class Call:
 
     def __repr__(self) -> str:
         return f"Call({self.url!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """An HTTP GET of the list of models. `headers` hold the key."""
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +102,9 @@ class Format(Protocol):
     """The ways in which it can hold a server to a schema."""
     most_temperature: ClassVar[float | None]
     """The highest temperature it can carry; None: it carries none."""
+
+    def listing(self) -> Listing:
+        """Where the server says which models it has."""
 
     def build(self, ask: Ask) -> Call:
         """The request that asks this."""

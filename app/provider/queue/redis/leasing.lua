@@ -124,9 +124,7 @@ function changes.release(id, place, attempt, after, untried)
     if untried ~= '' then
       values.tries = math.max(0, row.tries - 1)
     end
-    if row.expires_at > now then
-      values.ready_at = math.min(values.ready_at, row.expires_at)
-    end
+    values.ready_at = math.min(values.ready_at, row.expires_at)
   end
   settle(row, values)
   stirred = true

@@ -80,9 +80,6 @@ end
 
 -- {'1' if rows stand in their lines by another `max_tries`}; the caller sees to that.
 function changes.rules()
-  for lane in pairs(counts) do
-    torn[lane] = true -- who begins does not believe what others counted
-  end
   local before = call('HGET', META, 'max_tries')
   call('HSET', META, 'max_tries', MAX_TRIES)
   return {before and tonumber(before) ~= MAX_TRIES and '1' or ''}

@@ -72,9 +72,8 @@ class Script:
         told: list[list[Any]] = []
         for group, reply in zip(groups, replies, strict=True):
             if isinstance(reply, ReadOnlyError):
-                await (
-                    connection.close()
-                )  # it is a replica now; the next connect may lead to whoever took over
+                # It is a replica now; the next connect may lead to whoever took over.
+                await connection.close()
             if isinstance(reply, ResponseError):
                 refusal = _refusal(connection.name, reply)
                 for position in group:

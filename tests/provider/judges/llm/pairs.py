@@ -28,6 +28,7 @@ from app.provider.judges.llm.model import Model, Usage
 from app.provider.judges.llm.openai import OpenAIFormat
 from app.provider.judges.llm.prompt import load_prompt
 from app.provider.judges.llm.wire import Ask, Call, Format, Repair, Reply, Stop
+from app.settings import VENDORS
 
 GOLDEN = Path(__file__).parent / "golden"
 KEY = "sk-canary-not-a-key"
@@ -39,9 +40,9 @@ VERDICT = {
 TEXT = json.dumps(VERDICT)
 
 FORMATS: Mapping[str, Format] = {
-    "openai": OpenAIFormat(key=KEY),
-    "anthropic": AnthropicFormat(key=KEY),
-    "google": GoogleFormat(key=KEY),
+    "openai": OpenAIFormat(base_url=VENDORS["openai"].base_url, key=KEY, limit_field="max_completion_tokens"),
+    "anthropic": AnthropicFormat(base_url=VENDORS["anthropic"].base_url, key=KEY),
+    "google": GoogleFormat(base_url=VENDORS["google"].base_url, key=KEY),
 }
 MODELS = {"openai": "gpt-4.1-mini", "anthropic": "claude-sonnet-4-5", "google": "gemini-2.5-flash"}
 

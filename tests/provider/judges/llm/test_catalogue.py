@@ -10,6 +10,7 @@ import pytest
 from app.errors import ConfigurationError
 from app.provider.judges.llm.catalogue import Catalogue, load_catalogue
 from app.provider.judges.llm.model import FREE, Usage
+from app.provider.judges.llm.naming import is_same_model
 from app.settings import ROOT
 
 SHIPPED = ROOT / "config" / "models.toml"
@@ -71,7 +72,7 @@ def test_no_price_is_not_a_price_of_nothing(tmp_path: Path) -> None:
     assert own is not None
     assert unknown.price is None
     assert own.price is FREE
-    assert own.cost(Usage(prompt=10**6, completion=10**6)) == 0
+    assert own.price.of(Usage(prompt=10**6, completion=10**6)) == 0
 
 
 def test_a_price_whose_last_day_is_past_is_not_known_any_more(tmp_path: Path) -> None:
@@ -83,9 +84,27 @@ def test_a_price_whose_last_day_is_past_is_not_known_any_more(tmp_path: Path) ->
 
 
 def test_a_name_that_is_not_listed_is_known_where_servers_may_have_any(tmp_path: Path) -> None:
-    found = catalogue(tmp_path, '[openai."*"]\ncontext_tokens = 9_000\nnames = ["*"]\n')
+    found = catalogue(tmp_path, '[openai."*"]\ncontext_tokens = 9_000\n')
     assert found.names("openai") == ()
     assert found.find("openai", "llama", anywhere=False) is None
     llama = found.find("openai", "llama", anywhere=True)
     assert llama is not None
     assert (llama.name, llama.context_tokens, llama.price) == ("llama", 9_000, None)
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google"])
+def test_another_model_than_was_asked_is_noticed_whatever_was_asked_unless_people_allow_any_name(
+    tmp_path: Path, provider: str
+) -> None:
+    shipped, own = (
+        load_catalogue([SHIPPED], today=TODAY),
+        catalogue(tmp_path, f'[{provider}.own]\nnames = ["*"]\n'),
+    )
+    for name in ("own", *shipped.names(provider)):
+        model = shipped.find(provider, name, anywhere=True)
+        assert model is not None
+        assert is_same_model(model, name)
+        assert not is_same_model(model, "/models/other.gguf")
+    allowed = own.find(provider, "own", anywhere=True)
+    assert allowed is not None
+    assert is_same_model(allowed, "/models/other.gguf")

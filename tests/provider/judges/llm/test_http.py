@@ -125,6 +125,14 @@ async def test_a_gzip_bomb_is_not_unpacked(client: ModelClient) -> None:
     assert fate(await failure(client, http(bomb, Content_Encoding="gzip"))) == ("malformed", False, False)
 
 
+async def test_of_an_error_whose_body_is_not_read_the_status_is_told(client: ModelClient) -> None:
+    packed = http(gzip.compress(b"busy"), 503, Content_Encoding="gzip", Retry_After="3")
+    for said in (packed, http(b" " * 20_001, 503, Retry_After="3")):
+        async with ScriptedServer(said) as server:
+            answer = await post(client, server.url)
+        assert (answer.status, answer.headers["retry-after"], answer.body) == (503, "3", b"")
+
+
 async def test_a_redirect_is_not_followed(client: ModelClient) -> None:
     async with ScriptedServer(http({})) as other, ScriptedServer(http("", 307, Location=other.url)) as server:
         answer = await post(client, server.url)

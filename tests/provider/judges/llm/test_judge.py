@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from app.provider.judges.llm.anthropic import AnthropicFormat
 from app.provider.judges.llm.google import GoogleFormat
 from app.provider.judges.llm.http import ModelClient
 from app.provider.judges.llm.judge import LLMJudge
-from app.provider.judges.llm.model import Model, Price
+from app.provider.judges.llm.model import FREE, Model, Price, Usage
 from app.provider.judges.llm.naming import is_same_model
 from app.provider.judges.llm.openai import OpenAIFormat
 from app.provider.judges.llm.prompt import load_prompt
@@ -92,7 +93,7 @@ async def failure(judge: Judge, request: LLMComparisonRequest = REQUEST) -> Judg
 def offline(**models: Any) -> LLMJudge:
     return LLMJudge(
         provider="openai",
-        wire=OpenAIFormat(),
+        wire=OpenAIFormat(base_url="http://x/v1"),
         client=ModelClient(),
         models=[Model(name="gpt", **models)],
         template=load_prompt(),
@@ -291,7 +292,7 @@ def test_every_fault_of_the_overrides_is_told_at_once() -> None:
 def test_anthropic_takes_no_temperature_from_anybody() -> None:
     judge = LLMJudge(
         provider="anthropic",
-        wire=AnthropicFormat(),
+        wire=AnthropicFormat(base_url="http://x"),
         client=ModelClient(),
         models=[Model(name="claude")],
         template=load_prompt(),
@@ -317,7 +318,11 @@ def test_a_judge_without_models_or_with_output_its_format_lacks_does_not_start()
         offline(structured="tool")
     with pytest.raises(ConfigurationError, match="no model is named"):
         LLMJudge(
-            provider="openai", wire=OpenAIFormat(), client=ModelClient(), models=[], template=load_prompt()
+            provider="openai",
+            wire=OpenAIFormat(base_url="http://x/v1"),
+            client=ModelClient(),
+            models=[],
+            template=load_prompt(),
         )
 
 
@@ -334,22 +339,84 @@ async def test_a_repair_waits_until_the_lane_may_start_one_more_call() -> None:
     assert asked == [f"openai/{MODELS['openai']}"] * 3
 
 
+async def test_a_repair_that_would_find_no_start_in_time_is_not_waited_for_and_trips_nothing() -> None:
+    said = saying("openai", "no")
+    async with judging("openai", said, seconds=5.0, start_again=lambda _: 4.9999) as (judge, server):
+        with anyio.fail_after(3):
+            error = await failure(judge)
+    assert (error.code, error.retryable, error.trips) == ("malformed", False, False)
+    assert "rate limit" in error.detail
+    assert error.cost_usd == pytest.approx((1500 + 240) / 1e6)
+    assert len(server.heard) == 1
+
+
+@pytest.mark.parametrize(
+    ("second", "trips", "wait"),
+    [
+        (http({}, 429, retry_after="7"), False, 7.0),
+        (http({}, 503), True, None),
+        (http("rubbish"), True, None),
+        (golden("openai.verdict", **{'"stop"': '"error"'}), True, None),
+    ],
+)
+async def test_after_an_answer_that_was_paid_nothing_is_asked_anew_and_the_lane_hears_of_the_trouble(
+    second: bytes, *, trips: bool, wait: float | None
+) -> None:
+    async with judging("openai", saying("openai", "no"), second) as (judge, server):
+        error = await failure(judge)
+    assert (error.code, error.retryable, error.trips, error.retry_after) == ("malformed", False, trips, wait)
+    assert error.cost_usd >= (1500 + 240) / 1e6
+    assert len(server.heard) == 2
+
+
 async def test_a_comparison_ends_at_its_deadline_and_tells_what_the_first_turn_cost() -> None:
     async with judging("openai", saying("openai", "no"), for_ever, seconds=1.0) as (judge, server):
         error = await failure(judge)
-        assert (error.code, error.retryable, error.trips) == ("timeout", True, True)
+        assert (error.code, error.retryable, error.trips) == ("malformed", False, True)
         assert error.cost_usd == pytest.approx((1500 + 240) / 1e6)
+        with anyio.fail_after(20):
+            await server.hung_up.wait()
+
+
+async def test_a_deadline_of_the_caller_that_comes_first_loses_no_cost() -> None:
+    async with judging("openai", saying("openai", "no"), for_ever) as (judge, server):
+        with anyio.fail_after(1.5):
+            error = await failure(judge)
+        assert (error.code, error.retryable, error.trips) == ("expired", False, False)
+        assert (spent := error.spent) is not None
+        assert (spent.calls, spent.prompt_tokens, spent.completion_tokens) == (2, 1500, 60)
+        assert spent.cost_usd == pytest.approx((1500 + 240) / 1e6)
         with anyio.fail_after(20):
             await server.hung_up.wait()
 
 
 async def test_a_cancelled_comparison_hangs_up() -> None:
     async with judging("openai", for_ever) as (judge, server):
-        with anyio.move_on_after(0.3) as scope:
-            await judge.compare(REQUEST)
-        assert scope.cancelled_caught
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(judge.compare, REQUEST)
+            await server.spoken_to.wait()
+            tasks.cancel_scope.cancel()
         with anyio.fail_after(20):
             await server.hung_up.wait()
+
+
+@pytest.mark.parametrize("said", [f"gpt {SENTENCE}", "x" * 201, "", "\u0430", "gpt\n"])
+async def test_what_a_server_writes_for_a_name_of_a_model_is_passed_on_only_where_it_looks_like_one(
+    said: str,
+) -> None:
+    answer = golden("openai.verdict", **{'"gpt-4.1-mini-2025-04-14"': json.dumps(said)})
+    async with judging("openai", answer) as (judge, _):
+        judge._models["gpt"] = judge._default = replace(judge._default, names=("*",))
+        verdict = await judge.compare(REQUEST)
+    assert verdict.model == MODELS["openai"]
+
+
+async def test_an_answer_that_was_cut_is_not_called_a_text_that_is_too_long() -> None:
+    async with judging("openai", golden("openai.length")) as (judge, _):
+        error = await failure(judge)
+    assert error.code == "too_long"
+    assert "The answer was cut off" in error.detail
+    assert "max_tokens" in error.detail
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -385,7 +452,7 @@ def test_nothing_in_the_models_prices_is_invented() -> None:
     price = replace(PRICE, cached=None)
     usage = ANSWERS["openai.cached"].reply.usage
     assert price.of(usage) == pytest.approx((1500 + 240) / 1e6)
-    assert Model(name="local").cost(usage) == 0.0
+    assert Model(name="local").price is None
 
 
 async def test_what_a_model_without_a_price_costs_is_not_known_and_both_turns_are_counted() -> None:
@@ -393,6 +460,78 @@ async def test_what_a_model_without_a_price_costs_is_not_known_and_both_turns_ar
         judge._models["gpt"] = judge._default = replace(judge._default, price=None)
         verdict = await judge.compare(REQUEST)
     assert verdict.spent == Spent(calls=2, prompt_tokens=3000, completion_tokens=120, cost_usd=None)
+
+
+REASONS = {"openai": "finish_reason", "anthropic": "stop_reason", "google": "finishReason"}
+COUNTS = (
+    ("openai", "prompt_tokens"),
+    ("openai", "completion_tokens"),
+    ("anthropic", "input_tokens"),
+    ("anthropic", "output_tokens"),
+    ("google", "promptTokenCount"),
+)
+
+
+def with_null(provider: str, member: str) -> bytes:
+    """The golden answer that leaves this member open."""
+    text = answer_file(f"{provider}.verdict").read_text(encoding="utf-8")
+    changed, count = re.subn(rf'("{member}":\s*)("[^"]*"|\d+)', r"\1null", text)
+    assert count == 1
+    return http(changed)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_a_whole_verdict_is_one_where_the_server_does_not_say_why_it_stopped(provider: str) -> None:
+    async with judging(provider, with_null(provider, REASONS[provider])) as (judge, server):
+        verdict = await judge.compare(REQUEST)
+    assert verdict.winner is Winner.ESSAY_A
+    assert len(server.heard) == 1
+
+
+@pytest.mark.parametrize(("provider", "count"), COUNTS)
+async def test_a_bill_without_a_count_is_not_known_and_the_verdict_counts(provider: str, count: str) -> None:
+    async with judging(provider, with_null(provider, count)) as (judge, _):
+        verdict = await judge.compare(REQUEST)
+        assert verdict.spent is not None
+        assert verdict.spent.cost_usd is None
+        judge._models[MODELS[provider]] = judge._default = replace(judge._default, price=FREE)
+        verdict = await judge.compare(REQUEST)
+        assert verdict.spent is not None
+        assert verdict.spent.cost_usd == 0.0
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize(
+    "before", ["\ufeff", "<think>A {is} better.\n</think>\n\n", "\ufeff\n<think></think>"]
+)
+async def test_a_mark_and_what_was_thought_before_are_no_part_of_the_answer(
+    provider: str, before: str
+) -> None:
+    async with judging(provider, saying(provider, before + TEXT)) as (judge, server):
+        verdict = await judge.compare(REQUEST)
+    assert verdict.winner is Winner.ESSAY_A
+    assert len(server.heard) == 1
+
+
+@pytest.mark.parametrize(
+    "before", ["<think>not ended ", "</think>", "<think></think><think></think>", "I <think></think>"]
+)
+async def test_other_thoughts_are(before: str) -> None:
+    async with judging("openai", saying("openai", before + TEXT)) as (judge, _):
+        error = await failure(judge)
+    assert error.code == "malformed"
+
+
+async def test_an_answer_with_a_byte_order_mark_is_read() -> None:
+    text = answer_file("openai.verdict").read_text(encoding="utf-8")
+    async with judging("openai", http("\ufeff" + text)) as (judge, _):
+        assert (await judge.compare(REQUEST)).winner is Winner.ESSAY_A
+
+
+def test_no_more_is_billed_as_cached_than_there_was() -> None:
+    price = Price(prompt=1.0, cached=0.1, cache_written=2.0, completion=4.0)
+    assert price.of(Usage(prompt=100, cached=900, cache_written=900)) == pytest.approx(10 / 1e6)
+    assert price.of(Usage(prompt=100, cached=40, cache_written=900)) == pytest.approx((4 + 120) / 1e6)
 
 
 async def test_a_call_that_is_not_answered_is_counted_too() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
 from starlette.applications import Starlette
 
+from app.provider.judges.llm.anthropic import AnthropicFormat
+from app.provider.judges.llm.google import GoogleFormat
 from app.provider.judges.llm.http import ModelClient
-from app.provider.judges.llm.probe import BELIEVED, Probe, listing
+from app.provider.judges.llm.openai import OpenAIFormat
+from app.provider.judges.llm.probe import BELIEVED, Probe
+from app.provider.judges.llm.wire import Format
 from app.provider.judges.protocol import JudgeError
 from tests.fake_llm import FakeLLM
 from tests.provider.provider_world import served
@@ -17,6 +21,11 @@ from tests.provider.provider_world import served
 pytestmark = pytest.mark.anyio
 
 KEY = "sk-canary-91c2"
+FORMATS: Mapping[str, Callable[..., Format]] = {
+    "openai": OpenAIFormat,
+    "anthropic": AnthropicFormat,
+    "google": GoogleFormat,
+}
 PATHS = {"openai": "/v1", "anthropic": "", "google": ""}
 
 
@@ -32,8 +41,8 @@ async def probing(
     provider: str, key: str, clock: Clock | None = None
 ) -> AsyncIterator[tuple[Probe, FakeLLM]]:
     async with FakeLLM(key=KEY, models=["judge-1"]) as server, ModelClient() as client:
-        where = listing(provider, base_url=server.url + PATHS[provider], key=key)
-        yield Probe(where, client, monotonic=clock or Clock()), server
+        wire = FORMATS[provider](base_url=server.url + PATHS[provider], key=key)
+        yield Probe(wire, client, monotonic=clock or Clock()), server
 
 
 @pytest.mark.parametrize("provider", PATHS)
@@ -71,11 +80,11 @@ async def test_a_good_answer_is_believed_for_a_minute_and_a_bad_one_never() -> N
 async def test_a_server_without_a_list_is_not_said_to_take_the_key() -> None:
     async with served(Starlette()) as port, ModelClient() as client:
         url = f"http://127.0.0.1:{port}/v1"
-        found = await Probe(listing("openai", base_url=url, key=KEY), client).look()
+        found = await Probe(OpenAIFormat(base_url=url, key=KEY), client).look()
     assert found.models is None
     assert "not known" in found.words
 
 
 def test_no_representation_shows_the_key() -> None:
-    for provider in PATHS:
-        assert KEY not in repr(listing(provider, base_url="http://x", key=KEY))
+    for of_format in FORMATS.values():
+        assert KEY not in repr(of_format(base_url="http://x", key=KEY).listing())

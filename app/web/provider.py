@@ -1,4 +1,4 @@
-"""Who can judge, as the provider says it now: what the form for a new batch offers."""
+"""How the provider is and who can judge there, for the pages: each is asked for only so often, and believed meanwhile."""
 
 from __future__ import annotations
 
@@ -9,16 +9,40 @@ from urllib.parse import urlsplit
 import anyio
 
 from app.cj.provider_client import ProviderClient
-from app.contracts import JudgeKind, LLMConfigOverrides, ModelInfo, ModelList
-from app.errors import JuxtaError
+from app.contracts import JudgeKind, LLMConfigOverrides, ModelInfo, ModelList, ProviderStatus
+from app.errors import JuxtaError, Unavailable
 from app.web import words
 from app.web.defaults import BatchDefaults, JudgeChoice
 
-AGE = 5.0
-"""Seconds for which the provider is not asked again."""
+STATUS_AGE = 1.0
+"""Seconds for which it is not asked again how it is."""
+
+OFFERS_AGE = 5.0
+"""Seconds for which it is not asked again who can judge."""
 
 _SIMULATED = "Looks the true score of each essay up in a file and errs as a judge would. It tests the method."
 _AI = "An AI reads both essays. Question and essays are sent to {}; it can be wrong, and a person decides."
+
+
+class ProviderLook:
+    """How the provider is, for a page. Looked up at most once a second; one that cannot be reached is away."""
+
+    def __init__(self, provider: ProviderClient) -> None:
+        self._provider = provider
+        self._status = ProviderStatus()
+        self._seen_at = float("-inf")
+
+    async def __call__(self) -> ProviderStatus:
+        """What it said, at most `STATUS_AGE` ago, with its durations as they are now."""
+        now = anyio.current_time()
+        if now - self._seen_at >= STATUS_AGE:
+            self._seen_at = now
+            try:
+                self._status = await self._provider.status()
+            except Unavailable as error:
+                self._status = ProviderStatus(away=(error.detail,))
+            return self._status
+        return self._status.later(now - self._seen_at)
 
 
 class Offers:
@@ -35,9 +59,9 @@ class Offers:
         self._until = float("-inf")
 
     async def __call__(self) -> BatchDefaults:
-        """What is offered, at most `AGE` old."""
+        """What is offered, at most `OFFERS_AGE` old."""
         if (now := anyio.current_time()) >= self._until:
-            self._until = now + AGE
+            self._until = now + OFFERS_AGE
             try:
                 known = await self._provider.models()
             except JuxtaError as error:

@@ -9,8 +9,9 @@ import pytest
 
 from app.contracts import JudgeKind, ModelInfo, ModelList, Pricing
 from app.errors import ProviderUnavailable
-from app.web import offers, words
-from app.web.offers import Offers
+from app.web import provider as web_provider
+from app.web import words
+from app.web.provider import Offers
 from tests.cj.conftest import ScriptedProvider
 from tests.web.conftest import DEFAULTS, FREE, new_batch
 
@@ -65,7 +66,7 @@ async def test_each_model_is_a_choice_and_a_panel_is_one() -> None:
 async def test_a_provider_that_is_away_leaves_what_it_said_last_or_the_houses_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(offers, "AGE", 0.0)
+    monkeypatch.setattr(web_provider, "OFFERS_AGE", 0.0)
     provider = Fleeting(away=True)
     ask = Offers(provider, OWN, first="rules")
     found = await ask()
@@ -98,7 +99,7 @@ async def test_where_essays_are_sent_is_said_and_the_command_line_goes_there_too
         base_url="http://school.example:9900/v1",
     )
     known = ModelList(models=(own,))
-    (choice,) = offers.choices_of(known, (), first="openai")
+    (choice,) = web_provider.choices_of(known, (), first="openai")
     assert "sent to school.example:9900;" in choice.description
     found = replace(OWN, judges=(choice,), known=known)
     assert (
