@@ -21,6 +21,7 @@ from app.contracts import (
 )
 from app.contracts.events import result_event
 from app.errors import JudgeFailed, JuxtaError, RequestCancelled, RequestExpired
+from app.provider.hints import hint
 from app.provider.judges.protocol import JudgeError, Spent, Verdict
 from app.provider.queue.protocol import Ending, Lease, QueuedRequest, StoredOutcome
 
@@ -106,7 +107,7 @@ def failed(
         title="The judge gave no verdict",
         status=JudgeFailed.status,
         detail=_printable(error.detail)[:DETAIL_LIMIT],
-        hint=JudgeFailed.hint,
+        hint=hint(error.code, lease.request.lane),
         retryable=error.retryable,
         correlation_id=lease.request.correlation_id,
     )
@@ -130,18 +131,18 @@ def ended(
         error = JudgeError("exhausted", f"No verdict after {attempts} calls of the judge.", retryable=True)
         return failed(lease, error, attempts=attempts, now=now)
     if ending is Ending.EXPIRED:
-        outcome, status, hint = Outcome.EXPIRED, RequestExpired.status, RequestExpired.hint
+        outcome, status, advice = Outcome.EXPIRED, RequestExpired.status, RequestExpired.hint
         detail = f"Nobody judged the request within {lease.request.expires_in:g} s."
         title = "The request expired"
     else:
-        outcome, status, hint = Outcome.CANCELLED, RequestCancelled.status, ""
+        outcome, status, advice = Outcome.CANCELLED, RequestCancelled.status, ""
         title, detail = "The request was cancelled", "The request was cancelled before it was judged."
     problem = Problem(
         type=f"urn:juxta:problem:request-{outcome}",
         title=title,
         status=status,
         detail=detail,
-        hint=hint,
+        hint=advice,
         retryable=ending is Ending.EXPIRED,
         correlation_id=lease.request.correlation_id,
     )

@@ -71,6 +71,13 @@ def inner_status(error: object) -> int:
     return code if isinstance(code, int) else 0
 
 
+def names_form(error: object) -> bool:
+    """Whether it complains about the JSON schema that an answer should fit, in OpenAI's words for that."""
+    param = error.get("param") if isinstance(error, dict) else None
+    said = f"{param if isinstance(param, str) else ''} {_message(error)}"
+    return "response_format" in said or "json_schema" in said
+
+
 def wait_of(error: object) -> float | None:
     """The seconds to wait that stand in the body: Google's RetryInfo, or "try again in 7.5s"."""
     for detail in _details(error):

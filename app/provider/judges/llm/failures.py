@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from app.provider.judges.llm.complaints import SLOW, class_of, complaint, inner_status, wait_of
+from app.provider.judges.llm.complaints import SLOW, class_of, complaint, inner_status, names_form, wait_of
 from app.provider.judges.llm.retry_after import bounded, retry_after
 from app.provider.judges.llm.verdict import strict_json
 from app.provider.judges.llm.wire import Answer
@@ -50,6 +50,10 @@ _DETAILS: Mapping[str, str] = {
     "timeout": "The provider did not answer in time",
     "rejected": "The server takes no such request; look at the model's name and the base URL",
 }
+FORMLESS = (
+    "The server does not take the form in which the answer is asked for; set judges.openai.structured to json_object,"
+    " or to none"
+)
 
 
 def failure(code: str, where: str, *, wait: float | None = None) -> JudgeError:
@@ -78,7 +82,7 @@ def envelope(answer: Answer, *, now: float) -> dict[str, Any]:
         body = None
     error = complaint(body, succeeded=answer.status == OK)
     if answer.status != OK or error:
-        raise classified(answer.status, answer.headers, error, now=now)
+        raise classified(answer, error, now=now)
     if body is None:
         raise not_understood("is no JSON")
     if not isinstance(body, dict):
@@ -86,17 +90,22 @@ def envelope(answer: Answer, *, now: float) -> dict[str, Any]:
     return body
 
 
-def classified(status: int, headers: Mapping[str, str], error: object, *, now: float) -> JudgeError:
-    """The failure that a status and the `error` member of a body tell of.
+def classified(answer: Answer, error: object, *, now: float) -> JudgeError:
+    """The failure that the status and the `error` member of a body tell of.
 
     Its own words come first: a 429 may mean an empty purse, and a 200 may hold an error.
     """
+    status = answer.status
     where = f"HTTP status {status}"
-    wait = bounded(wait_of(error)) or retry_after(headers, now=now)
+    wait = bounded(wait_of(error)) or retry_after(answer.headers, now=now)
     if status in REDIRECT:
         return failure("rejected", f"{where}: redirects are not followed")
     meant = inner_status(error) if status == OK else status
     code = class_of(error) or _BY_STATUS.get(meant)
     if code is None:
         code = "rejected" if OK < meant < SERVER else "unavailable"
+    if code == "auth" and not answer.keyed:
+        return JudgeError("auth", f"No key was sent, and the provider wants one ({where}).", trips=True)
+    if code == "rejected" and names_form(error):
+        return JudgeError("rejected", f"{FORMLESS} ({where}).", trips=True)
     return failure(code, where, wait=wait)
