@@ -62,6 +62,7 @@ class Status:
                     raise InvalidRequest(
                         f"The judge {name!r} cannot be asked: {error.detail}",
                         errors=(("provider", error.detail),),
+                        hint=_where_its_key_is(name) if error.code == "auth" else None,
                     ) from error
         return lane
 

@@ -54,13 +54,16 @@ def test_rank_asks_the_model_that_is_named_at_the_address_that_is_named(server: 
     assert KEY not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("key", ["", "sk-wrong"])
-def test_a_key_that_is_refused_is_one_line_and_nothing_is_spent(server: FakeLLMProcess, key: str) -> None:
+@pytest.mark.parametrize(("key", "said"), [("", "No key was sent"), ("sk-wrong", "does not accept the key")])
+def test_a_key_that_is_refused_is_one_line_and_where_it_goes_and_nothing_is_spent(
+    server: FakeLLMProcess, key: str, said: str
+) -> None:
     before = server.stats()["starts"]
     done = rank(server, key=key)
     assert done.returncode == 5
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("juxta:")]
-    assert "does not accept the key" in line
+    assert said in line
+    assert "JUXTA_JUDGES__OPENAI__KEY" in done.stderr
     assert "Traceback" not in done.stderr
     assert server.stats()["starts"] == before
 
