@@ -239,7 +239,7 @@ class JudgeUnavailable(Unavailable):
     """Whoever is behind a judge would not answer now; nothing was spent to find out."""
 
     code = "judge-unavailable"
-    hint = "`providers test NAME` says how it is; the key stands in the environment or in judges.NAME.key."
+    hint = "`providers test` with the judge's name says how it is."
 
 
 class LeaseLost(JuxtaError):

@@ -21,6 +21,7 @@ from app.contracts import (
 )
 from app.contracts.events import result_event
 from app.errors import JudgeFailed, JuxtaError, RequestCancelled, RequestExpired
+from app.provider.hints import hint
 from app.provider.judges.protocol import JudgeError, Spent, Verdict
 from app.provider.queue.protocol import Ending, Lease, QueuedRequest, StoredOutcome
 
@@ -56,20 +57,6 @@ _ERRORS: Mapping[Outcome, type[StoredProblem]] = {
     Outcome.EXPIRED: StoredExpiry,
     Outcome.CANCELLED: StoredCancellation,
 }
-
-
-_KEY = "Whoever runs the provider has to see to the key; `providers test` says whether it is taken. Then ask anew."
-_HINTS: Mapping[str, str] = {
-    "auth": _KEY,
-    "quota": "The account at the judge's provider has to be topped up. Then ask anew, with a new correlation_id.",
-    "rejected": "Whoever runs the provider has to see to the model's name and the base URL. Then ask anew.",
-    "wrong_model": "Name the model as its server does, or one that it has. Then ask anew.",
-    "too_long": "Shorten the texts, or ask a model with more room.",
-    "refused": "Ask another judge, or a person; this one would decline again.",
-    "malformed": "Ask anew, or another model: this one does not keep to the form of a verdict.",
-    "judge-gone": "Name a judge that is offered: GET /api/v1/models.",
-}
-"""What to do about a class of failure; of the others a new comparison may come to a verdict."""
 
 
 def succeeded(
@@ -120,7 +107,7 @@ def failed(
         title="The judge gave no verdict",
         status=JudgeFailed.status,
         detail=_printable(error.detail)[:DETAIL_LIMIT],
-        hint=_HINTS.get(error.code, JudgeFailed.hint),
+        hint=hint(error.code, lease.request.lane),
         retryable=error.retryable,
         correlation_id=lease.request.correlation_id,
     )
@@ -144,18 +131,18 @@ def ended(
         error = JudgeError("exhausted", f"No verdict after {attempts} calls of the judge.", retryable=True)
         return failed(lease, error, attempts=attempts, now=now)
     if ending is Ending.EXPIRED:
-        outcome, status, hint = Outcome.EXPIRED, RequestExpired.status, RequestExpired.hint
+        outcome, status, advice = Outcome.EXPIRED, RequestExpired.status, RequestExpired.hint
         detail = f"Nobody judged the request within {lease.request.expires_in:g} s."
         title = "The request expired"
     else:
-        outcome, status, hint = Outcome.CANCELLED, RequestCancelled.status, ""
+        outcome, status, advice = Outcome.CANCELLED, RequestCancelled.status, ""
         title, detail = "The request was cancelled", "The request was cancelled before it was judged."
     problem = Problem(
         type=f"urn:juxta:problem:request-{outcome}",
         title=title,
         status=status,
         detail=detail,
-        hint=hint,
+        hint=advice,
         retryable=ending is Ending.EXPIRED,
         correlation_id=lease.request.correlation_id,
     )

@@ -74,6 +74,7 @@ class Status:
                     raise InvalidRequest(
                         f"The judge {name!r} cannot be asked: {error.detail}",
                         errors=(("provider", error.detail),),
+                        hint=_where_its_key_is(name) if error.code == "auth" else None,
                     ) from error
         return lane
 
@@ -87,7 +88,9 @@ class Status:
             try:
                 await self._probes[name].known()
             except JudgeError as error:
-                raise JudgeUnavailable(f"The judge {name!r} cannot be asked: {error.detail}") from error
+                raise JudgeUnavailable(
+                    f"The judge {name!r} cannot be asked: {error.detail}", hint=_where_its_key_is(name)
+                ) from error
 
     async def test(self, name: str) -> ProviderTest:
         """Ask a provider now, in a way that costs nothing.
@@ -108,3 +111,10 @@ class Status:
                 errors=(("provider", "unknown provider"),),
             )
         return name, judge.lane(asked)
+
+
+def _where_its_key_is(name: str) -> str:
+    return (
+        f"`providers test {name}` says how it is. The vendor's own variable, such as OPENAI_API_KEY, is sent to the"
+        f" vendor alone; at any other address the key is JUXTA_JUDGES__{name.upper()}__KEY, or judges.{name}.key."
+    )

@@ -30,9 +30,24 @@ def _no_keys_around(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(vendor.key_variable, raising=False)
 
 
-def rank(server: FakeLLMProcess, *more: str, model: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+def rank(
+    server: FakeLLMProcess, *more: str, model: str, key: str = KEY, status: int = 0
+) -> subprocess.CompletedProcess[str]:
     judge = ("--judge", "openai", "--model", model, "--base-url", f"{server.url}/v1", "--per-essay", "2")
-    return juxta("rank", ESSAYS, *judge, *more, status=status, JUXTA_JUDGES__OPENAI__KEY=KEY)
+    return juxta("rank", ESSAYS, *judge, *more, status=status, JUXTA_JUDGES__OPENAI__KEY=key)
+
+
+@pytest.mark.parametrize(("key", "said"), [("", "No key was sent"), ("sk-wrong", "does not accept the key")])
+def test_a_key_that_is_refused_is_one_line_and_where_it_goes_and_nothing_is_spent(
+    server: FakeLLMProcess, key: str, said: str
+) -> None:
+    before = server.stats()["starts"]
+    done = rank(server, model="mine", key=key, status=5)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("juxta:")]
+    assert said in line
+    assert "JUXTA_JUDGES__OPENAI__KEY" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert server.stats()["starts"] == before
 
 
 def test_a_server_that_is_away_is_one_line() -> None:

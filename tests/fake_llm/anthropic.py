@@ -43,12 +43,12 @@ FAULTS: dict[Fault, tuple[int, str, str]] = {
 
 
 class Anthropic:
-    """`POST …/v1/messages`."""
+    """`POST /v1/messages`."""
 
     name = "anthropic"
 
     def serves(self, request: Request) -> bool:
-        return request.path.endswith("/v1/messages")
+        return request.path == "/v1/messages"
 
     def key(self, request: Request) -> str | None:
         kind, _, key = request.headers.get("authorization", "").partition(" ")

@@ -13,7 +13,7 @@ from tests.fake_llm.http import Answer, Request
 from tests.fake_llm.schema_rules import google_flaw
 from tests.fake_llm.validation import Flaw, read_strictly
 
-PATH = re.compile(r"/v1(?:beta)?/models/(?P<model>[^/:]+):generateContent$")
+PATH = re.compile(r"^/v1(?:beta)?/models/(?P<model>[^/:]+):generateContent$")
 SERVICE = "generativelanguage.googleapis.com"
 TYPE = "type.googleapis.com/google.rpc."
 STOPS = {Stop.DONE: "STOP", Stop.LENGTH: "MAX_TOKENS", Stop.FILTERED: "SAFETY"}
@@ -34,7 +34,7 @@ FAULTS: dict[Fault, tuple[int, str, str]] = {
 
 
 class Google:
-    """`POST …/v1beta/models/{model}:generateContent`."""
+    """`POST /v1beta/models/{model}:generateContent`."""
 
     name = "google"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -9,12 +10,13 @@ from tests.fake_llm.dialect import dump
 from tests.fake_llm.http import Answer, Request
 
 EXAMPLES = ("fake-large-1", "fake-small-1")
+_PATH = re.compile(r"/v1(?:beta)?/models/?$")
 SINCE = "2026-01-01T00:00:00Z"
 
 
 def list_models(request: Request, names: Collection[str] | None) -> Answer | None:
     """The answer to `GET …/models`; none to any other request."""
-    if request.method != "GET" or not request.path.rstrip("/").endswith("/models"):
+    if request.method != "GET" or _PATH.search(request.path) is None:
         return None
     known = list(names or EXAMPLES)
     return Answer(200, dump(_written(format_of(request), known)))

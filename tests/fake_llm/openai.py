@@ -33,12 +33,12 @@ FAULTS: dict[Fault, tuple[int, str, str | None, str]] = {
 
 
 class OpenAI:
-    """`POST …/chat/completions` under any prefix, as the vendors that are compatible have theirs."""
+    """`POST …/v1/chat/completions` under any prefix, as the vendors that are compatible have theirs."""
 
     name = "openai"
 
     def serves(self, request: Request) -> bool:
-        return request.path.endswith("/chat/completions")
+        return request.path.endswith("/v1/chat/completions")
 
     def key(self, request: Request) -> str | None:
         kind, _, key = request.headers.get("authorization", "").partition(" ")

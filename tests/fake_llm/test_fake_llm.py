@@ -13,6 +13,8 @@ from google import genai
 from google.genai import errors, types
 from pydantic import BaseModel
 
+from app.provider.judges.llm.http import ModelClient
+from app.provider.judges.llm.wire import Call
 from tests.fake_llm import FakeLLM
 from tests.fake_llm.client import FORMATS, KEY, MODEL, SCHEMA, ask, prompt
 
@@ -248,3 +250,17 @@ async def test_each_vendor_names_its_requests_and_what_is_left_of_the_limit() ->
     assert seen["anthropic"].headers["anthropic-ratelimit-requests-remaining"] == "298"
     assert seen["google"].json["responseId"]
     assert not any("ratelimit" in header for header in seen["google"].headers)
+
+
+@pytest.mark.parametrize(
+    ("base", "path"),
+    [("", "/chat/completions"), ("/v1", "/v1/messages"), ("/v1", "/v1beta/models/m:generateContent")],
+)
+async def test_a_base_url_with_or_without_v1_is_as_wrong_as_at_the_vendors(
+    server: FakeLLM, base: str, path: str
+) -> None:
+    keys = {"authorization": f"Bearer {KEY}", "x-api-key": KEY, "x-goog-api-key": KEY}
+    async with ModelClient() as client:
+        found = await client.post(Call(f"{server.url}{base}{path}", keys, {}), total=20.0)
+        listed = await client.get(f"{server.url}/models", keys, total=20.0)
+    assert (found.status, listed.status) == (404, 404)

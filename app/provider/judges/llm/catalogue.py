@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from app.errors import ConfigurationError
 from app.provider.judges.llm.model import FREE, Effort, Model, Price, Structured
@@ -45,6 +45,20 @@ class _Model(_Table):
     reasoning: Literal["level", "budget"] = "level"
     names: tuple[str, ...] = ()
     price: _Price | Literal["none"] | None = None
+
+    @model_validator(mode="after")
+    def _leaves_room(self) -> Self:
+        if self.answer_tokens >= self.context_tokens:
+            raise ValueError(
+                f"answer_tokens ({self.answer_tokens}) must be less than context_tokens ({self.context_tokens}), which"
+                " are of question and answer together"
+            )
+        if self.answer_tokens > self.most_answer_tokens:
+            raise ValueError(
+                f"answer_tokens ({self.answer_tokens}) must not be more than most_answer_tokens"
+                f" ({self.most_answer_tokens})"
+            )
+        return self
 
     def named(self, name: str, *, today: date) -> Model:
         values = {field: getattr(self, field) for field in type(self).model_fields}
@@ -112,4 +126,6 @@ def _line(fault: Any) -> str:
     place = ".".join(str(part) for part in fault["loc"] if part not in {"[key]", "_Price"})
     if fault["type"] == "extra_forbidden":
         return f"{place}: unknown; what can be said of a model stands at the head of config/models.toml"
+    if fault["type"] == "value_error":
+        return f"{place}: {fault['ctx']['error']}"
     return f"{place}: {fault['input']!r} is not allowed: {fault['msg'].lower()}"

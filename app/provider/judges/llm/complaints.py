@@ -65,16 +65,17 @@ def class_of(error: object) -> str | None:
     return next((code for phrase, code in _BY_PHRASE.items() if phrase in message), None)
 
 
-def is_about_schema(error: object) -> bool:
-    """Whether the server does not take the part of OpenAI's format that holds an answer to a schema."""
-    param = error.get("param") if isinstance(error, dict) else None
-    return "response_format" in _message(error) or str(param).startswith("response_format")
-
-
 def inner_status(error: object) -> int:
     """The HTTP status that gateways write into the body of a 200; 0 for none."""
     code = error.get("code") if isinstance(error, dict) else None
     return code if isinstance(code, int) else 0
+
+
+def names_form(error: object) -> bool:
+    """Whether it complains about the JSON schema that an answer should fit, in OpenAI's words for that."""
+    param = error.get("param") if isinstance(error, dict) else None
+    said = f"{param if isinstance(param, str) else ''} {_message(error)}"
+    return "response_format" in said or "json_schema" in said
 
 
 def wait_of(error: object) -> float | None:

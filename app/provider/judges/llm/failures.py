@@ -16,14 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from app.provider.judges.llm.complaints import (
-    SLOW,
-    class_of,
-    complaint,
-    inner_status,
-    is_about_schema,
-    wait_of,
-)
+from app.provider.judges.llm.complaints import SLOW, class_of, complaint, inner_status, names_form, wait_of
 from app.provider.judges.llm.retry_after import bounded, retry_after
 from app.provider.judges.llm.verdict import strict_json
 from app.provider.judges.llm.wire import Answer
@@ -58,6 +51,10 @@ _DETAILS: Mapping[str, str] = {
     "timeout": "The provider did not answer in time",
     "rejected": "The server takes no such request; look at the model's name and the base URL",
 }
+FORMLESS = (
+    "The server does not take the form in which the answer is asked for; set judges.openai.structured to json_object,"
+    " or to none"
+)
 
 
 def failure(code: str, where: str, *, wait: float | None = None) -> JudgeError:
@@ -86,7 +83,7 @@ def envelope(answer: Answer, *, now: float) -> dict[str, Any]:
         body = None
     error = complaint(body, succeeded=answer.status == OK)
     if answer.status != OK or error:
-        raise classified(answer.status, answer.headers, error, now=now)
+        raise classified(answer, error, now=now)
     if body is None:
         raise not_understood("is no JSON")
     if not isinstance(body, dict):
@@ -94,22 +91,22 @@ def envelope(answer: Answer, *, now: float) -> dict[str, Any]:
     return body
 
 
-def classified(status: int, headers: Mapping[str, str], error: object, *, now: float) -> JudgeError:
-    """The failure that a status and the `error` member of a body tell of.
+def classified(answer: Answer, error: object, *, now: float) -> JudgeError:
+    """The failure that the status and the `error` member of a body tell of.
 
     Its own words come first: a 429 may mean an empty purse, and a 200 may hold an error.
     """
+    status = answer.status
     where = f"HTTP status {status}"
-    wait = bounded(wait_of(error)) or retry_after(headers, now=now)
+    wait = bounded(wait_of(error)) or retry_after(answer.headers, now=now)
     if status in REDIRECT:
         return failure("rejected", f"{where}: redirects are not followed")
     meant = inner_status(error) if status == OK else status
-    if meant == BAD_REQUEST and is_about_schema(error):
-        advice = (
-            "it does not take the schema of the answer; set judges.openai.structured to json_object or none"
-        )
-        return JudgeError("rejected", f"The server takes no such request ({where}): {advice}.", trips=True)
     code = class_of(error) or _BY_STATUS.get(meant)
     if code is None:
         code = "rejected" if OK < meant < SERVER else "unavailable"
+    if code == "auth" and not answer.keyed:
+        return JudgeError("auth", f"No key was sent, and the provider wants one ({where}).", trips=True)
+    if code == "rejected" and names_form(error):
+        return JudgeError("rejected", f"{FORMLESS} ({where}).", trips=True)
     return failure(code, where, wait=wait)

@@ -10,7 +10,7 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
-from app.provider.judges.llm.wire import Answer, Call
+from app.provider.judges.llm.wire import KEYS, Answer, Call
 from app.provider.judges.protocol import JudgeError
 
 LARGEST = 1_000_000
@@ -79,11 +79,12 @@ class ModelClient:
             timeout=aiohttp.ClientTimeout(total=total, connect=self._connect),
             allow_redirects=False,
         ) as response:
+            keyed = not KEYS.isdisjoint(headers)
             sent = {name.lower(): value for name, value in response.headers.items()}
             if sent.get("content-encoding", "identity").lower() != "identity":
                 response.close()
                 if response.status != OK:
-                    return Answer(response.status, sent, b"")
+                    return Answer(response.status, sent, b"", keyed)
                 raise JudgeError("malformed", "The answer is compressed, which was not asked for.")
             content = bytearray()
             async for chunk in response.content.iter_any():
@@ -91,9 +92,9 @@ class ModelClient:
                 if len(content) > self._largest:
                     response.close()
                     if response.status != OK:
-                        return Answer(response.status, sent, b"")
+                        return Answer(response.status, sent, b"", keyed)
                     raise JudgeError("malformed", f"The answer is larger than {self._largest} bytes.")
-            return Answer(response.status, sent, bytes(content))
+            return Answer(response.status, sent, bytes(content), keyed)
 
 
 def _away(how: str) -> JudgeError:

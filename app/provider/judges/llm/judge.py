@@ -226,27 +226,27 @@ class _Talk:
         self.usage = Usage()
         self.calls = 0
         self.model = choice.model.name
-        self.told = True
-        """Whether each answer came with a count of its tokens."""
+        self.said = False
         self.fault = ""
         """What was wrong with an answer that came."""
 
     @property
     def spent(self) -> Spent:
         price = self.ask.model.price
+        if self.said and self.usage == Usage() and price != FREE:
+            price = None
         return Spent(
             calls=self.calls,
             prompt_tokens=self.usage.prompt,
             cached_tokens=self.usage.cached,
             completion_tokens=self.usage.completion,
-            cost_usd=price.of(self.usage) if price and (self.told or price == FREE) else None,
+            cost_usd=price.of(self.usage) if price else None,
         )
 
     def add(self, reply: Reply) -> None:
-        """Count an answer. One that came from a prompt takes tokens, whatever a server says that counts none."""
+        """Count an answer. Whatever was said took tokens; a server that counts none leaves its bill unknown."""
         self.usage += reply.usage
-        if reply.stop is Stop.DONE and not (reply.usage.prompt and reply.usage.completion):
-            self.told = False
+        self.said = self.said or bool(reply.text)
 
     def last(self, trouble: JudgeError) -> JudgeError:
         """How the talk ends: after an answer that was paid for nothing is asked anew, or a budget would not hold.

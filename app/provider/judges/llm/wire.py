@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Protocol
 from app.provider.judges.llm.model import Effort, Model, Structured, Usage
 from app.provider.judges.llm.prompt import Prompt
 
+KEYS = frozenset({"authorization", "x-api-key", "x-goog-api-key"})
+"""The headers in which keys are sent."""
 BUDGETS: Mapping[Effort, int] = {"none": 0, "low": 1_024, "medium": 4_096, "high": 16_384}
 """Tokens of reasoning for providers that want a number. They count as part of the answer."""
 
@@ -59,11 +61,12 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back, whatever it is. Names of headers are in lower case."""
+    """What came back, whatever it is. Names of headers are in lower case. `keyed`: a key was sent."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    keyed: bool = True
 
     def __repr__(self) -> str:
         return f"Answer({self.status}, {len(self.body)} bytes)"

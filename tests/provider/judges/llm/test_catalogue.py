@@ -55,6 +55,19 @@ def test_all_faults_of_all_files_are_named_at_once(tmp_path: Path) -> None:
     assert any(line.startswith(str(tmp_path / "2.toml")) for line in lines)
 
 
+def test_a_model_whose_answer_would_leave_no_room_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        catalogue(
+            tmp_path,
+            "[openai.small]\ncontext_tokens = 4_096\n[openai.exact]\ncontext_tokens = 8_192\n"
+            "[google.long]\nanswer_tokens = 20_000\n[openai.fits]\ncontext_tokens = 8_193\n",
+        )
+    small, exact, long = caught.value.detail.splitlines()
+    assert "openai.small: answer_tokens (8192) must be less than context_tokens (4096)" in small
+    assert "openai.exact: answer_tokens (8192) must be less than context_tokens (8192)" in exact
+    assert "google.long: answer_tokens (20000) must not be more than most_answer_tokens (16384)" in long
+
+
 def test_the_later_file_wins(tmp_path: Path) -> None:
     found = catalogue(
         tmp_path, "[openai.x]\nanswer_tokens = 1\n[openai.y]\n", "[openai.x]\nanswer_tokens = 2\n"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.provider.judges.llm.failures import UNSAID, classified
+from app.provider.judges.llm.failures import UNSAID
 from app.provider.judges.llm.wire import Answer
 from app.provider.judges.protocol import JudgeError
 from tests.provider.judges.llm.pairs import FORMATS, answer_file
@@ -140,6 +140,26 @@ def test_a_status_alone_has_its_class(provider: str, status: int, kind: str) -> 
     assert str(status) in error.detail
 
 
+def test_a_server_that_takes_no_schema_is_told_from_one_without_the_model() -> None:
+    for said in (
+        openai(None, message="response_format type is unavailable now"),
+        openai(None, message="'json_schema' is not supported") | {"param": SECRET},
+        {"error": {"message": "no", "param": "response_format"}},
+    ):
+        error = failed("openai", 400, json.dumps(said).encode())
+        assert (error.code, error.trips) == ("rejected", True)
+        assert "judges.openai.structured" in error.detail
+    assert "structured" not in failed("openai", 400, json.dumps(openai(None)).encode()).detail
+
+
+@pytest.mark.parametrize("provider", FORMATS)
+def test_a_key_that_was_not_sent_is_not_called_a_wrong_one(provider: str) -> None:
+    assert "does not accept the key" in failed(provider, 401, b"").detail
+    with pytest.raises(JudgeError, match="No key was sent") as caught:
+        FORMATS[provider].read(Answer(401, {}, b"", keyed=False), now=0.0)
+    assert (caught.value.code, caught.value.trips) == ("auth", True)
+
+
 @pytest.mark.parametrize("provider", FORMATS)
 def test_the_wait_that_a_server_asks_for_is_kept(provider: str) -> None:
     assert failed(provider, 429, b"", {"retry-after": "7"}).retry_after == 7
@@ -185,13 +205,3 @@ def test_a_truncated_answer_is_never_read(name: str) -> None:
     whole = answer_file(name).read_bytes().strip()
     for length in range(0, len(whole), 7):
         assert failed(name.partition(".")[0], 200, whole[:length]).code == "malformed"
-
-
-@pytest.mark.parametrize(
-    "error",
-    [{"message": "response_format is not supported"}, {"message": "no", "param": "response_format.type"}],
-)
-def test_a_server_that_takes_no_schema_is_told_with_the_setting_that_helps(error: dict[str, str]) -> None:
-    found = classified(400, {}, error, now=0.0)
-    assert (found.code, found.trips) == ("rejected", True)
-    assert "judges.openai.structured" in found.detail

@@ -383,9 +383,9 @@ async def test_a_deadline_of_the_caller_that_comes_first_loses_no_cost() -> None
         with anyio.fail_after(1.5):
             error = await failure(judge)
         assert (error.code, error.retryable, error.trips) == ("expired", False, False)
-        assert (spent := error.spent) is not None
-        assert (spent.calls, spent.prompt_tokens, spent.completion_tokens) == (2, 1500, 60)
-        assert spent.cost_usd == pytest.approx((1500 + 240) / 1e6)
+        assert error.spent is not None
+        assert (error.spent.calls, error.spent.tokens) == (2, 1560)
+        assert error.cost_usd == pytest.approx((1500 + 240) / 1e6)
         with anyio.fail_after(20):
             await server.hung_up.wait()
 
@@ -489,15 +489,21 @@ async def test_a_whole_verdict_is_one_where_the_server_does_not_say_why_it_stopp
 
 
 @pytest.mark.parametrize(("provider", "count"), COUNTS)
-async def test_a_bill_without_a_count_is_not_known_and_the_verdict_counts(provider: str, count: str) -> None:
+async def test_tokens_that_are_left_open_count_as_none(provider: str, count: str) -> None:
     async with judging(provider, with_null(provider, count)) as (judge, _):
         verdict = await judge.compare(REQUEST)
-        assert verdict.spent is not None
-        assert verdict.spent.cost_usd is None
-        judge._models[MODELS[provider]] = judge._default = replace(judge._default, price=FREE)
+    assert verdict.winner is Winner.ESSAY_A
+    assert 0 < verdict.cost_usd < (1500 + 240) / 1e6
+
+
+async def test_a_bill_without_any_count_is_not_known_unless_the_model_costs_nothing() -> None:
+    body = json.loads(answered(ANSWERS["openai.verdict"].vendor)) | {"usage": None}
+    async with judging("openai", http(body)) as (judge, _):
         verdict = await judge.compare(REQUEST)
-        assert verdict.spent is not None
-        assert verdict.spent.cost_usd == 0.0
+        assert verdict.spent == Spent(calls=1, cost_usd=None)
+        judge._models[MODELS["openai"]] = judge._default = replace(judge._default, price=FREE)
+        verdict = await judge.compare(REQUEST)
+        assert verdict.spent == Spent(calls=1, cost_usd=0.0)
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -532,6 +538,14 @@ def test_no_more_is_billed_as_cached_than_there_was() -> None:
     price = Price(prompt=1.0, cached=0.1, cache_written=2.0, completion=4.0)
     assert price.of(Usage(prompt=100, cached=900, cache_written=900)) == pytest.approx(10 / 1e6)
     assert price.of(Usage(prompt=100, cached=40, cache_written=900)) == pytest.approx((4 + 120) / 1e6)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_a_refused_call_says_whether_there_was_a_key(provider: str) -> None:
+    async with judging(provider, http({}, 401)) as (judge, server):
+        assert "does not accept the key" in (await failure(judge)).detail
+        judge._wire = FORMATS[provider](base_url=server.url)
+        assert "No key was sent" in (await failure(judge)).detail
 
 
 async def test_a_call_that_is_not_answered_is_counted_too() -> None:
