@@ -26,7 +26,6 @@ UNSAID = 5.0
 """Seconds to leave a server alone that says "too many requests" and not until when."""
 
 OK = 200
-BAD_REQUEST = 400
 REDIRECT = range(300, 400)
 SERVER = 500
 
