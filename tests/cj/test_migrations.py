@@ -44,7 +44,7 @@ async def test_the_budget_of_a_batch_is_found_in_its_settings(
     opened: Callable[[Path], Database], tmp_path: Path
 ) -> None:
     first = tmp_path / "first"
-    shutil.copytree(MIGRATIONS, first, ignore=lambda _, names: [n for n in names if n.startswith("0002")])
+    shutil.copytree(MIGRATIONS, first, ignore=lambda _, names: [n for n in names if n.startswith("0003")])
     async with opened(first) as database:
         for name, budget in (("a", 2.5), ("b", None)):
             settings = BatchSettings(judges=(RULES,), budget_usd=budget).model_dump_json()
