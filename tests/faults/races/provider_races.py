@@ -117,7 +117,7 @@ async def two_relays(stage: Stage) -> None:
     stage.published.clear()
     async with stage.provider("p", alone=False) as first, stage.provider("q", alone=False) as second:
         for name, provider in (("p", first), ("q", second)):
-            stage.gates.stop(name, provider.queue, "lease_closing", "mark_published")
+            stage.gates.stop(name, provider.queue, "mark_published")
             stage.gates.stop(name, provider.bus, "publish")
 
         async def time_passes() -> None:

@@ -37,7 +37,7 @@ RACES = {
     "twin POSTs": Entry(provider_races.twin_posts, Cast(orchestrator=mutants.TellsTheTwinNothing), 20),
     "sweeper x submitter": Entry(cj_races.sweeper_and_submitter, Cast(store=mutants.TakesWhatOthersSend), 60),
     "half-open x N": Entry(provider_races.half_open_and_many, Cast(breaker=mutants.HalfOpenIsOpenToAll), 100),
-    "two relays": Entry(provider_races.two_relays, Cast(queue_processor=mutants.NewIdPerAttempt), 100),
+    "two relays": Entry(provider_races.two_relays, Cast(queue_processor=mutants.NewIdPerAttempt), 10),
     "rebalance x commit": Entry(bus_races.rebalance_and_commit, Cast(log=mutants.HandsOverAtOnce), 100),
     "shutdown x accept": Entry(
         provider_races.shutdown_and_accept, Cast(orchestrator=mutants.PromisesFirst), 20
