@@ -20,7 +20,7 @@ from app.errors import ConfigurationError, LeaseLost, StoreUnavailable
 from app.provider.queue.protocol import Lease, QueuedRequest, State, StoredOutcome
 from app.provider.queue.redis import RedisQueue, connection, subscription
 from tests.contracts.queue_world import JUDGED, request
-from tests.engines import Redis, free_ports
+from tests.engines import Redis, free_ports, free_ports
 from tests.engines.server import is_free
 
 pytestmark = pytest.mark.anyio
@@ -302,7 +302,8 @@ async def test_what_does_not_speak_as_redis_does_is_said_to_be_away_with_the_rea
 
 
 async def test_a_cluster_is_refused() -> None:
-    server = Redis(options=["--cluster-enabled", "yes"])
+    (between_nodes,) = free_ports(1)  # its own choice, 10,000 above the other, may not exist
+    server = Redis(options=["--cluster-enabled", "yes", "--cluster-port", str(between_nodes)])
     server.start()
     try:
         with pytest.raises(ConfigurationError, match="cluster"):
