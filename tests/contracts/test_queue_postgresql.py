@@ -301,15 +301,17 @@ async def test_processes_that_change_the_same_rows_never_wait_in_a_circle(url: s
         )
         for seed in range(2)
     ]
-    changes = refused = 0
+    changes = 0
     for child in children:
         told, said = await child.communicate()
         assert child.returncode == 0, said.decode()
-        done, failed = map(int, told.split())
-        changes, refused = changes + done, refused + failed
+        changes += int(told.split()[0])
     assert changes > 500
-    assert (refused == 0) == (ledger == "Ledger")
     with psycopg.connect(url) as connection:
+        # What was refused may also have waited too long for a busy machine; the server knows a circle when it breaks one.
+        circles = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        ((deadlocks,),) = connection.execute(circles).fetchall()
+        assert (deadlocks == 0) == (ledger == "Ledger")
         counted = (
             "SELECT lane, count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'leased'),"
             " count(*) FILTER (WHERE state = 'answered') FROM juxta_provider.requests GROUP BY lane ORDER BY lane"

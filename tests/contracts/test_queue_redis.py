@@ -20,7 +20,7 @@ from app.errors import ConfigurationError, LeaseLost, StoreUnavailable
 from app.provider.queue.protocol import Lease, QueuedRequest, State, StoredOutcome
 from app.provider.queue.redis import RedisQueue, connection, subscription
 from tests.contracts.queue_world import JUDGED, request
-from tests.engines import Redis, free_ports, free_ports
+from tests.engines import Redis, free_ports
 from tests.engines.server import is_free
 
 pytestmark = pytest.mark.anyio
