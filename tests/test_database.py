@@ -258,7 +258,7 @@ async def test_a_newer_schema_is_refused_by_name(path: Path) -> None:
         )
     with pytest.raises(ConfigurationError) as refusal:
         await SqliteDatabase(path, migrations=ledger.MIGRATIONS).open()
-    for part in (str(path), "0999", "0002"):
+    for part in (str(path), "0999", "0003"):
         assert part in refusal.value.detail
 
 
@@ -279,7 +279,7 @@ def test_who_only_looks_makes_nothing_and_migrates_nothing(path: Path) -> None:
     assert not path.exists()
     anyio.run(age)
     before = path.read_bytes()
-    with pytest.raises(ConfigurationError, match=r"0001.*0002"):
+    with pytest.raises(ConfigurationError, match=r"0001.*0003"):
         anyio.run(look)
     assert path.read_bytes() == before
 

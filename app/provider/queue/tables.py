@@ -123,6 +123,8 @@ calls = Table(
     *_tokens(),
     Column("cost_usd", Double),  # null: nobody here knows
     Index("calls_at", "at"),
+    Column("lane", Text, nullable=False, server_default=""),
+    Column("began_at", Double, nullable=False, server_default="0"),
 )
 
 usage = Table(
