@@ -13,6 +13,7 @@ from typing import ClassVar, Self, TypeVar
 
 import anyio
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from app.database.migrations import recognise
 from app.errors import StoreUnavailable
@@ -220,3 +221,8 @@ class Database(ABC):
         self._hang_up()
         self._reading.dispose()
         self._writing.dispose()
+
+
+def cause_of(error: Exception) -> BaseException | None:
+    """What the driver said, whether SQLAlchemy wrapped it or not."""
+    return error.orig if isinstance(error, DBAPIError) else error

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import QueuePool
 
-from app.database.database import Database
+from app.database.database import Database, cause_of
 from app.database.grants import lacking
 from app.database.listening import Listener
 from app.database.migrations import is_current, migrate
@@ -213,11 +213,11 @@ class PostgresDatabase(Database):
             driver = connection.connection.dbapi_connection
         if driver is None or driver.closed:
             return True
-        cause = _cause(error)  # who may write now is found by connecting anew
+        cause = cause_of(error)  # who may write now is found by connecting anew
         return isinstance(cause, psycopg.InterfaceError) or getattr(cause, "sqlstate", None) == _READ_ONLY
 
     def _translate(self, error: Exception) -> None:
-        cause = _cause(error)
+        cause = cause_of(error)
         state = getattr(cause, "sqlstate", None) or ""
         said = _words(cause)
         error.args = (said,)  # what follows it quotes values, and errors end in logs
@@ -263,14 +263,9 @@ def _refuse_the_dead(driver: object, _record: object, _proxy: object) -> None:
         raise DisconnectionError
 
 
-def _cause(error: Exception) -> BaseException | None:
-    """What the driver said, whether SQLAlchemy wrapped it or not."""
-    return error.orig if isinstance(error, DBAPIError) else error
-
-
 def _refusal(error: BaseException | None) -> str | None:
     """What the server said when it did not let us in for good."""
-    cause = _cause(error) if isinstance(error, Exception) else None
+    cause = cause_of(error) if isinstance(error, Exception) else None
     said = _words(cause)
     state = getattr(cause, "sqlstate", None)
     refused = _REFUSED_IN_WORDS.search(said) if state is None else state.startswith(_REFUSED)
@@ -279,7 +274,7 @@ def _refusal(error: BaseException | None) -> str | None:
 
 def _advice(error: BaseException | None) -> str:
     """What to do about a server that is not there, or has no room for us now."""
-    cause = _cause(error) if isinstance(error, Exception) else None
+    cause = cause_of(error) if isinstance(error, Exception) else None
     if isinstance(cause, psycopg.errors.LockNotAvailable):
         return "Somebody holds a lock on this schema: `SELECT * FROM pg_locks` says who. End that, then start again."
     if _FULL.search(_words(cause)):

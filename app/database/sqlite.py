@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from app.database.database import Database
+from app.database.database import Database, cause_of
 from app.database.migrations import migrate
 from app.errors import ConfigurationError, StoreUnavailable
 
@@ -106,10 +106,10 @@ class SqliteDatabase(Database):
         code = _code(error)
         if code in _AWAY:
             raise StoreUnavailable(
-                f"{self.name} did not take the transaction ({_cause(error)}).", retry_after=1.0
+                f"{self.name} did not take the transaction ({cause_of(error)}).", retry_after=1.0
             ) from error
         if code in _UNSOUND:
-            raise ConfigurationError(f"{self.name} is not a sound database ({_cause(error)}).") from error
+            raise ConfigurationError(f"{self.name} is not a sound database ({cause_of(error)}).") from error
 
     def _engine(self, *, connections: int, read_only: bool = False) -> Engine:
         options: dict[str, Any] = {"poolclass": StaticPool}
@@ -183,12 +183,7 @@ def _turn_to_wal(connection: sqlite3.Connection, seconds: float) -> None:
             return
 
 
-def _cause(error: Exception) -> BaseException | None:
-    """What the driver said, whether SQLAlchemy wrapped it or not."""
-    return error.orig if isinstance(error, DBAPIError) else error
-
-
 def _code(error: Exception) -> int | None:
     """The primary result code; the extended ones keep it in their lowest byte."""
-    code: int | None = getattr(_cause(error), "sqlite_errorcode", None)
+    code: int | None = getattr(cause_of(error), "sqlite_errorcode", None)
     return None if code is None else code & 0xFF

@@ -197,9 +197,8 @@ class Judging:
     ) -> LLMOrchestratorResponse | Again:
         slot.fail(error)
         tries_left = self._retry.tries - tries
-        if (
-            error.cost_usd
-        ):  # whoever keeps a budget learns of it at the end: at most one more, whatever it costs
+        # Whoever keeps a budget learns of it at the end: at most one more, whatever it costs.
+        if error.cost_usd:
             tries_left = min(tries_left, PAID_TRIES - tries)
         if error.retryable and tries_left > 0:
             pause = self._retry.pause(tries, self._draw())

@@ -122,9 +122,9 @@ calls = Table(
     Column("at", Double, nullable=False),
     *_tokens(),
     Column("cost_usd", Double),  # null: nobody here knows
-    Index("calls_at", "at"),
     Column("lane", Text, nullable=False, server_default=""),
     Column("began_at", Double, nullable=False, server_default="0"),
+    Index("calls_at", "at"),
 )
 
 usage = Table(

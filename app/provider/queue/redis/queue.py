@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 from uuid import UUID, uuid4
 
 import anyio
@@ -39,14 +39,7 @@ from app.provider.queue.redis.values import (
     write_request,
 )
 from app.provider.queue.refusals import full, lost, mismatch, unknown
-
-
-class Counts(NamedTuple):
-    """Open rows of one lane by state."""
-
-    queued: int
-    leased: int
-    answered: int
+from app.provider.queue.turn import Counts
 
 
 class RedisQueue:
