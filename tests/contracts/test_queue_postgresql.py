@@ -35,7 +35,6 @@ ROOT = Path(__file__).parents[2]
 VERDICT = StoredOutcome(Outcome.SUCCEEDED, b"verdict")
 KILLS = 3
 HEALED = 5.0
-FEW = 2
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +293,7 @@ async def test_no_row_is_leased_twice(url: str, ledger: type[Ledger]) -> None:
 
 
 @pytest.mark.parametrize("ledger", ["Ledger", "NamesRowsInAnyOrder"])
-async def test_processes_that_change_the_same_rows_hardly_ever_wait_in_a_circle(
+async def test_processes_that_change_the_same_rows_never_wait_in_a_circle(
     url: str, ledger: str
 ) -> None:
     command = [sys.executable, "-m", "tests.contracts.queue_hammer", url]
@@ -314,13 +313,16 @@ async def test_processes_that_change_the_same_rows_hardly_ever_wait_in_a_circle(
         # What was refused may also have waited too long for a busy machine; the server knows a circle when it breaks one.
         circles = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
         ((deadlocks,),) = connection.execute(circles).fetchall()
-        # Seen once in some twenty runs with the locks in place, from where is not known yet: what meets it is refused whole.
-        assert deadlocks <= FEW if ledger == "Ledger" else deadlocks > 0
+        assert (deadlocks == 0) == (ledger == "Ledger")
         counted = (
             "SELECT lane, count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'leased'),"
-            " count(*) FILTER (WHERE state = 'answered') FROM juxta_provider.requests GROUP BY lane ORDER BY lane"
+            " count(*) FILTER (WHERE state = 'answered') FROM juxta_provider.requests"
+            " WHERE state <> 'published' GROUP BY lane ORDER BY lane"
         )
-        kept = "SELECT lane, queued, leased, answered FROM juxta_provider.lanes ORDER BY lane"
+        kept = (
+            "SELECT lane, queued, leased, answered FROM juxta_provider.lanes"
+            " WHERE (queued, leased, answered) <> (0, 0, 0) ORDER BY lane"
+        )
         assert connection.execute(counted).fetchall() == connection.execute(kept).fetchall()
 
 
