@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from tests.faults import crash, defects
+from tests.faults import crash, defects, edge
 from tests.faults.findings import Findings, table, write
 from tests.faults.poison import campaign as poison
 from tests.faults.races import campaign as races
@@ -20,6 +20,7 @@ CAMPAIGNS: Mapping[str, Campaign] = {
     "defects": defects.run,
     "races": races.run,
     "poison": poison.run,
+    "edge": edge.run,
 }
 """Each is `run(seed, full=…)`."""
 
