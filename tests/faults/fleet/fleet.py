@@ -12,16 +12,18 @@ from pathlib import Path
 from random import SystemRandom
 from types import TracebackType
 from typing import Self
+from uuid import UUID, uuid5
 
+import httpx2
 import psycopg
 
 from tests.engines.server import is_free
 from tests.flow.deployment import Deployment
-from tests.flow.process import ROOT, RUN, Process
+from tests.flow.process import ROOT, RUN, Process, until
 
 from .books import Books, Topic, read_topic
 from .loading import Load
-from .posting import Poster
+from .posting import PRINCIPAL, Poster
 from .toll import Toll, toll
 
 PORTS = range(20_000, 32_000)
@@ -144,6 +146,20 @@ class Fleet:
         """How long ago its program was executed."""
         return time.monotonic() - self._place_of(process).began
 
+    def ready(self, process: Process, patience: float = 30.0) -> float:
+        """Wait until it says so at /readyz; returns the seconds since its program was executed."""
+        try:
+            until(lambda: _says_ready(process), patience=patience)
+        except AssertionError:
+            self.complaints.append(
+                f"{process.folder.name} is not ready after {patience:g} s: {process.stderr[-500:]}"
+            )
+        return self.seconds_since_start(process)
+
+    def create(self, process: Process, essays: int = 25) -> None:
+        """Have one cj make one more batch."""
+        self._load.make(process.client, process.url, essays)
+
     @contextmanager
     def working(self, batches: int, essays: int = 25) -> Iterator[None]:
         """Keep that many batches unfinished, by whichever cj answers; new ones as old ones finish."""
@@ -179,6 +195,24 @@ class Fleet:
         counted = toll(self.books, self.topics(), answers, batches=self.batches, forgetful=self.forgetful)
         counted.complaints[:0] = self.complaints
         return counted
+
+    def waits(self) -> list[float]:
+        """How many seconds each callback of cj's lay on its topic before it counted; of those that came by this road."""
+        published: dict[UUID, float] = {}
+        for copy in read_topic(self.deployment.settings["kafka.servers"], self.callback_topic):
+            published[copy.request_id] = min(copy.at, published.get(copy.request_id, copy.at))
+        ended = self.books.cj("SELECT id, ended_at FROM comparisons WHERE road = 'callback'")
+        requests = ((uuid5(UUID(name), PRINCIPAL), at) for name, at in ended)
+        return [at - published[name] for name, at in requests if name in published]
+
+    def tracebacks(self) -> list[str]:
+        """What the processes said of bugs, in all their lives."""
+        logs = {log: log.read_text(errors="replace") for log in self.folder.glob("*/stderr")}
+        return [
+            f"{log.parent.name}: {text[text.index('Traceback') :][:1500]}"
+            for log, text in logs.items()
+            if "Traceback" in text
+        ]
 
     def topics(self) -> tuple[Topic, Topic]:
         """Every record of cj's topic, and of the poster's."""
@@ -216,3 +250,10 @@ def _port() -> int:
     while not is_free(port := draw.choice(PORTS)):
         pass
     return port
+
+
+def _says_ready(process: Process) -> bool:
+    try:
+        return process.client.get("/readyz").status_code == 200
+    except httpx2.HTTPError:
+        return False
