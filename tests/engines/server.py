@@ -41,6 +41,10 @@ class Server(ABC):
     def start(self) -> None:
         """Launch it and return when it serves."""
         self.launch()
+        self.wait_until_it_serves()
+
+    def wait_until_it_serves(self) -> None:
+        """Return then; after `launch`."""
         deadline = time.monotonic() + START_DEADLINE
         while not self.serves():
             if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:

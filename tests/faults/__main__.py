@@ -6,11 +6,16 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.faults import crash, defects, kills
+from tests.faults import crash, defects, kills, stops
 from tests.faults.findings import Findings, table, write
 
 Campaign = Callable[..., Findings]
-CAMPAIGNS: Mapping[str, Campaign] = {"crash": crash.run, "defects": defects.run, "kills": kills.run}
+CAMPAIGNS: Mapping[str, Campaign] = {
+    "crash": crash.run,
+    "defects": defects.run,
+    "kills": kills.run,
+    "stops": stops.run,
+}
 """Each is `run(seed, full=…)`."""
 
 SEED = 20_261_125

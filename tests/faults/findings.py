@@ -30,7 +30,7 @@ class Figure:
     @classmethod
     def told(cls, name: str, value: float) -> Figure:
         """Worth knowing, and no bar: seconds of a short form, which runs beside other work."""
-        return cls(name, f"{value:,}", "–", met=True)
+        return cls(name, f"{value:,}", "none", met=True)
 
     @classmethod
     def none(cls, name: str, value: int) -> Figure:

@@ -37,6 +37,12 @@ class Row(NamedTuple):
     attempt: int
 
 
+def write_scores(file: Path) -> None:
+    """What judges that know the truth read."""
+    with file.open("w", newline="") as stream:
+        csv.writer(stream).writerows([("sha256", "score"), *SCORES.items()])
+
+
 @dataclass
 class Deployment:
     """What the processes have in common: `engines` as `installations` sets them, a judge that takes `latency` seconds.
@@ -51,8 +57,7 @@ class Deployment:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)
-        with (self.folder / "scores.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([("sha256", "score"), *SCORES.items()])
+        write_scores(self.folder / "scores.csv")
 
     @property
     def settings(self) -> dict[str, str]:
@@ -153,14 +158,16 @@ def create(process: Process, *, seed: int = 11, essays: int = ESSAYS) -> str:
     return str(answer.json()["id"])
 
 
-def content_of(*, seed: int, essays: int = ESSAYS) -> dict[str, Any]:
+def content_of(
+    *, seed: int, essays: int = ESSAYS, judge: tuple[str, str] = (PROVIDER, MODEL)
+) -> dict[str, Any]:
     """The batch that `house.batch_of` makes, as JSON."""
     return {
         "title": f"Seed {seed}",
         "question": QUESTION,
         "essays": [{"name": f"e{n:02}", "text": essay(n)} for n in range(essays)],
         "settings": {
-            "judges": [{"provider": PROVIDER, "model": MODEL}],
+            "judges": [{"provider": judge[0], "model": judge[1]}],
             "comparisons_per_essay": 6,
             "target_reliability": 0.999,
             "random_rounds": 2,
