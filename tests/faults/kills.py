@@ -15,6 +15,7 @@ from tests.faults.findings import Figure, Findings
 from tests.faults.fleet import Fleet, Poster, Toll
 from tests.faults.fleet.catching import caught
 from tests.flow.installations import on_kafka, on_postgresql, on_redis
+from tests.flow.process import until
 
 KILLS, SHORT_KILLS = 100, 6
 SESSION = 2.0
@@ -22,10 +23,11 @@ SESSION = 2.0
 READY, FLOWING = 3.0, SESSION + 3.0
 MINUTES = 8
 DEFECTS = {
-    "accepted_before_it_is_stored": "a 202 leaves before its row is durable",
-    "published_before_it_is_stored": "a callback leaves before its outcome is stored",
-    "acknowledged_before_it_counts": "an offset is committed before the callback counts",
+    "accepted_before_it_is_stored": ("provider", "a 202 leaves before its row is durable"),
+    "published_before_it_is_stored": ("provider", "a callback leaves before its outcome is stored"),
+    "acknowledged_before_it_counts": ("cj", "an offset is committed before the callback counts"),
 }
+"""Whom to kill, and what is wrong with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,8 @@ def run(seed: int, *, full: bool) -> Findings:
     with tempfile.TemporaryDirectory(prefix="juxta-faults-") as name:
         folder = Path(name)
         figures, complaints = _kill(folder / "sound", seed, full=full)
-        for defect, words in DEFECTS.items() if full else ():
-            found, why = caught(_maimed(folder / defect, defect), words, partial(_aim, seed=seed))
+        for defect, (role, words) in DEFECTS.items() if full else ():
+            found, why = caught(_maimed(folder / defect, defect), words, partial(_aim, role=role, seed=seed))
             figures.append(found)
             complaints += why
     command = f"python -m tests.faults kills{' --full' if full else ''} --seed {seed}"
@@ -133,15 +135,23 @@ def _maimed(folder: Path, defect: str) -> Fleet:
     queued = ("judges.simulated.direct_concurrency=0",)
     engines = (*on_kafka(session=SESSION), *on_redis(), *on_postgresql())
     function = f"tests.faults.fleet.defects:{defect}"
-    return Fleet(folder, engines, latency=0.05, provider_options=queued, defect=function)
+    return Fleet(folder, engines, latency=0.05, cjs=1, provider_options=queued, defect=function)
 
 
-def _aim(fleet: Fleet, *, seed: int) -> None:
-    with fleet.working(2), fleet.posting() as poster, ThreadPoolExecutor(2) as hands:
-        deadline = time.monotonic() + 60.0
-        rounds = [
-            hands.submit(_kill_providers, fleet, poster, Random(seed), 2, deadline),
-            hands.submit(_kill_cjs, fleet, Random(seed), 2, deadline),
-        ]
-        for each in rounds:
-            each.result()
+def _aim(fleet: Fleet, *, role: str, seed: int) -> None:
+    """Kill one of the role, twice, while callbacks flow."""
+    random = Random(seed)
+    with fleet.working(2), fleet.posting() as poster:
+        for _ in range(2):
+            before = _callbacks(fleet)
+            until(lambda: _callbacks(fleet) > before + 10, patience=60.0, every=0.1)  # noqa: B023 - called at once
+            deadline = time.monotonic() + 60.0
+            if role == "cj":
+                _kill_cjs(fleet, random, 1, deadline)
+            else:
+                _kill_providers(fleet, poster, random, 1, deadline)
+
+
+def _callbacks(fleet: Fleet) -> int:
+    ((count,),) = fleet.books.cj("SELECT count(*) FROM comparisons WHERE road = 'callback'")
+    return int(count)

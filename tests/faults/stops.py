@@ -38,7 +38,7 @@ OPTIONS = (
     "judges.openai.direct_concurrency=4",
 )
 DEFECT = "marked_as_published_when_told_to_stop"
-DEFECT_SAYS = "on the way out, what the bus did not take is marked as published"
+DEFECT_SAYS = "on the way out, a callback that the bus did not take is marked as published"
 
 
 class Pausable(Protocol):

@@ -17,7 +17,7 @@ from app.contracts import ComparisonQueued, LLMOrchestratorResponse
 from app.provider import outcomes
 from app.provider.lane import Lane
 from app.provider.orchestrator import LLMOrchestrator
-from app.provider.queue.protocol import Lease, QueuedRequest
+from app.provider.queue.protocol import Lease, QueuedRequest, State
 from app.provider.queue_processor import QueueProcessor
 
 SOON = 0.3
@@ -70,14 +70,16 @@ def acknowledged_before_it_counts() -> None:
 
 
 def marked_as_published_when_told_to_stop() -> None:
-    """On the way out, what the bus did not take is marked as if it had."""
+    """On the way out, a callback that the bus did not take in time is marked as if it had."""
     part: Any = QueueProcessor
-    put_off = part._put_off
+    give_back = part._give_back
 
-    async def forget(self: Any, lease: Lease) -> None:
-        if self._stopping:
-            await self._queue.mark_published(lease)
-        else:
-            await put_off(self, lease)
+    async def forget(self: Any, lease: Lease, *, untried: bool = False) -> None:
+        with anyio.move_on_after(SOON, shield=True):
+            stored = await self._queue.find(lease.request.queue_id)
+            if stored is not None and stored.state is State.ANSWERED:
+                await self._queue.mark_published(lease)
+                return
+        await give_back(self, lease, untried=untried)
 
-    part._put_off = forget
+    part._give_back = forget
