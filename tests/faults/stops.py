@@ -26,7 +26,7 @@ STOPS, SHORT_STOPS = 50, 3
 GRACE = 3.0
 """`http.grace` of the campaign; by default it is 20 s, and fifty of these would take long."""
 LEEWAY = 2.0
-MINUTES = 8
+MINUTES = 7
 GIVEN_UP = 60.0
 MODEL = "fake-1"
 OPTIONS = (
@@ -88,10 +88,11 @@ HANGS = (
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """`seconds` from SIGTERM to the end of the process."""
+    """`seconds` from SIGTERM to the end of the process, and its exit status."""
 
     hanging: str
     seconds: float
+    status: int
 
 
 def run(seed: int, *, full: bool) -> Findings:
@@ -163,14 +164,14 @@ def _round(fleet: Fleet, peers: Peers, hang: Hang, random: Random) -> list[Stop]
         peer.pause()
     time.sleep(random.uniform(0.2, 1.0))  # so that work meets it
     try:
-        seconds = fleet.stop(victims, GIVEN_UP)
+        ended = fleet.stop(victims, GIVEN_UP)
     finally:
         for peer in hanging:
             peer.resume()
     fleet.restart_all(victims)
     for process in fleet.processes:
         fleet.ready(process)
-    return [Stop(hang.words, each) for each in seconds]
+    return [Stop(hang.words, *each) for each in ended]
 
 
 def _figures(stops: list[Stop], toll: Toll, bugs: list[str], wanted: int, *, full: bool) -> list[Figure]:
@@ -180,6 +181,9 @@ def _figures(stops: list[Stop], toll: Toll, bugs: list[str], wanted: int, *, ful
         slowest[stop.hanging] = max(stop.seconds, slowest.get(stop.hanging, 0.0))
     return [
         Figure.at_least("processes told to stop", len(stops), wanted),
+        Figure.none(
+            "of these that ended with another status than 0", sum(stop.status != 0 for stop in stops)
+        ),
         Figure.at_least("comparisons of cj", toll.comparisons, 5 * wanted),
         Figure.at_least("of these by callback", toll.by_callback, 1),
         Figure.at_least("200 and 202 that others than cj got", toll.accepted, wanted),

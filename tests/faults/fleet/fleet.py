@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -142,25 +143,26 @@ class Fleet:
         """SIGKILL; its place stays empty until `restart`."""
         process.kill()
 
-    def stop(self, processes: Sequence[Process], patience: float) -> list[float]:
-        """SIGTERM to all of them at once; how many seconds each took to end. One that does not is killed, with a complaint."""
+    def stop(self, processes: Sequence[Process], patience: float) -> list[tuple[float, int]]:
+        """SIGTERM to all of them at once; how many seconds each took to end, and its status. One that does not is killed."""
         began = time.monotonic()
         for process in processes:
             process.child.terminate()
 
-        def seconds(process: Process) -> float:
+        def ended(process: Process) -> tuple[float, int]:
             try:
                 status = process.child.wait(patience)
             except subprocess.TimeoutExpired:
                 process.kill()
-                status = None
+                status = -signal.SIGKILL
             if status != 0:
-                words = "did not end" if status is None else f"ended with {status}"
-                self.complaints.append(f"{process.folder.name} {words}: … {process.stderr[-1500:]}")
-            return time.monotonic() - began
+                self.complaints.append(
+                    f"{process.folder.name} ended with {status}: … {process.stderr[-1500:]}"
+                )
+            return time.monotonic() - began, status
 
         with ThreadPoolExecutor(len(processes)) as watchers:
-            return list(watchers.map(seconds, processes))
+            return list(watchers.map(ended, processes))
 
     def restart_all(self, processes: Sequence[Process]) -> None:
         """As `restart`, side by side."""
