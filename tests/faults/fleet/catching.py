@@ -23,4 +23,4 @@ def caught(fleet: Fleet, words: str, mischief: Callable[[Fleet], None]) -> tuple
     figure = Figure(
         f"seeded defect: {words}", f"caught: {seen}" if seen else "not caught", "caught", bool(seen)
     )
-    return figure, [f"{words}: {one[:200]}" for one in toll.complaints[:3]]
+    return figure, [f"{words}: {one[:200]}" for one in toll.complaints[-3:]]
