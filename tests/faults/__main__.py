@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from tests.faults import crash, defects, edge
+from tests.faults import crash, defects, edge, kills, stops
 from tests.faults.findings import Findings, table, write
 from tests.faults.poison import campaign as poison
 from tests.faults.races import campaign as races
@@ -21,6 +21,8 @@ CAMPAIGNS: Mapping[str, Campaign] = {
     "races": races.run,
     "poison": poison.run,
     "edge": edge.run,
+    "kills": kills.run,
+    "stops": stops.run,
 }
 """Each is `run(seed, full=…)`."""
 
