@@ -6,11 +6,16 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.faults import crash, defects
+from tests.faults import broker, crash, defects, rebalance
 from tests.faults.findings import Findings, table, write
 
 Campaign = Callable[..., Findings]
-CAMPAIGNS: Mapping[str, Campaign] = {"crash": crash.run, "defects": defects.run}
+CAMPAIGNS: Mapping[str, Campaign] = {
+    "crash": crash.run,
+    "defects": defects.run,
+    "broker": broker.run,
+    "rebalance": rebalance.run,
+}
 """Each is `run(seed, full=…)`."""
 
 SEED = 20_261_125
