@@ -20,6 +20,7 @@ JuxtaError
 ├── Unavailable               503  a part we stand on is away; the same request may be sent again
 │   ├── NoRoom                503  no callback_topic and no free judge
 │   ├── BusUnavailable        503  a record may or may not have been stored
+│   │   ├── TopicAbsent       503  the broker answers, and neither has this topic nor lets us make it
 │   │   └── RecordRefused     503  the bus takes others, but never this record as things are set
 │   ├── BusClosed             503  this process is leaving the bus
 │   ├── StoreUnavailable      503  the database is locked, full or gone
@@ -208,6 +209,13 @@ class BusUnavailable(Unavailable):
     """The record may or may not have been stored; publishing it again under the same id is safe."""
 
     code = "bus-unavailable"
+
+
+class TopicAbsent(BusUnavailable):
+    """The broker is there and this topic is not: nothing was stored, and records of other topics are not held up."""
+
+    code = "topic-absent"
+    hint = "Make the topic, or let Juxta make it; the record is kept and tried again now and then."
 
 
 class RecordRefused(BusUnavailable):

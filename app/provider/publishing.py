@@ -9,13 +9,18 @@ import anyio
 import structlog
 
 from app.bus.protocol import Bus
-from app.errors import BusClosed, BusUnavailable, RecordRefused
+from app.errors import BusClosed, BusUnavailable, RecordRefused, TopicAbsent
 from app.provider import outcomes
 from app.provider.background import Work
 from app.provider.lane import Clock
 from app.provider.queue.protocol import Lease, RequestQueue, StoredOutcome
 
-BUS_PAUSE_CAP = 10.0
+BUS_PAUSE_CAP = 2.0
+"""Seconds: `publish` itself waits for a bus that is away, and callbacks have to flow soon after it is back."""
+
+ABSENT_PAUSE = 10.0
+"""Seconds for which the rows of a topic that is not there are left alone: it takes people to make it."""
+
 REFUSED_PAUSE = 60.0
 """Seconds after which a record that the bus refused is tried again: settings may have been mended."""
 
@@ -77,6 +82,7 @@ class Publishing:
         self._bus_failures = 0
         self._bus_down_until = float("-inf")
         self._more_to_close = False
+        self._absent_until: dict[str, float] = {}
 
     async def _in_room(self, work: Work) -> None:
         """Do what room to publish was reserved for: when it was leased, so that nobody leases for the same room."""
@@ -89,31 +95,37 @@ class Publishing:
 
     async def _deliver(self, lease: Lease, stored: StoredOutcome) -> None:
         """Publish, then mark. Without the bus the row keeps its outcome and is tried later: no try, no judge."""
-        if lease.request.callback_topic is None:
+        topic = lease.request.callback_topic
+        if topic is None:
             await self._queue.mark_published(lease)
             return
-        if self._bus_down_for():
-            await self._put_off(lease)
+        if pause := self._bus_down_for() or self._absent_for(topic):
+            await self._put_off(lease, pause)
             return
         failures = self._bus_failures
         try:
             await self._publish(lease, stored)
         except RecordRefused as error:
             log.warning("record refused", queue_id=str(lease.request.queue_id), reason=error.detail)
-            self.counts.unpublished += 1
-            await self._queue.release(lease, after=REFUSED_PAUSE)
+            await self._put_off(lease, REFUSED_PAUSE)
+        except TopicAbsent as error:
+            log.warning("topic absent", topic=topic, reason=error.detail)
+            self._bus_failures = 0  # the broker itself answers
+            pause = ABSENT_PAUSE * (0.5 + self._draw() / 2)
+            self._absent_until[topic] = self._monotonic() + pause
+            await self._put_off(lease, pause)
         except (BusUnavailable, BusClosed):
             if failures == self._bus_failures:
                 self._bus_failed()
-            await self._put_off(lease)
+            await self._put_off(lease, self._bus_down_for())
         else:
             self._bus_failures = 0
             await self._queue.mark_published(lease)
             self.counts.published += 1
 
-    async def _put_off(self, lease: Lease) -> None:
+    async def _put_off(self, lease: Lease, pause: float) -> None:
         self.counts.unpublished += 1
-        await self._queue.release(lease, after=self._bus_down_for())
+        await self._queue.release(lease, after=pause)
 
     def _bus_failed(self) -> None:
         """Pause. Publishes that were under way together fail together: one outage, counted once."""
@@ -132,3 +144,6 @@ class Publishing:
 
     def _bus_down_for(self) -> float:
         return max(0.0, self._bus_down_until - self._monotonic())
+
+    def _absent_for(self, topic: str) -> float:
+        return max(0.0, self._absent_until.get(topic, 0.0) - self._monotonic())

@@ -230,7 +230,7 @@ class QueueProcessor(Publishing):
             self._publishing += 1
             await self._in_room(partial(self._deliver, lease, concluded.stored))
         else:
-            await self._put_off(lease)
+            await self._put_off(lease, self._bus_down_for())
 
     async def _close(self, lease: Lease) -> None:
         """Answer a row without a judge, or publish the answer it already has."""

@@ -13,7 +13,7 @@ from app.bus.kafka.clients import abandon
 from app.bus.kafka.connection import RECORD_LIMIT, TOPIC_LIMIT
 from app.bus.kafka.partition import Place
 from app.bus.protocol import Record, Reject, Retry, dead_letter_topic
-from app.errors import BusUnavailable
+from app.errors import BusUnavailable, TopicAbsent
 from tests.bus import kafka_cases as cases
 from tests.bus.kafka_cases import LAYOUT, MEMBERSHIP, POLICY, Seen, bus_on, operator, topic_name, until
 from tests.engines import Kafka
@@ -157,6 +157,24 @@ def test_an_illegal_topic_name_is_refused_by_name(kafka: Kafka) -> None:
     bus = KafkaBus(KafkaConnection(servers=kafka.servers), topics=["so so"])
     with pytest.raises(ValueError, match="'so so' is no legal topic name"):
         anyio.run(bus.__aenter__)
+
+
+async def test_a_topic_that_cannot_be_made_is_refused_by_name_and_holds_up_no_other(kafka: Kafka) -> None:
+    """A broker makes no topic whose name differs from another's in dots and underscores only."""
+    there = topic_name()
+    absent, like_it = f"{there}.absent", f"{there}_absent"
+    async with operator(kafka.servers) as people:
+        await people.make(like_it)
+        bus = KafkaBus(KafkaConnection(servers=kafka.servers), POLICY, topics=[absent, there], layout=LAYOUT)
+        async with bus:
+            with anyio.fail_after(POLICY.publish_timeout), pytest.raises(TopicAbsent, match=absent):
+                await bus.publish(Record(absent, "key", "1", b""))
+            await bus.publish(Record(there, "key", "2", b""))
+            with anyio.fail_after(0.5), pytest.raises(TopicAbsent):
+                await bus.publish(Record(absent, "key", "1", b""))
+            await people.delete(like_it)
+            await until(lambda: bus.health().healthy)
+            await bus.publish(Record(absent, "key", "1", b""))
 
 
 @pytest.mark.parametrize("back", ["by people", "by the bus"])

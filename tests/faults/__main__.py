@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from tests.faults import crash, defects, edge, kills, stops
+from tests.faults import broker, crash, defects, edge, kills, rebalance, stops
 from tests.faults.findings import Findings, table, write
 from tests.faults.poison import campaign as poison
 from tests.faults.races import campaign as races
@@ -23,6 +23,8 @@ CAMPAIGNS: Mapping[str, Campaign] = {
     "edge": edge.run,
     "kills": kills.run,
     "stops": stops.run,
+    "broker": broker.run,
+    "rebalance": rebalance.run,
 }
 """Each is `run(seed, full=…)`."""
 

@@ -16,13 +16,14 @@ import pytest
 
 from app.bus.protocol import Record
 from app.contracts import (
+    COMPARISON_RESULT_TOPIC,
     ComparisonQueued,
     LLMComparisonRequest,
     LLMConfigOverrides,
     LLMOrchestratorResponse,
     Outcome,
 )
-from app.errors import BusUnavailable, RecordRefused
+from app.errors import BusUnavailable, RecordRefused, TopicAbsent
 from app.provider.judges.protocol import JudgeError
 from app.provider.judging import RetryPolicy
 from app.provider.lane import LaneLimits
@@ -244,6 +245,35 @@ async def test_a_record_that_the_bus_refuses_holds_up_no_other(tmp_path: Path) -
         await until(lambda: world.processor.counts.unpublished == 1)
         entries = await world.queue.browse(state=State.ANSWERED)
         assert [entry.correlation_id for entry in entries] == [refused]
+
+
+async def test_a_topic_that_is_not_there_holds_up_no_other_and_is_not_asked_for_again_at_once(
+    tmp_path: Path,
+) -> None:
+    other = "another.topic"
+
+    class Half(QueueProcessor):
+        asked = 0
+
+        async def _publish(self, lease: Lease, stored: StoredOutcome) -> None:
+            if lease.request.callback_topic == other:
+                self.asked += 1
+                raise TopicAbsent("the broker has no such topic")
+            await super()._publish(lease, stored)
+
+    async with World(tmp_path / "p.db", limits=NOBODY, working=False, processor=Half) as world:
+        world.orchestrator._topics |= {other}
+        world.processor._publishers = 1
+        world.processor._bus_pause = 60.0
+        for topic in (other, COMPARISON_RESULT_TOPIC) * 5:
+            request = comparison(callback_topic=topic)
+            await world.orchestrator.compare(request)
+            await world.orchestrator.cancel(request.correlation_id)
+        async with world.processor:
+            await until(lambda: world.processor.counts.published == 5)
+            await until(lambda: world.processor.counts.unpublished == 5)
+        assert isinstance(world.processor, Half)
+        assert world.processor.asked == 1
 
 
 async def test_a_publish_whose_mark_was_lost_is_repeated_with_the_same_identity_and_bytes(

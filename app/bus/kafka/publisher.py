@@ -22,7 +22,7 @@ from app.bus.kafka.connection import RECORD_LIMIT
 from app.bus.kafka.records import Header, partition_for, size_of, to_headers
 from app.bus.kafka.topics import LOOK_AGAIN, Topics
 from app.bus.protocol import Record
-from app.errors import BusClosed, BusUnavailable, RecordRefused
+from app.errors import BusClosed, BusUnavailable, RecordRefused, TopicAbsent
 
 BATCH_BYTES = 512_000
 """Of one request to one partition; below the broker's own default limit of 1 MB."""
@@ -110,6 +110,7 @@ class Publisher:
         """Return when the record is stored.
 
         :raises BusUnavailable: it was not within the deadline, or cannot be.
+        :raises TopicAbsent: the broker answers, and there is no such topic to store it in.
         """
         key = record.key.encode()
         headers = to_headers(record)
@@ -154,11 +155,13 @@ class Publisher:
         try:
             async with asyncio.timeout_at(lane.waiting[0].deadline):
                 if lane.partition is None:
-                    await self._topics.there(lane.topic)
+                    await self._topics.made(lane.topic)
                     self._route(lane)
                     return
                 producer = await self._present()
                 await self._send(producer, lane, taken)
+        except TopicAbsent as error:
+            lane.fail(error)
         except MessageSizeTooLargeError:
             self._retire(producer)
             self._split(lane, taken)

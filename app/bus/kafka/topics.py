@@ -17,6 +17,7 @@ from aiokafka.protocol.admin import CreateTopicsRequest
 from app.bus.kafka.clients import AWAY, abandon, bounded, start
 from app.bus.kafka.connection import TopicLayout
 from app.bus.kafka.metadata import NO_ERROR, UNKNOWN_TOPIC, Topic, TopicsRequest, read
+from app.errors import TopicAbsent
 
 LOOK_EVERY = 1.0
 LOOK_AGAIN = 0.2
@@ -24,6 +25,10 @@ LOOK_AGAIN = 0.2
 
 PATIENCE = 3.0
 """Seconds without an answer after which the broker counts as away."""
+
+ABSENT = 3.0
+"""Seconds without a topic, from a broker that answers, after which no publisher waits for it any more: two looks make
+one that was deleted, and what they cannot make takes people."""
 
 _ALREADY_EXISTS = 36
 
@@ -55,6 +60,7 @@ class Topics:
         self._wanted = dict.fromkeys(wanted)
         self._known: dict[str, Topic] = {}
         self._last: dict[str, Topic] = {}  # as `_known`, and those that are gone
+        self._absent_since: dict[str, float] = {}
         self._clock = clock
         self._news = asyncio.Event()
         self._nudge = asyncio.Event()
@@ -78,6 +84,21 @@ class Topics:
         """Return when the broker answers and has all of `topics`."""
         while self.answering_since is None or not all(topic in self._known for topic in topics):
             await self._news.wait()
+
+    async def made(self, topic: str) -> None:
+        """Return when the broker answers and has `topic`.
+
+        :raises TopicAbsent: it has been answering for a while and has not.
+        """
+        while self.answering_since is None or topic not in self._known:
+            self.refuse_if_absent(topic)
+            await self._news.wait()
+
+    def refuse_if_absent(self, topic: str) -> None:
+        """Raise `TopicAbsent` when the broker answers, and has not had `topic` for a while."""
+        since = self._absent_since.get(topic)
+        if since is not None and self._clock() - since >= ABSENT:
+            raise TopicAbsent(self.reason)
 
     def answering_for(self) -> float:
         """For how many seconds the broker has answered without a break."""
@@ -168,11 +189,12 @@ class Topics:
         self._last |= known
         absent = [name for name in self._wanted if name not in known]
         self.reason = problem or (f"{self.where} has no topic {', '.join(absent)}" if absent else "")
+        self._absent_since = {name: self._absent_since.get(name, self._clock()) for name in absent}
         if anew:
             _log.warning("bus.kafka.topics_anew", topics=sorted(anew))
             for tell in self.changed:
                 tell(anew)
-        if news:
+        if news or absent:
             self._news.set()
             self._news = asyncio.Event()
 
@@ -181,3 +203,4 @@ class Topics:
         if reason != self.reason:
             _log.warning("bus.kafka.away", at=self.where, error=type(error).__name__)
         self.reason, self.answering_since = reason, None
+        self._absent_since.clear()

@@ -54,8 +54,10 @@ class Fleet:
 
     `options` are settings of all, `provider_options` and `cj_options` of one role; they win over those of the fleet.
     `provider_urls` is where cj sees the providers, if not where they are. `defect` is `module:function`, put into
-    each process before it starts (see `maimed`). `judge` is provider and model of every comparison. `forgetful`: an engine will lose what it acknowledged, so that rows
-    may be asked for anew, and posts of others than cj are not followed up.
+    each process before it starts (see `maimed`). `judge` is provider and model of every comparison. `forgetful`: an
+    engine will lose what it acknowledged, so that rows may be asked for anew, and posts of others than cj are not
+    followed up. `topics` are more that callbacks may go to. `wiped` is set by whoever deletes cj's topic, with the
+    callbacks that are on it.
     """
 
     def __init__(
@@ -73,17 +75,20 @@ class Fleet:
         defect: str | None = None,
         judge: tuple[str, str] = (PROVIDER, MODEL),
         forgetful: bool = False,
+        topics: Sequence[str] = (),
         seed: int = 0,
     ) -> None:
         settings = dict(one.split("=", 1) for one in engines)
         self.callback_topic = settings["cj.callback_topic"]
         self.posted_topic = f"{self.callback_topic}.posted"
-        topics = f'provider.topics=["{self.callback_topic}","{self.posted_topic}"]'
+        self._topics = (self.callback_topic, self.posted_topic, *topics)
+        allowed = ",".join(f'"{topic}"' for topic in self._topics)
         program = RUN if defect is None else (str(ROOT / "tests" / "faults" / "maimed.py"), defect)
-        self.deployment = Deployment(folder, (*engines, topics), latency, program)
+        self.deployment = Deployment(folder, (*engines, f"provider.topics=[{allowed}]"), latency, program)
         self.forgetful = forgetful
         self._forgot_at = inf if forgetful else 0.0
         self._judge = judge
+        self.wiped = False
         self.complaints: list[str] = []
         self._seed = seed
         self._common = (*QUICK, *options)
@@ -234,7 +239,14 @@ class Fleet:
     def toll(self) -> Toll:
         """What became of every comparison, read without the product's code."""
         answers = [one for one in self._poster.answers if one.at > self._forgot_at] if self._poster else []
-        counted = toll(self.books, self.topics(), answers, batches=self.batches, forgetful=self.forgetful)
+        counted = toll(
+            self.books,
+            self.topics(),
+            answers,
+            batches=self.batches,
+            forgetful=self.forgetful,
+            wiped=self.wiped,
+        )
         counted.complaints[:0] = self.complaints
         return counted
 
@@ -256,10 +268,10 @@ class Fleet:
             if "Traceback" in text
         ]
 
-    def topics(self) -> tuple[Topic, Topic]:
-        """Every record of cj's topic, and of the poster's."""
+    def topics(self) -> list[Topic]:
+        """Every record of cj's topic, of the poster's, and of any others."""
         servers = self.deployment.settings["kafka.servers"]
-        return read_topic(servers, self.callback_topic), read_topic(servers, self.posted_topic)
+        return [read_topic(servers, topic) for topic in self._topics]
 
     def _of(self, role: str) -> list[Place]:
         return [place for place in self._places if place.role == role]

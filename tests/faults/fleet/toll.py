@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from app.cj.scoring_ranking import as_verdicts, score
 from tests.faults.findings import Figure
@@ -44,20 +44,26 @@ class Toll:
 
 def toll(
     books: Books,
-    topics: tuple[Topic, Topic],
+    topics: Sequence[Topic],
     answers: Sequence[Answer],
     *,
     batches: Collection[str],
     forgetful: bool,
+    wiped: bool = False,
 ) -> Toll:
-    """Count; each thing counted is a complaint too. `forgetful`: requests may have been judged anew."""
+    """Count; each thing counted is a complaint too.
+
+    `forgetful`: requests may have been judged anew. `wiped`: callbacks of comparisons that have ended need not be on the
+    topic.
+    """
     ledger = books.ledger()
     copies = defaultdict(list)
     for copy in chain(*topics):
         copies[copy.request_id].append(copy)
+    ended = set(_ended(books)) if wiped else set()
     accepted = [answer for answer in answers if answer.accepted]
     found = {
-        "lost": [*books.unfinished(batches), *_open(books), *_never_published(ledger, copies)],
+        "lost": [*books.unfinished(batches), *_open(books), *_never_published(ledger, copies, ended)],
         "double": [*_counted_twice(books), *_two_outcomes(copies, forgetful=forgetful)],
         "recount": list(_miscounted(books)),
         "false": [broken for answer in accepted if (broken := _broken(answer, ledger, copies))],
@@ -85,9 +91,17 @@ def _open(books: Books) -> Iterator[str]:
         yield f"comparison {name} is {state} in a batch that is finished"
 
 
-def _never_published(ledger: Mapping[UUID, Request], copies: Mapping[UUID, Sequence[Copy]]) -> Iterator[str]:
+def _ended(books: Books) -> Iterator[UUID]:
+    """The names in the ledger of cj's comparisons that have an outcome."""
+    for (name,) in books.cj("SELECT id FROM comparisons WHERE state IN ('decided', 'failed')"):
+        yield uuid5(name if isinstance(name, UUID) else UUID(name), "local")
+
+
+def _never_published(
+    ledger: Mapping[UUID, Request], copies: Mapping[UUID, Sequence[Copy]], excused: Collection[UUID]
+) -> Iterator[str]:
     for name, row in ledger.items():
-        if (row.state, row.reply) == ("published", "callback") and name not in copies:
+        if (row.state, row.reply) == ("published", "callback") and name not in copies and name not in excused:
             yield f"the callback of {name} is marked as published, and is not on its topic"
 
 
