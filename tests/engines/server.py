@@ -41,6 +41,13 @@ class Server(ABC):
     def start(self) -> None:
         """Launch it and return when it serves."""
         self.launch()
+        self.wait_until_it_serves()
+
+    def wait_until_it_serves(self) -> None:
+        """After `launch`.
+
+        :raises EngineMissing: it ended, or took too long; it is ended then.
+        """
         deadline = time.monotonic() + START_DEADLINE
         while not self.serves():
             if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:

@@ -14,12 +14,14 @@ from app.settings import load
 from tests import engines
 
 
-def on_kafka(topic: str | None = None, *, session: float = 2.0) -> tuple[str, ...]:
+def on_kafka(
+    topic: str | None = None, *, session: float = 2.0, servers: str | None = None
+) -> tuple[str, ...]:
     """A topic and a group of its own; `session` in seconds, after which a killed process has left its group."""
     topic = topic or f"results.{uuid4().hex[:8]}.v1"
     return (
         "bus.kind=kafka",
-        f"kafka.servers={engines.kafka().servers}",
+        f"kafka.servers={servers or engines.kafka().servers}",
         f"kafka.session_timeout={session}",
         f"kafka.heartbeat={session / 4}",
         f'provider.topics=["{topic}"]',
