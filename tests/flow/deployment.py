@@ -23,7 +23,7 @@ from app.cj.batch import BatchState
 from app.provider.judges.simulated import MODEL, PROVIDER
 
 from .house import QUESTION, SCORES, HeldJudge, batch_of, essay, house_in, rows
-from .process import ROOT, Process, process_on, until
+from .process import ROOT, RUN, Process, process_on, until
 
 ESSAYS, BATCHES = 25, 8
 
@@ -39,11 +39,15 @@ class Row(NamedTuple):
 
 @dataclass
 class Deployment:
-    """What the processes have in common: `engines` as `installations` sets them, a judge that takes `latency` seconds."""
+    """What the processes have in common: `engines` as `installations` sets them, a judge that takes `latency` seconds.
+
+    `program` is what they run.
+    """
 
     folder: Path
     engines: tuple[str, ...]
     latency: float = 0.02
+    program: Sequence[str] = RUN
 
     def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)
@@ -60,10 +64,10 @@ class Deployment:
         return self._process(self.folder / name, "provider", *settings, port=port)
 
     def cj(
-        self, *providers: Process, options: Sequence[str] = (), name: str = "cj"
+        self, *providers: Process, options: Sequence[str] = (), name: str = "cj", port: int = 0
     ) -> AbstractContextManager[Process]:
         urls = ",".join(f'"{provider.url}"' for provider in providers)
-        return self._process(self.folder / name, "cj", f"cj.provider_urls=[{urls}]", *options)
+        return self._process(self.folder / name, "cj", f"cj.provider_urls=[{urls}]", *options, port=port)
 
     def _process(
         self, folder: Path, role: str, *settings: str, port: int = 0
@@ -78,7 +82,7 @@ class Deployment:
             "judges.simulated.seed=3",
         )
         assigned = chain(*(("--set", one) for one in (*common, *settings)))
-        return process_on(folder, "--role", role, "--port", str(port), *assigned)
+        return process_on(folder, "--role", role, "--port", str(port), *assigned, program=self.program)
 
     def command(self, *arguments: str, folder: str = "cj", said: str = "") -> str:
         """Run a command with these engines on the folder of one process; returns what it printed."""
@@ -144,7 +148,14 @@ class Deployment:
 
 def create(process: Process, *, seed: int = 11, essays: int = ESSAYS) -> str:
     """The batch that `house.batch_of` makes, over HTTP."""
-    content = {
+    answer = process.client.post("/api/v1/batches", json=content_of(seed=seed, essays=essays))
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+def content_of(*, seed: int, essays: int = ESSAYS) -> dict[str, Any]:
+    """The batch that `house.batch_of` makes, as JSON."""
+    return {
         "title": f"Seed {seed}",
         "question": QUESTION,
         "essays": [{"name": f"e{n:02}", "text": essay(n)} for n in range(essays)],
@@ -156,9 +167,6 @@ def create(process: Process, *, seed: int = 11, essays: int = ESSAYS) -> str:
             "seed": seed,
         },
     }
-    answer = process.client.post("/api/v1/batches", json=content)
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["id"])
 
 
 def embedded_scores(folder: Path, seeds: Sequence[int]) -> list[dict[str, float | None]]:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ import httpx2
 
 ROOT = Path(__file__).parents[2]
 PATIENT = 30.0
+STARTED = 90.0
+"""Seconds after which a start has failed: two take one core each, and a busy machine has none to spare."""
 
 
 @dataclass
@@ -63,25 +65,31 @@ class Process:
         self.child.wait()
 
 
-def command(folder: Path, *options: str) -> list[str]:
-    return [sys.executable, str(ROOT / "run.py"), "--data", str(folder), "--port", "0", *options]
+RUN = (str(ROOT / "run.py"),)
+
+
+def command(folder: Path, *options: str, program: Sequence[str] = RUN) -> list[str]:
+    return [sys.executable, *program, "--data", str(folder), "--port", "0", *options]
 
 
 @contextmanager
-def process_on(folder: Path, *options: str) -> Iterator[Process]:
-    """Start `run.py` on `folder`; goes on once it serves. With `--ephemeral` it makes a data folder inside it."""
+def process_on(folder: Path, *options: str, program: Sequence[str] = RUN) -> Iterator[Process]:
+    """Start `run.py` on `folder`; goes on once it serves. With `--ephemeral` it makes a data folder inside it.
+
+    Another `program` takes the same options: the product with a defect, as campaigns start it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "stderr"
     with log.open("ab") as stderr:
         child = subprocess.Popen(
-            command(folder, *options),
+            command(folder, *options, program=program),
             stdout=stderr,
             stderr=stderr,
             cwd=folder,
             env=os.environ | {"TMPDIR": str(folder)},
         )
     try:
-        url, data = until(lambda: _served(child, folder, log))
+        url, data = until(lambda: _served(child, folder, log), patience=STARTED)
         with httpx2.Client(base_url=url, timeout=PATIENT) as client:
             yield Process(child, data, url, client, log)
     finally:

@@ -1,0 +1,218 @@
+"""Providers and cj processes, killed and started again in their places while work goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from random import SystemRandom
+from types import TracebackType
+from typing import Self
+
+import psycopg
+
+from tests.engines.server import is_free
+from tests.flow.deployment import Deployment
+from tests.flow.process import ROOT, RUN, Process
+
+from .books import Books, Topic, read_topic
+from .loading import Load
+from .posting import Poster
+from .toll import Toll, toll
+
+PORTS = range(20_000, 32_000)
+"""Below those that the kernel gives to connections: a port from there may be gone before its process is back."""
+
+QUICK = ("queue.lease=3",)
+"""What a killed provider held is free again after this; in earnest it is a minute."""
+
+
+@dataclass
+class Place:
+    """Where one process lives, again and again."""
+
+    role: str
+    name: str
+    port: int
+    lives: ExitStack
+    process: Process | None = None
+    began: float = 0.0
+
+
+class Fleet:
+    """Providers and cj processes on shared engines, under load, and a count of what became of every comparison.
+
+    `options` are settings of all, `provider_options` and `cj_options` of one role; they win over those of the fleet.
+    `provider_urls` is where cj sees the providers, if not where they are. `defect` is `module:function`, put into
+    each process before it starts (see `maimed`). `forgetful`: an engine will lose what it acknowledged, so that rows
+    may be asked for anew, and posts of others than cj are not followed up.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        engines: tuple[str, ...],
+        *,
+        providers: int = 2,
+        cjs: int = 2,
+        latency: float = 0.02,
+        options: Sequence[str] = (),
+        provider_options: Sequence[str] = (),
+        cj_options: Sequence[str] = (),
+        provider_urls: Sequence[str] = (),
+        defect: str | None = None,
+        forgetful: bool = False,
+        seed: int = 0,
+    ) -> None:
+        settings = dict(one.split("=", 1) for one in engines)
+        self.callback_topic = settings["cj.callback_topic"]
+        self.posted_topic = f"{self.callback_topic}.posted"
+        topics = f'provider.topics=["{self.callback_topic}","{self.posted_topic}"]'
+        program = RUN if defect is None else (str(ROOT / "tests" / "faults" / "maimed.py"), defect)
+        self.deployment = Deployment(folder, (*engines, topics), latency, program)
+        self.forgetful = forgetful
+        self.complaints: list[str] = []
+        self._seed = seed
+        self._common = (*QUICK, *options)
+        self._options = {"provider": tuple(provider_options), "cj": tuple(cj_options)}
+        self._shared_folder = "database.url" not in settings
+        self._places = [
+            *(Place("provider", f"p{n + 1}", _port(), ExitStack()) for n in range(providers)),
+            *(Place("cj", f"cj{n or ''}", _port(), ExitStack()) for n in range(cjs)),
+        ]
+        self.urls = tuple(f"http://127.0.0.1:{place.port}" for place in self._of("provider"))
+        self._seen_by_cj = tuple(provider_urls) or self.urls
+        self._poster: Poster | None = None
+        self._load = Load(self, seed)
+
+    def __enter__(self) -> Self:
+        try:
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(self._start, self._places))
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    @property
+    def folder(self) -> Path:
+        return self.deployment.folder
+
+    @property
+    def providers(self) -> list[Process]:
+        """As they are now; a place whose process was killed still shows the dead one."""
+        return [place.process for place in self._of("provider") if place.process is not None]
+
+    @property
+    def cjs(self) -> list[Process]:
+        return [place.process for place in self._of("cj") if place.process is not None]
+
+    @property
+    def processes(self) -> list[Process]:
+        return [*self.providers, *self.cjs]
+
+    @cached_property
+    def books(self) -> Books:
+        """What the stores say, read without the product."""
+        return Books(self.deployment)
+
+    @property
+    def batches(self) -> list[str]:
+        """Ids of those that a 201 promised."""
+        return self._load.batches
+
+    def kill(self, process: Process) -> None:
+        """SIGKILL; its place stays empty until `restart`."""
+        process.kill()
+
+    def restart(self, process: Process) -> Process:
+        """Another one in the place of a process that has ended, with its folder and port; returns when it serves."""
+        place = self._place_of(process)
+        place.lives.close()
+        return self._start(place)
+
+    def seconds_since_start(self, process: Process) -> float:
+        """How long ago its program was executed."""
+        return time.monotonic() - self._place_of(process).began
+
+    @contextmanager
+    def working(self, batches: int, essays: int = 25) -> Iterator[None]:
+        """Keep that many batches unfinished, by whichever cj answers; new ones as old ones finish."""
+        with self._load.kept(batches, essays):
+            yield
+
+    @contextmanager
+    def posting(self, every: float = 0.05, **more: float) -> Iterator[Poster]:
+        """A client that asks the providers for comparisons of its own, to be called back on a topic of its own."""
+        before = self._poster
+        self._poster = Poster(
+            self.urls, self.posted_topic, before=before.answers if before else (), seed=self._seed, **more
+        )
+        with self._poster.posting(every):
+            yield self._poster
+
+    def settle(self, patience: float) -> None:
+        """Wait until every batch and every request has ended by itself; complain about what has not."""
+        deadline, left = time.monotonic() + patience, ["nobody looked"]
+        while left and time.monotonic() < deadline:
+            try:
+                left = self.books.unfinished(self.batches)
+            except (OSError, psycopg.Error) as error:
+                left = [f"the stores do not answer: {error}"]
+            time.sleep(0.2)
+        self.complaints += [f"after {patience:g} s: {one}" for one in left[:20]]
+        if left:
+            self.complaints += [f"{p.folder.name}: … {p.stderr[-500:]}" for p in self.processes]
+
+    def toll(self) -> Toll:
+        """What became of every comparison, read without the product's code."""
+        answers = [] if self._poster is None else self._poster.answers
+        counted = toll(self.books, self.topics(), answers, batches=self.batches, forgetful=self.forgetful)
+        counted.complaints[:0] = self.complaints
+        return counted
+
+    def topics(self) -> tuple[Topic, Topic]:
+        """Every record of cj's topic, and of the poster's."""
+        servers = self.deployment.settings["kafka.servers"]
+        return read_topic(servers, self.callback_topic), read_topic(servers, self.posted_topic)
+
+    def _of(self, role: str) -> list[Place]:
+        return [place for place in self._places if place.role == role]
+
+    def _place_of(self, process: Process) -> Place:
+        return next(place for place in self._places if place.process is process)
+
+    def _start(self, place: Place) -> Process:
+        place.began = time.monotonic()
+        options = (*self._common, *self._options[place.role])
+        if place.role == "provider":
+            life = self.deployment.provider(place.name, *options, port=place.port)
+        else:
+            urls = ",".join(f'"{url}"' for url in self._seen_by_cj)
+            options = (f"cj.provider_urls=[{urls}]", *options)
+            name = "cj" if self._shared_folder else place.name
+            life = self.deployment.cj(options=options, name=name, port=place.port)
+        place.process = place.lives.enter_context(life)
+        if place.process.port != place.port:
+            self.complaints.append(f"{place.name} had to move to another port, somebody took its own")
+        return place.process
+
+    def _end(self) -> None:
+        for place in self._places:
+            place.lives.close()
+
+
+def _port() -> int:
+    draw = SystemRandom()  # several campaigns may run at once, with one seed
+    while not is_free(port := draw.choice(PORTS)):
+        pass
+    return port

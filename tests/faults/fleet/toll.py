@@ -1,0 +1,165 @@
+"""What became of every comparison: what is lost, what counts twice, what was promised and not kept."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from uuid import UUID
+
+from app.cj.scoring_ranking import as_verdicts, score
+from tests.faults.findings import Figure
+
+from .books import Books, Copy, Request, Topic
+from .posting import Answer
+
+SHARE = {"essay_a": 1.0, "essay_b": 0.0, "tie": 0.5}
+CLOSE = 1e-9
+"""Scores are written with all their digits; a warm start and a cold one end nearer than this."""
+
+
+@dataclass
+class Toll:
+    """`comparisons` counts what cj asked for and got decided, `accepted` what the poster got a 200 or 202 for."""
+
+    comparisons: int
+    by_callback: int
+    accepted: int
+    lost: int
+    double: int
+    recount: int
+    false_202: int
+    complaints: list[str]
+
+    def figures(self) -> list[Figure]:
+        return [
+            Figure.none("lost: comparisons, outcomes, callbacks", self.lost),
+            Figure.none("double: results, counts, outcomes", self.double),
+            Figure.none("batches whose scores are not those of a recount", self.recount),
+            Figure.none("200 and 202 that were not kept", self.false_202),
+        ]
+
+
+def toll(
+    books: Books,
+    topics: tuple[Topic, Topic],
+    answers: Sequence[Answer],
+    *,
+    batches: Collection[str],
+    forgetful: bool,
+) -> Toll:
+    """Count; each thing counted is a complaint too."""
+    ledger = books.ledger()
+    copies = defaultdict(list)
+    for copy in chain(*topics):
+        copies[copy.request_id].append(copy)
+    accepted = [] if forgetful else [answer for answer in answers if answer.accepted]
+    found = {
+        "lost": [*books.unfinished(batches), *_open(books), *_never_published(ledger, copies)],
+        "double": [*_counted_twice(books), *_two_outcomes(copies, forgetful=forgetful)],
+        "recount": list(_miscounted(books)),
+        "false": [broken for answer in accepted if (broken := _broken(answer, ledger, copies))],
+    }
+    ((decided,),) = books.cj("SELECT count(*) FROM comparisons WHERE state = 'decided'")
+    ((by_callback,),) = books.cj("SELECT count(*) FROM comparisons WHERE road = 'callback'")
+    return Toll(
+        comparisons=decided,
+        by_callback=by_callback,
+        accepted=len(accepted),
+        lost=len(found["lost"]),
+        double=len(found["double"]),
+        recount=len(found["recount"]),
+        false_202=len(found["false"]),
+        complaints=[f"{kind}: {one}" for kind, some in found.items() for one in some[:20]],
+    )
+
+
+def _open(books: Books) -> Iterator[str]:
+    sql = (
+        "SELECT c.id, c.state FROM comparisons c JOIN batches b ON b.id = c.batch_id"
+        " WHERE b.state = 'finished' AND c.state NOT IN ('decided', 'failed')"
+    )
+    for name, state in books.cj(sql):
+        yield f"comparison {name} is {state} in a batch that is finished"
+
+
+def _never_published(ledger: Mapping[UUID, Request], copies: Mapping[UUID, Sequence[Copy]]) -> Iterator[str]:
+    for name, row in ledger.items():
+        if (row.state, row.reply) == ("published", "callback") and name not in copies:
+            yield f"the callback of {name} is marked as published, and is not on its topic"
+
+
+def _counted_twice(books: Books) -> Iterator[str]:
+    orders = defaultdict(list)
+    for batch_id, order in books.cj(
+        "SELECT batch_id, ended_order FROM comparisons WHERE ended_order IS NOT NULL"
+    ):
+        orders[batch_id].append(order)
+    for batch_id, order in orders.items():
+        if sorted(order) != list(range(1, len(order) + 1)):
+            yield f"the endings of batch {batch_id} have gaps or doubles: {sorted(order)}"
+    counted = books.cj(
+        "SELECT b.id, b.decided, b.failed, sum(CASE c.state WHEN 'decided' THEN 1 ELSE 0 END),"
+        " sum(CASE c.state WHEN 'failed' THEN 1 ELSE 0 END) FROM batches b JOIN comparisons c ON c.batch_id = b.id"
+        " GROUP BY b.id, b.decided, b.failed"
+    )
+    for batch_id, decided, failed, *rows in counted:
+        if [decided, failed] != rows:
+            yield f"batch {batch_id} counts {decided} decided and {failed} failed, its rows say {rows}"
+    sql = (
+        "SELECT w.batch_id, w.number, w.open, (SELECT count(*) FROM comparisons c WHERE c.batch_id = w.batch_id"
+        " AND c.wave = w.number AND c.ended_order IS NULL) FROM waves w"
+    )
+    for batch_id, wave, open_, left in books.cj(sql):
+        if open_ != left:
+            yield f"wave {wave} of batch {batch_id} counts {open_} open comparisons, and has {left}"
+
+
+def _two_outcomes(copies: Mapping[UUID, Sequence[Copy]], *, forgetful: bool) -> Iterator[str]:
+    for name, some in copies.items():
+        if len({copy.event_id for copy in some}) > 1:
+            yield f"the callbacks of {name} have different event ids"
+        elif not forgetful and len({copy.body for copy in some}) > 1:
+            yield f"the callbacks of {name} have different contents"
+
+
+def _miscounted(books: Books) -> Iterator[str]:
+    """Fit the scores of each finished batch again, from the verdicts that are there."""
+    verdicts = defaultdict(list)
+    sql = "SELECT batch_id, first, second, winner FROM comparisons WHERE state = 'decided' ORDER BY batch_id, sequence"
+    for batch_id, *verdict in books.cj(sql):
+        verdicts[batch_id].append(verdict)
+    shown = defaultdict(list)
+    essays = (
+        "SELECT e.batch_id, e.score, e.verdicts FROM essays e JOIN batches b ON b.id = e.batch_id"
+        " WHERE b.state = 'finished' ORDER BY e.batch_id, e.position"
+    )
+    for batch_id, *row in books.cj(essays):
+        shown[batch_id].append(row)
+    for batch_id, rows in shown.items():
+        first, second, winners = zip(*verdicts[batch_id], strict=True)
+        fitted = score(as_verdicts(first, second, [SHARE[one] for one in winners]), len(rows), start=None)
+        away = max(abs(mine - theirs) for (mine, _), theirs in zip(rows, fitted.fit.scores, strict=True))
+        count = Counter((*first, *second))
+        if away > CLOSE:
+            yield f"a score of batch {batch_id} is {away:.2g} away from a recount"
+        if [n for _, n in rows] != [count[position] for position in range(len(rows))]:
+            yield f"the essays of batch {batch_id} show {[n for _, n in rows]} verdicts, a recount gives {count}"
+
+
+def _broken(
+    answer: Answer, ledger: Mapping[UUID, Request], copies: Mapping[UUID, Sequence[Copy]]
+) -> str | None:
+    """What an answer promised and nobody kept, if so."""
+    row = ledger.get(answer.queue_id)
+    if row is None:
+        return f"{answer.status} for {answer.queue_id}, which the ledger does not know"
+    if row.state != "published" or row.outcome is None or row.event is None:
+        return f"{answer.status} for {answer.queue_id}, which is {row.state} with the outcome {row.outcome}"
+    if answer.status == 202 and answer.queue_id not in copies:
+        return f"202 for {answer.queue_id}, whose callback is not on its topic"
+    if answer.status == 200 and answer.winner != (stored := json.loads(row.event)["data"]["winner"]):
+        return f"200 for {answer.queue_id} said {answer.winner}, and {stored} is stored"
+    return None
