@@ -153,14 +153,16 @@ def create(process: Process, *, seed: int = 11, essays: int = ESSAYS) -> str:
     return str(answer.json()["id"])
 
 
-def content_of(*, seed: int, essays: int = ESSAYS) -> dict[str, Any]:
+def content_of(
+    *, seed: int, essays: int = ESSAYS, judge: tuple[str, str] = (PROVIDER, MODEL)
+) -> dict[str, Any]:
     """The batch that `house.batch_of` makes, as JSON."""
     return {
         "title": f"Seed {seed}",
         "question": QUESTION,
         "essays": [{"name": f"e{n:02}", "text": essay(n)} for n in range(essays)],
         "settings": {
-            "judges": [{"provider": PROVIDER, "model": MODEL}],
+            "judges": [{"provider": judge[0], "model": judge[1]}],
             "comparisons_per_essay": 6,
             "target_reliability": 0.999,
             "random_rounds": 2,

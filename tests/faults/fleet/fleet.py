@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from random import SystemRandom
 from types import TracebackType
@@ -15,6 +16,7 @@ from typing import Self
 
 import psycopg
 
+from app.provider.judges.simulated import MODEL, PROVIDER
 from tests.engines.server import is_free
 from tests.flow.deployment import Deployment
 from tests.flow.process import ROOT, RUN, Process
@@ -48,7 +50,7 @@ class Fleet:
 
     `options` are settings of all, `provider_options` and `cj_options` of one role; they win over those of the fleet.
     `provider_urls` is where cj sees the providers, if not where they are. `defect` is `module:function`, put into
-    each process before it starts (see `maimed`). `forgetful`: an engine will lose what it acknowledged, so that rows
+    each process before it starts (see `maimed`). `judge` is provider and model of every comparison. `forgetful`: an engine will lose what it acknowledged, so that rows
     may be asked for anew, and posts of others than cj are not followed up.
     """
 
@@ -65,6 +67,7 @@ class Fleet:
         cj_options: Sequence[str] = (),
         provider_urls: Sequence[str] = (),
         defect: str | None = None,
+        judge: tuple[str, str] = (PROVIDER, MODEL),
         forgetful: bool = False,
         seed: int = 0,
     ) -> None:
@@ -75,6 +78,8 @@ class Fleet:
         program = RUN if defect is None else (str(ROOT / "tests" / "faults" / "maimed.py"), defect)
         self.deployment = Deployment(folder, (*engines, topics), latency, program)
         self.forgetful = forgetful
+        self._forgot_at = inf if forgetful else 0.0
+        self._judge = judge
         self.complaints: list[str] = []
         self._seed = seed
         self._common = (*QUICK, *options)
@@ -87,7 +92,7 @@ class Fleet:
         self.urls = tuple(f"http://127.0.0.1:{place.port}" for place in self._of("provider"))
         self._seen_by_cj = tuple(provider_urls) or self.urls
         self._poster: Poster | None = None
-        self._load = Load(self, seed)
+        self._load = Load(self, seed, judge)
 
     def __enter__(self) -> Self:
         try:
@@ -155,10 +160,19 @@ class Fleet:
         """A client that asks the providers for comparisons of its own, to be called back on a topic of its own."""
         before = self._poster
         self._poster = Poster(
-            self.urls, self.posted_topic, before=before.answers if before else (), seed=self._seed, **more
+            self.urls,
+            self.posted_topic,
+            before=before.answers if before else (),
+            seed=self._seed,
+            judge=self._judge,
+            **more,
         )
         with self._poster.posting(every):
             yield self._poster
+
+    def forget(self) -> None:
+        """An engine has just lost what it acknowledged: rows may be asked for anew, and posts until now are not followed up."""
+        self.forgetful, self._forgot_at = True, time.monotonic()
 
     def settle(self, patience: float) -> None:
         """Wait until every batch and every request has ended by itself; complain about what has not."""
@@ -175,7 +189,7 @@ class Fleet:
 
     def toll(self) -> Toll:
         """What became of every comparison, read without the product's code."""
-        answers = [] if self._poster is None else self._poster.answers
+        answers = [one for one in self._poster.answers if one.at > self._forgot_at] if self._poster else []
         counted = toll(self.books, self.topics(), answers, batches=self.batches, forgetful=self.forgetful)
         counted.complaints[:0] = self.complaints
         return counted

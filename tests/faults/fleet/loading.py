@@ -22,9 +22,10 @@ TIMEOUT = 5.0
 class Load:
     """A thread that makes a new batch for each one that has finished."""
 
-    def __init__(self, fleet: Fleet, seed: int) -> None:
+    def __init__(self, fleet: Fleet, seed: int, judge: tuple[str, str]) -> None:
         self.batches: list[str] = []
         self._fleet = fleet
+        self._judge = judge
         self._random = Random(seed)
         self._finished: set[str] = set()
 
@@ -52,7 +53,7 @@ class Load:
                     continue  # another one may answer
 
     def _make(self, client: httpx2.Client, url: str, essays: int) -> None:
-        content = content_of(seed=self._random.randrange(10**6), essays=essays)
+        content = content_of(seed=self._random.randrange(10**6), essays=essays, judge=self._judge)
         answer = client.post(f"{url}/api/v1/batches", json=content)
         if answer.status_code == 201:
             self.batches.append(str(answer.json()["id"]))

@@ -49,12 +49,14 @@ class Poster:
         before: Sequence[Answer] = (),
         seed: int = 0,
         timeout: float = TIMEOUT,
+        judge: tuple[str, str] = (PROVIDER, MODEL),
     ) -> None:
         self.answers: list[Answer] = list(before)
         self._urls = urls
         self._topic = topic
         self._random = Random(seed)
         self._timeout = timeout
+        self._judge = {"provider": judge[0], "model": judge[1]}
         self._arrived = threading.Condition()
 
     @property
@@ -109,7 +111,7 @@ class Poster:
             "essay_b": essay(second),
             "correlation_id": str(correlation_id),
             "callback_topic": self._topic,
-            "llm_config_overrides": {"provider": PROVIDER, "model": MODEL},
+            "llm_config_overrides": self._judge,
         }
         status, winner, words, queue_id = 0, None, "", uuid5(correlation_id, "local")
         began = time.monotonic()

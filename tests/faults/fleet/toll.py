@@ -50,12 +50,12 @@ def toll(
     batches: Collection[str],
     forgetful: bool,
 ) -> Toll:
-    """Count; each thing counted is a complaint too."""
+    """Count; each thing counted is a complaint too. `forgetful`: requests may have been judged anew."""
     ledger = books.ledger()
     copies = defaultdict(list)
     for copy in chain(*topics):
         copies[copy.request_id].append(copy)
-    accepted = [] if forgetful else [answer for answer in answers if answer.accepted]
+    accepted = [answer for answer in answers if answer.accepted]
     found = {
         "lost": [*books.unfinished(batches), *_open(books), *_never_published(ledger, copies)],
         "double": [*_counted_twice(books), *_two_outcomes(copies, forgetful=forgetful)],
