@@ -64,8 +64,10 @@ class _Link:
 
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self.ends = (client, server)
+        self.ended = False
 
     def reset(self) -> None:
+        self.ended = True
         for end in self.ends:
             with suppress(OSError):
                 end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
@@ -73,6 +75,7 @@ class _Link:
 
     def cut(self) -> None:
         """FIN, and the sockets stay until the other ends let go: closed at once with bytes unread, they send RST."""
+        self.ended = True
         for end in self.ends:
             with suppress(OSError, RuntimeError):
                 end.write_eof()
@@ -140,9 +143,10 @@ class Proxy:
     ) -> None:
         while data := await reader.read(_CHUNK):
             data = await self._weather(data, writer, link, way)
-            if not writer.transport.is_closing() and writer.can_write_eof():
-                writer.write(data)
-                await writer.drain()
+            if link.ended:
+                raise _Ended
+            writer.write(data)
+            await writer.drain()
         with suppress(OSError, RuntimeError):
             writer.write_eof()
 

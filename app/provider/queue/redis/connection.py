@@ -158,7 +158,11 @@ class Connection:
     async def _send(self, commands: Sequence[Command]) -> None:
         # hiredis packs in C; what redis-py does in Python costs a third of a round trip.
         packed = [hiredis.pack_command(cast(Any, tuple(command))) for command in commands]
-        await self._raw.send_packed_command(packed, check_health=False)
+        try:
+            await self._raw.send_packed_command(packed, check_health=False)
+        except RuntimeError as error:
+            # uvloop's word for a transport that ended before anybody noticed; asyncio takes the bytes and drops them.
+            raise ConnectionError(str(error)) from error
 
     async def _receive(self, count: int, life: int) -> list[Any]:
         if life != self._lives:
