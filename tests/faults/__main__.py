@@ -6,11 +6,16 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.faults import crash, defects, network
+from tests.faults import crash, defects, engines, network
 from tests.faults.findings import Findings, table, write
 
 Campaign = Callable[..., Findings]
-CAMPAIGNS: Mapping[str, Campaign] = {"crash": crash.run, "defects": defects.run, "network": network.run}
+CAMPAIGNS: Mapping[str, Campaign] = {
+    "crash": crash.run,
+    "defects": defects.run,
+    "network": network.run,
+    "engines": engines.run,
+}
 """Each is `run(seed, full=…)`."""
 
 SEED = 20_261_125
