@@ -66,6 +66,11 @@ class _Link:
         self.ends = (client, server)
         self.ended = False
 
+    def write(self, end: asyncio.StreamWriter, data: bytes) -> None:
+        if self.ended:
+            raise _Ended
+        end.write(data)
+
     def reset(self) -> None:
         self.ended = True
         for end in self.ends:
@@ -143,9 +148,7 @@ class Proxy:
     ) -> None:
         while data := await reader.read(_CHUNK):
             data = await self._weather(data, writer, link, way)
-            if link.ended:
-                raise _Ended
-            writer.write(data)
+            link.write(writer, data)
             await writer.drain()
         with suppress(OSError, RuntimeError):
             writer.write_eof()
@@ -157,12 +160,12 @@ class Proxy:
             if storm.fault is Fault.WITHHOLD:
                 await storm.over.wait()
             elif storm.fault is Fault.SLOW:
-                writer.write(data[:FEW])
+                link.write(writer, data[:FEW])
                 data = data[FEW:]
                 with suppress(TimeoutError):
                     await asyncio.wait_for(storm.over.wait(), EVERY)
             else:
-                writer.write(data[: storm.random.randrange(len(data))])
+                link.write(writer, data[: storm.random.randrange(len(data))])
                 if storm.fault is Fault.RESET:
                     link.reset()
                 else:
