@@ -21,6 +21,8 @@ from tests.flow.process import Process
 
 FAULTS, SHORT_FAULTS = 32, 4
 """On each link; the same number of each kind."""
+BATCHES = 12
+"""At once: a batch waits for what a fault holds up, and a link on which nothing moves cannot be broken."""
 DEFECT_FAULTS = 8
 PATIENCE = 300.0
 """Seconds for all faults of a link; those that no connection felt are tried again."""
@@ -52,7 +54,9 @@ def run(seed: int, *, full: bool) -> Findings:
     """Trouble all links at once, each on its own; then every batch has to end by itself."""
     began = time.monotonic()
     faults = FAULTS if full else SHORT_FAULTS
-    found = _storm(seed, faults, several=2 if full else 1, length=1.0 if full else SHORT)
+    found = _storm(
+        seed, faults, several=2 if full else 1, batches=BATCHES if full else 2, length=1.0 if full else SHORT
+    )
     toll, waits = found.toll, [answer.seconds for answer in found.posts]
     figures = [
         *(Figure.at_least(f"faults felt, {link}", felt, faults) for link, felt in found.felt.items()),
@@ -70,7 +74,9 @@ def run(seed: int, *, full: bool) -> Findings:
     ]
     complaints = [*toll.complaints, *found.watch.hung, *found.dead]
     if full:
-        caught = _storm(seed, DEFECT_FAULTS, several=1, length=1.0, only=TO_KAFKA, defect=DEFECT).toll
+        caught = _storm(
+            seed, DEFECT_FAULTS, several=1, batches=2, length=1.0, only=TO_KAFKA, defect=DEFECT
+        ).toll
         words = f"{caught.false_202 + caught.lost} promises not kept"
         figures.append(
             Figure(
@@ -82,7 +88,14 @@ def run(seed: int, *, full: bool) -> Findings:
 
 
 def _storm(
-    seed: int, faults: int, *, several: int, length: float, only: str | None = None, defect: str | None = None
+    seed: int,
+    faults: int,
+    *,
+    several: int,
+    batches: int,
+    length: float,
+    only: str | None = None,
+    defect: str | None = None,
 ) -> Found:
     """`several` providers and cj processes; faults `length` times as long as in earnest, on all links or `only` one."""
     with ExitStack() as stack:
@@ -110,7 +123,7 @@ def _storm(
         links = {TO_PROVIDERS: wiring.providers} | {link: (proxy,) for link, proxy in wiring.proxies.items()}
         troubled = [proxies for link, proxies in links.items() if only in {None, link}]
         with watched(fleet.processes, paths) as watch:
-            with fleet.working(2 * several, essays=10), fleet.posting(0.1) as poster:
+            with fleet.working(batches, essays=10), fleet.posting(0.1) as poster:
                 _trouble(troubled, faults, seed, length=length)
             fleet.settle(SETTLED if defect is None else SETTLED / 4)
         felt = {link: sum(proxy.felt.total() for proxy in proxies) for link, proxies in links.items()}
@@ -139,9 +152,9 @@ def _harass(proxies: Sequence[Proxy], faults: int, seed: int, *, length: float) 
     kinds = list(islice(cycle(Fault), faults))
     random.shuffle(kinds)
     for fault in kinds:
+        time.sleep(random.uniform(0.1, 1.0) * CALM * length)
         felt = False
         while not felt and time.monotonic() < deadline:
-            time.sleep(random.uniform(0.1, 1.0) * CALM * length)
             seconds = random.uniform(0.1, 1.0) * LONGEST[fault] * length
             felt = next(turn).strike(
                 fault,
