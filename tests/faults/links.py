@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -58,12 +58,6 @@ def wired(folder: Path, *, providers: int) -> Iterator[Wiring]:
             kafka = kafka_made.result()
         redis = Redis(appendfsync="no")
         judge = FakeLLMProcess("--latency", "0.02")
-        _serve(stack, kafka, postgresql, redis, judge)
-        engines = (
-            *on_kafka(servers=f"127.0.0.1:{to[TO_KAFKA].port}"),
-            *on_redis(redis),
-            *on_postgresql(postgresql),
-        )
         for link, port in (
             (TO_KAFKA, kafka.port),
             (TO_REDIS, redis.port),
@@ -71,7 +65,12 @@ def wired(folder: Path, *, providers: int) -> Iterator[Wiring]:
             (TO_JUDGE, judge.port),
         ):
             to[link].target = port
-            engines = tuple(one.replace(f":{port}/", f":{to[link].port}/") for one in engines)
+        _serve(stack, kafka, postgresql, redis, judge)
+        engines = (
+            *on_kafka(servers=f"127.0.0.1:{to[TO_KAFKA].port}"),
+            *_through(to[TO_REDIS], redis.port, on_redis(redis)),
+            *_through(to[TO_POSTGRESQL], postgresql.port, on_postgresql(postgresql)),
+        )
         write_catalogue(folder / "models.toml", PRICES)
         options = (
             *DEADLINES,
@@ -90,3 +89,7 @@ def _serve(stack: ExitStack, *servers: Server) -> None:
         server.launch()
     for server in servers:
         server.wait_until_it_serves()
+
+
+def _through(proxy: Proxy, port: int, settings: Sequence[str]) -> Sequence[str]:
+    return [one.replace(f":{port}/", f":{proxy.port}/") for one in settings]
