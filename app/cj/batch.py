@@ -279,6 +279,7 @@ class Fate(StrEnum):
     DUPLICATE = "duplicate"
     LATE = "late"
     UNKNOWN = "unknown"
+    FOREIGN = "foreign"
 
 
 def comparison_id(batch_id: UUID, sequence: int) -> UUID:

@@ -35,7 +35,8 @@ class EventProcessor:
     async def handle(self, records: Sequence[Record]) -> None:
         """Take a batch of callbacks from the bus.
 
-        :raises Reject: a record can never be applied: it does not decode, or nobody asked for it.
+        :raises Reject: a record can never be applied: it does not decode, nobody asked for it, or its key is another
+            batch's.
         :raises Retry: the store is away.
         """
         arrivals = [self._read(record) for record in records]
@@ -48,6 +49,12 @@ class EventProcessor:
             raise Reject(
                 f"unknown correlation_id {unknown}: no comparison in this cj's store asked for it; cj processes with "
                 "stores of their own need a cj.callback_topic and a cj.group each"
+            )
+        if Fate.FOREIGN in fates:
+            at = fates.index(Fate.FOREIGN)
+            raise Reject(
+                f"foreign key {records[at].key}: comparison {arrivals[at].id} belongs to another batch; "
+                "a callback carries the callback_key of its request"
             )
 
     async def record(self, arrivals: Sequence[Arrival]) -> Sequence[Fate]:

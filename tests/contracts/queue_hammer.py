@@ -1,6 +1,6 @@
 """A process that does everything to the same few rows, as fast as it can: run several to look for deadlocks.
 
-`python -m tests.contracts.queue_hammer URL SEED SECONDS [LEDGER]` prints how many changes it made and how many failed.
+`python -m tests.contracts.queue_hammer URL SEED CHANGES [LEDGER]` prints how many changes it made and how many failed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from tests.contracts.queue_world import JUDGED, JUDGELESS
 
 ROWS = 12
 HANDS = 16
+LIMIT = 60.0
+"""Seconds after which a machine is too slow to go on."""
 
 
 class NamesRowsInAnyOrder(Ledger):
@@ -90,8 +92,8 @@ class Hammer:
         if reply is Reply.CALLBACK:
             await queue.mark_published(lease)
 
-    async def swing(self, until: float) -> None:
-        while time.monotonic() < until:
+    async def swing(self, changes: int, until: float) -> None:
+        while self.done < changes and time.monotonic() < until:
             try:
                 await self.strike()
             except (LeaseLost, NotFound):
@@ -102,15 +104,15 @@ class Hammer:
             self.done += 1
 
 
-async def main(url: str, seed: int, seconds: float, ledger: str) -> None:
+async def main(url: str, seed: int, changes: int, ledger: str) -> None:
     kind: type[SqlQueue] = type("Hammered", (SqlQueue,), {"ledger": LEDGERS[ledger]})
     database = PostgresDatabase(url, "juxta_provider")
     async with kind(database, boot=f"hammer {seed}", retention=0.0, limit=1_000) as queue:
         hammer = Hammer(queue, seed)
-        until = time.monotonic() + seconds
-        await asyncio.gather(*[hammer.swing(until) for _ in range(HANDS)])
+        until = time.monotonic() + LIMIT
+        await asyncio.gather(*[hammer.swing(changes, until) for _ in range(HANDS)])
     print(hammer.done, hammer.failed)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), (sys.argv[4:] or ["Ledger"])[0]))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), (sys.argv[4:] or ["Ledger"])[0]))

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.faults import crash, defects, engines, network
+import structlog
+
+from tests.faults import crash, defects, engines, kills, network, stops
 from tests.faults.findings import Findings, table, write
+from tests.faults.poison import campaign as poison
+from tests.faults.races import campaign as races
 
 Campaign = Callable[..., Findings]
 CAMPAIGNS: Mapping[str, Campaign] = {
     "crash": crash.run,
     "defects": defects.run,
+    "races": races.run,
+    "poison": poison.run,
+    "kills": kills.run,
+    "stops": stops.run,
     "network": network.run,
     "engines": engines.run,
 }
 """Each is `run(seed, full=…)`."""
+
+WHOLE = frozenset({"races", "poison"})
+"""These have no short form: tests of their own run them whole."""
 
 SEED = 20_261_125
 
@@ -31,6 +43,9 @@ def main() -> None:
     options = parser.parse_args()
     if strangers := set(options.campaigns) - set(CAMPAIGNS):
         parser.error(f"no such campaign: {', '.join(sorted(strangers))}")
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
+    )  # faults are the plan here
     met = True
     for name in options.campaigns or CAMPAIGNS:
         findings = CAMPAIGNS[name](options.seed, full=options.full)

@@ -28,6 +28,11 @@ class Figure:
         return cls(name, f"{value:,}", f"≤ {bar:,}", value <= bar)
 
     @classmethod
+    def told(cls, name: str, value: float) -> Figure:
+        """Worth knowing, and no bar: seconds of a short form, which runs beside other work."""
+        return cls(name, f"{value:,}", "none", met=True)
+
+    @classmethod
     def none(cls, name: str, value: int) -> Figure:
         return cls(name, f"{value:,}", "0", value == 0)
 

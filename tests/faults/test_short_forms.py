@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.__main__ import CAMPAIGNS, SEED
+from tests.faults.__main__ import CAMPAIGNS, SEED, WHOLE
 
 
-@pytest.mark.parametrize("campaign", CAMPAIGNS)
+@pytest.mark.parametrize("campaign", sorted(CAMPAIGNS.keys() - WHOLE))
 def test_the_short_form_of_a_campaign_meets_its_bars(campaign: str) -> None:
     findings = CAMPAIGNS[campaign](SEED, full=False)
     assert findings.met, "\n".join(

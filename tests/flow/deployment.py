@@ -37,6 +37,12 @@ class Row(NamedTuple):
     attempt: int
 
 
+def write_scores(file: Path) -> None:
+    """What judges that know the truth read."""
+    with file.open("w", newline="") as stream:
+        csv.writer(stream).writerows([("sha256", "score"), *SCORES.items()])
+
+
 @dataclass
 class Deployment:
     """What the processes have in common: `engines` as `installations` sets them, a judge that takes `latency` seconds.
@@ -51,8 +57,7 @@ class Deployment:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)
-        with (self.folder / "scores.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([("sha256", "score"), *SCORES.items()])
+        write_scores(self.folder / "scores.csv")
 
     @property
     def settings(self) -> dict[str, str]:

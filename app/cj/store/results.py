@@ -94,6 +94,8 @@ def record(
         row = known.get(str(arrival.id))
         if row is None:
             fates.append(Fate.LATE if arrival.batch_id in buried else Fate.UNKNOWN)
+        elif str(arrival.batch_id) != row.batch_id:
+            fates.append(Fate.FOREIGN)
         elif row.state in {"planned", "submitted"} and row.id not in fresh:
             fates.append(Fate.APPLIED)
             fresh[row.id] = (arrival, row)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from app.database.statements import AnyRow, insert, over
@@ -28,20 +28,23 @@ class Admission:
         room = self._room(turn, {request.lane for request, _ in given})
         answers: dict[UUID, Accepted | JuxtaError] = {}
         born: list[tuple[QueuedRequest, float | None]] = []
-        past: list[tuple[int]] = []
+        past: list[QueuedRequest] = []
         for request, lease_for in given:
             row = known.get(request.queue_id.bytes)
             if row is not None and not self._is_past(turn, row):
                 answers[request.queue_id] = _found(request, row)
             elif room[request.lane] <= 0:
                 answers[request.queue_id] = full(self.rules.limit)
+            elif turn.is_past_by(request.queue_id):
+                answers[request.queue_id] = _came_and_went(request)
             else:
                 room[request.lane] -= 1
                 born.append((request, lease_for))
                 if row is not None:
-                    past.append((row.place,))
+                    past.append(request)
         if past:
-            over(turn.connection, _DELETE, past)
+            answers |= self._forget(turn, past, known)
+            born = [(request, lease_for) for request, lease_for in born if request.queue_id not in answers]
         if born:
             answers |= self._insert(turn, born)
         return [answers[request.queue_id] for request, _ in given]
@@ -122,12 +125,29 @@ class Admission:
         limit = self.rules.limit
         return dict.fromkeys(lanes, limit) | {lane: limit - count for lane, count in rows}
 
+    def _forget(
+        self, turn: Turn, past: Sequence[QueuedRequest], known: Mapping[bytes, AnyRow]
+    ) -> dict[UUID, JuxtaError]:
+        """Delete the former rows of these ids; who stays behind may not be born again here.
+
+        Its row is locked by another process, which perhaps deletes it too: waiting for that one while it waits for an id
+        that was forgotten here would be a circle.
+        """
+        places = [(known[request.queue_id.bytes].place,) for request in past]
+        gone = {place for (place,) in over(turn.connection, _DELETE, places)}
+        return {
+            request.queue_id: _came_and_went(request)
+            for request, (place,) in zip(past, places, strict=True)
+            if place not in gone
+        }
+
     def _insert(
         self, turn: Turn, born: Sequence[tuple[QueuedRequest, float | None]]
     ) -> dict[UUID, Accepted | JuxtaError]:
         """Where several processes insert, all do so in the order of the ids: then none of them waits in a circle."""
         if turn.reachable is not None:
             born = sorted(born, key=_by_id)
+            turn.last_born = born[-1][0].queue_id
         rows = insert(
             turn.connection,
             f"INSERT INTO requests ({INSERTED}) {{rows {INSERTED_TYPES}}}"
@@ -169,19 +189,23 @@ class Admission:
         return {
             request.queue_id: _found(request, row)
             if (row := known.get(request.queue_id.bytes))
-            else StoreUnavailable(f"Request {request.queue_id} came and went.", retry_after=1.0)
+            else _came_and_went(request)
             for request in lost
         }
 
 
 _DELETE = (
     "DELETE FROM requests WHERE place IN"
-    " (SELECT place FROM requests WHERE place {among bigint} FOR UPDATE SKIP LOCKED)"
+    " (SELECT place FROM requests WHERE place {among bigint} FOR UPDATE SKIP LOCKED) RETURNING place"
 )
 
 
 def _by_id(born: tuple[QueuedRequest, float | None]) -> UUID:
     return born[0].queue_id
+
+
+def _came_and_went(request: QueuedRequest) -> StoreUnavailable:
+    return StoreUnavailable(f"Request {request.queue_id} came and went.", retry_after=1.0)
 
 
 def _found(request: QueuedRequest, row: AnyRow) -> Accepted | RequestMismatch:

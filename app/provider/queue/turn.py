@@ -44,6 +44,7 @@ class Turn:
     """One transaction: its moment, the rows it moved between states, and whether it made any ready.
 
     `reachable` are the ids whose rows this transaction has locked or made; None where nobody else writes.
+    `last_born` is the highest id that this transaction inserted where others insert too.
     `unsure` are lanes whose counters were seen to be different from what this process knew.
     """
 
@@ -51,12 +52,17 @@ class Turn:
     now: float
     reachable: set[bytes] | None = None
     stirred: bool = False
+    last_born: UUID | None = None
     unsure: set[str] = field(default_factory=set)
     moves: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0]))
 
     def reaches(self, queue_id: UUID) -> bool:
         """Whether a change by id may look for the row, or comes as if before it was made."""
         return self.reachable is None or queue_id.bytes in self.reachable
+
+    def is_past_by(self, queue_id: UUID) -> bool:
+        """Whether an insert of this id would come out of order: some other process may wait for what was inserted here."""
+        return self.last_born is not None and queue_id < self.last_born
 
     def move(self, lane: str, before: State | None, after: State | None) -> None:
         """Count one row; None stands outside, `published` is outside too."""

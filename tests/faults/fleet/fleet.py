@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,17 +15,19 @@ from pathlib import Path
 from random import SystemRandom
 from types import TracebackType
 from typing import Self
+from uuid import UUID, uuid5
 
+import httpx2
 import psycopg
 
 from app.provider.judges.simulated import MODEL, PROVIDER
 from tests.engines.server import is_free
 from tests.flow.deployment import Deployment
-from tests.flow.process import ROOT, RUN, Process
+from tests.flow.process import ROOT, RUN, Process, until
 
 from .books import Books, Topic, read_topic
 from .loading import Load
-from .posting import Poster
+from .posting import PRINCIPAL, Poster
 from .toll import Toll, toll
 
 PORTS = range(20_000, 32_000)
@@ -139,6 +143,32 @@ class Fleet:
         """SIGKILL; its place stays empty until `restart`."""
         process.kill()
 
+    def stop(self, processes: Sequence[Process], patience: float) -> list[tuple[float, int]]:
+        """SIGTERM to all of them at once; how many seconds each took to end, and its status. One that does not is killed."""
+        began = time.monotonic()
+        for process in processes:
+            process.child.terminate()
+
+        def ended(process: Process) -> tuple[float, int]:
+            try:
+                status = process.child.wait(patience)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                status = -signal.SIGKILL
+            if status != 0:
+                self.complaints.append(
+                    f"{process.folder.name} ended with {status}: … {process.stderr[-1500:]}"
+                )
+            return time.monotonic() - began, status
+
+        with ThreadPoolExecutor(len(processes)) as watchers:
+            return list(watchers.map(ended, processes))
+
+    def restart_all(self, processes: Sequence[Process]) -> None:
+        """As `restart`, side by side."""
+        with ThreadPoolExecutor(len(processes)) as pool:
+            list(pool.map(self.restart, processes))
+
     def restart(self, process: Process) -> Process:
         """Another one in the place of a process that has ended, with its folder and port; returns when it serves."""
         place = self._place_of(process)
@@ -148,6 +178,20 @@ class Fleet:
     def seconds_since_start(self, process: Process) -> float:
         """How long ago its program was executed."""
         return time.monotonic() - self._place_of(process).began
+
+    def ready(self, process: Process, patience: float = 30.0) -> float:
+        """Wait until it says so at /readyz; returns the seconds since its program was executed."""
+        try:
+            until(lambda: _says_ready(process), patience=patience)
+        except AssertionError:
+            self.complaints.append(
+                f"{process.folder.name} is not ready after {patience:g} s: {process.stderr[-500:]}"
+            )
+        return self.seconds_since_start(process)
+
+    def create(self, process: Process, essays: int = 25) -> None:
+        """Have one cj make one more batch."""
+        self._load.make(process.client, process.url, essays)
 
     @contextmanager
     def working(self, batches: int, essays: int = 25) -> Iterator[None]:
@@ -194,6 +238,24 @@ class Fleet:
         counted.complaints[:0] = self.complaints
         return counted
 
+    def waits(self) -> list[float]:
+        """How many seconds each callback of cj's lay on its topic before it counted; of those that came by this road."""
+        published: dict[UUID, float] = {}
+        for copy in read_topic(self.deployment.settings["kafka.servers"], self.callback_topic):
+            published[copy.request_id] = min(copy.at, published.get(copy.request_id, copy.at))
+        ended = self.books.cj("SELECT id, ended_at FROM comparisons WHERE road = 'callback'")
+        requests = ((uuid5(UUID(name), PRINCIPAL), at) for name, at in ended)
+        return [at - published[name] for name, at in requests if name in published]
+
+    def tracebacks(self) -> list[str]:
+        """What the processes said of bugs, in all their lives."""
+        logs = {log: log.read_text(errors="replace") for log in self.folder.glob("*/stderr")}
+        return [
+            f"{log.parent.name}: {text[text.index('Traceback') :][:1500]}"
+            for log, text in logs.items()
+            if "Traceback" in text
+        ]
+
     def topics(self) -> tuple[Topic, Topic]:
         """Every record of cj's topic, and of the poster's."""
         servers = self.deployment.settings["kafka.servers"]
@@ -230,3 +292,10 @@ def _port() -> int:
     while not is_free(port := draw.choice(PORTS)):
         pass
     return port
+
+
+def _says_ready(process: Process) -> bool:
+    try:
+        return process.client.get("/readyz").status_code == 200
+    except httpx2.HTTPError:
+        return False

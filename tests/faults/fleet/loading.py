@@ -48,11 +48,12 @@ class Load:
                 try:
                     unfinished = [one for one in self.batches if not self._is_finished(client, url, one)]
                     for _ in range(batches - len(unfinished)):
-                        self._make(client, url, essays)
+                        self.make(client, url, essays)
                 except httpx2.HTTPError:
                     continue  # another one may answer
 
-    def _make(self, client: httpx2.Client, url: str, essays: int) -> None:
+    def make(self, client: httpx2.Client, url: str, essays: int) -> None:
+        """Ask for a batch; it is one of ours when it was promised."""
         content = content_of(seed=self._random.randrange(10**6), essays=essays, judge=self._judge)
         answer = client.post(f"{url}/api/v1/batches", json=content)
         if answer.status_code == 201:

@@ -17,6 +17,9 @@ import httpx2
 from app.provider.judges.simulated import MODEL, PROVIDER
 from tests.flow.house import QUESTION, essay
 
+PRINCIPAL = "local"
+"""Who asks, where nobody needs a key."""
+
 HANDS = 8
 TIMEOUT = 15.0
 """Longer than a provider's patience: whoever is not answered in time is not owed anything yet."""
@@ -113,7 +116,7 @@ class Poster:
             "callback_topic": self._topic,
             "llm_config_overrides": self._judge,
         }
-        status, winner, words, queue_id = 0, None, "", uuid5(correlation_id, "local")
+        status, winner, words, queue_id = 0, None, "", uuid5(correlation_id, PRINCIPAL)
         began = time.monotonic()
         try:
             answer = client.post(f"{url}/api/v1/comparison", json=content)

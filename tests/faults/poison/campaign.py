@@ -5,11 +5,13 @@ Bad ones are parked with their reason and their exact bytes, their neighbours ar
 
 from __future__ import annotations
 
-import json
 import sqlite3
+import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -29,11 +31,16 @@ from tests.cj.conftest import batch_of
 from tests.cj.places import MIGRATIONS
 from tests.cj.test_event_processor import succeeded
 from tests.contracts.bus_model import World
+from tests.contracts.bus_worlds import WORLDS
+from tests.faults.findings import Figure
+from tests.faults.findings import Findings as Report
 
-from .kinds import KINDS, Kind
+from .kinds import KINDS, NEIGHBOUR, Kind
 
 POSITIONS = ("first", "middle", "last")
 PATIENCE = 30.0
+FLOWS = 1.0
+"""Seconds within which what lies beside a bad event is recorded."""
 
 
 @dataclass
@@ -112,6 +119,8 @@ def _wrong(case: Case, file: Path, letters: Sequence[Record]) -> Iterator[str]:
     sql = "SELECT decided, failed FROM batches WHERE id = ?"
     if (counted := _rows(file, sql, str(case.batch_id))) != [(ended, 0)]:
         yield f"counted {counted}, not {ended}"
+    if _rows(file, sql, str(NEIGHBOUR)) != [(0, 0)]:
+        yield "another batch was touched"
     sql = "SELECT winner, cost_usd FROM comparisons WHERE batch_id = ? AND state = 'decided'"
     if set(_rows(file, sql, str(case.batch_id))) != {("essay_a", 0.01)}:
         yield "another verdict than the first one was recorded"
@@ -140,6 +149,8 @@ def _rows(file: Path, sql: str, *values: str) -> list[tuple[Any, ...]]:
 
 
 async def _cases(world: World, store: BatchStore, planner: Planner) -> Any:
+    await store.create(NEIGHBOUR, batch_of(6), start=True)
+    await planner.plan(NEIGHBOUR)
     for name, kind in KINDS.items():
         for position, where in enumerate(POSITIONS):
             batch_id = uuid4()
@@ -170,6 +181,23 @@ def _sound(topic: str, batch_id: UUID, sequence: int) -> Record:
     return Record(topic, str(batch_id), str(event.event_id), event.model_dump_json().encode(), headers)
 
 
-def described(findings: Findings) -> str:
-    """One line for people."""
-    return json.dumps({name: value for name, value in vars(findings).items() if name != "wrong"})
+def run(seed: int, *, full: bool) -> Report:
+    """All cases on both buses."""
+    began = time.monotonic()
+    figures, complaints = [], []
+    for name, world in WORLDS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            found = anyio.run(partial(poison, world.world(), Path(folder)))
+        wanted = len(KINDS) * len(POSITIONS)
+        tolerated = sum(kind.reason is None for kind in KINDS.values()) * len(POSITIONS)
+        figures += [
+            Figure.at_least(f"{name}: kinds x positions", found.cases, wanted),
+            Figure.at_least(f"{name}: parked with reason and bytes", found.parked, wanted - tolerated),
+            Figure.at_least(f"{name}: passed, as they must", found.passed, tolerated),
+            Figure.none(f"{name}: broken promises", len(found.wrong)),
+            Figure.at_most(
+                f"{name}: slowest, until the rest was recorded, s", round(found.slowest, 2), FLOWS
+            ),
+        ]
+        complaints += [f"{name}: {wrong}" for wrong in found.wrong]
+    return Report("poison", "python -m tests.faults poison", time.monotonic() - began, figures, complaints)

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
+from app.cj.batch import comparison_id
+
 STRANGER = UUID("00000000-0000-4000-8000-000000000001")
+NEIGHBOUR = UUID("00000000-0000-4000-8000-000000000002")
+"""A batch of somebody else, whose comparisons were planned and wait."""
 LONGEST = 990_000
 """Bytes; with the rest of the event about what a record may hold."""
 
@@ -63,6 +67,10 @@ def _stranger(event: dict[str, Any]) -> None:
     event["correlation_id"] = event["data"]["correlation_id"] = str(STRANGER)
 
 
+def _neighbour(event: dict[str, Any]) -> None:
+    event["correlation_id"] = event["data"]["correlation_id"] = str(comparison_id(NEIGHBOUR, 1))
+
+
 def _torn(event: dict[str, Any]) -> None:
     event["correlation_id"] = str(uuid4())
 
@@ -84,7 +92,7 @@ KINDS: Mapping[str, Kind] = {
     "no data": Kind(_without("data"), "data"),
     "id that is none": Kind(_data(correlation_id="42"), "data.correlation_id"),
     "unknown id": Kind(_event(_stranger), "unknown correlation_id"),
-    "another tenant's id": Kind(_data(correlation_id=str(STRANGER)), "correlation_id"),
+    "another tenant's id": Kind(_event(_neighbour), "foreign key"),
     "envelope of another id": Kind(_event(_torn), "correlation_id"),
     "unknown type": Kind(_with(event_type="huleedu.weather.v1"), "unknown event_type"),
     "unknown major version": Kind(_with(schema_version="2.0"), "unknown major version 2.0"),

@@ -1,0 +1,157 @@
+"""Campaign 2: real processes, roles apart on Kafka, Redis and PostgreSQL, killed at random moments and right after a promise."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+from statistics import median
+
+from tests.faults.findings import Figure, Findings
+from tests.faults.fleet import Fleet, Poster, Toll
+from tests.faults.fleet.catching import caught
+from tests.flow.installations import on_kafka, on_postgresql, on_redis
+from tests.flow.process import until
+
+KILLS, SHORT_KILLS = 100, 6
+SESSION = 2.0
+"""Seconds after which Kafka gives the partitions of a killed cj to another."""
+READY, FLOWING = 3.0, SESSION + 3.0
+MINUTES = 6
+DEFECTS = {
+    "accepted_before_it_is_stored": ("provider", "a 202 leaves before its row is durable"),
+    "published_before_it_is_stored": ("provider", "a callback leaves before its outcome is stored"),
+    "acknowledged_before_it_counts": ("cj", "an offset is committed before the callback counts"),
+}
+"""Whom to kill, and what is wrong with them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """`ready`: seconds from the start of the next life to its first 200 at /readyz."""
+
+    role: str
+    aimed: bool
+    ready: float
+
+
+def run(seed: int, *, full: bool) -> Findings:
+    """Kill providers and cj processes side by side, each back before the next of its role; see `fleet.toll`."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="juxta-faults-") as name:
+        folder = Path(name)
+        figures, complaints = _kill(folder / "sound", seed, full=full)
+        for defect, (role, words) in DEFECTS.items() if full else ():
+            found, why = caught(_maimed(folder / defect, defect), words, partial(_aim, role=role, seed=seed))
+            figures.append(found)
+            complaints += why
+    command = f"python -m tests.faults kills{' --full' if full else ''} --seed {seed}"
+    return Findings("kills", command, time.monotonic() - began, figures, complaints)
+
+
+def _kill(folder: Path, seed: int, *, full: bool) -> tuple[list[Figure], list[str]]:
+    wanted, each = (KILLS, 3) if full else (SHORT_KILLS, 2)
+    fleet = Fleet(
+        folder,
+        (*on_kafka(session=SESSION), *on_redis(), *on_postgresql()),
+        providers=each,
+        cjs=each,
+        latency=0.05,
+        seed=seed,
+    )
+    deadline = time.monotonic() + MINUTES * 60
+    with fleet:
+        with fleet.working(each), fleet.posting() as poster, ThreadPoolExecutor(2) as hands:
+            share = wanted // 2
+            rounds = [
+                hands.submit(_kill_providers, fleet, poster, Random(seed), share, deadline),
+                hands.submit(_kill_cjs, fleet, Random(seed + 1), share, deadline),
+            ]
+            kills = [kill for some in rounds for kill in some.result()]
+        fleet.settle(90.0)
+        toll, waits, bugs = fleet.toll(), fleet.waits(), fleet.tracebacks()
+    ready = [kill.ready for kill in kills]
+    return [
+        *_counts(kills, toll, wanted),
+        *toll.figures(),
+        Figure.none("errors in the logs", len(bugs)),
+        _seconds("ready after a kill: slowest of all, s", max(ready), READY, full=full),
+        _seconds("ready after a kill: median, s", median(ready), READY, full=full),
+        _seconds("longest wait of a callback on its topic, s", max(waits, default=0.0), FLOWING, full=full),
+    ], [*toll.complaints, *bugs]
+
+
+def _counts(kills: list[Kill], toll: Toll, wanted: int) -> list[Figure]:
+    roles = [kill.role for kill in kills]
+    return [
+        Figure.at_least("kills", len(kills), wanted),
+        Figure.at_least("of these providers", roles.count("provider"), wanted // 2),
+        Figure.at_least("of these right after a 202 or 201", sum(kill.aimed for kill in kills), wanted // 4),
+        Figure.at_least("comparisons of cj", toll.comparisons, 5 * wanted),
+        Figure.at_least("of these by callback", toll.by_callback, wanted),
+        Figure.at_least("200 and 202 that others than cj got", toll.accepted, 5 * wanted),
+    ]
+
+
+def _seconds(name: str, value: float, bar: float, *, full: bool) -> Figure:
+    return Figure.at_most(name, round(value, 2), bar) if full else Figure.told(name, round(value, 2))
+
+
+def _kill_providers(fleet: Fleet, poster: Poster, random: Random, kills: int, deadline: float) -> list[Kill]:
+    done: list[Kill] = []
+    while len(done) < kills and time.monotonic() < deadline:
+        victim = random.choice(fleet.providers)
+        aimed = len(done) % 2 == 0 and poster.wait_for(202, victim.url, 5.0)
+        if not aimed:
+            time.sleep(random.uniform(0.0, 1.0))
+        fleet.kill(victim)
+        done.append(Kill("provider", aimed, fleet.ready(fleet.restart(victim))))
+    return done
+
+
+def _kill_cjs(fleet: Fleet, random: Random, kills: int, deadline: float) -> list[Kill]:
+    """The next one dies when the partitions of the former have found somebody."""
+    done: list[Kill] = []
+    while len(done) < kills and time.monotonic() < deadline:
+        victim = random.choice(fleet.cjs)
+        aimed = len(done) % 2 == 0
+        if aimed:
+            fleet.create(victim)
+        else:
+            time.sleep(random.uniform(0.0, 1.0))
+        killed_at = time.monotonic()
+        fleet.kill(victim)
+        done.append(Kill("cj", aimed, fleet.ready(fleet.restart(victim))))
+        time.sleep(max(0.0, killed_at + SESSION + 1.0 - time.monotonic()))
+    return done
+
+
+def _maimed(folder: Path, defect: str) -> Fleet:
+    """Everything comes by callback, so that a defect of that road has work."""
+    queued = ("judges.simulated.direct_concurrency=0",)
+    engines = (*on_kafka(session=SESSION), *on_redis(), *on_postgresql())
+    function = f"tests.faults.fleet.defects:{defect}"
+    return Fleet(folder, engines, latency=0.05, cjs=1, provider_options=queued, defect=function)
+
+
+def _aim(fleet: Fleet, *, role: str, seed: int) -> None:
+    """Kill one of the role, twice, while callbacks flow."""
+    random = Random(seed)
+    with fleet.working(2), fleet.posting() as poster:
+        for _ in range(2):
+            before = _callbacks(fleet)
+            until(lambda: _callbacks(fleet) > before + 10, patience=60.0, every=0.1)  # noqa: B023 - called at once
+            deadline = time.monotonic() + 60.0
+            if role == "cj":
+                _kill_cjs(fleet, random, 1, deadline)
+            else:
+                _kill_providers(fleet, poster, random, 1, deadline)
+
+
+def _callbacks(fleet: Fleet) -> int:
+    ((count,),) = fleet.books.cj("SELECT count(*) FROM comparisons WHERE road = 'callback'")
+    return int(count)
