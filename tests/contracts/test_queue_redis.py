@@ -25,6 +25,8 @@ from tests.engines.server import is_free
 
 pytestmark = pytest.mark.anyio
 
+BACK_WITHIN = 5.0
+"""Seconds after which work goes on once Redis is of use again; cj waits up to twice as long as it is told."""
 VERDICT = StoredOutcome(Outcome.SUCCEEDED, b"verdict")
 
 
@@ -328,6 +330,7 @@ async def test_short_memory_refuses_new_work_and_lets_the_old_be_finished(server
         refused, *taken = await asyncio.gather(*asked, return_exceptions=True)
         assert isinstance(refused, StoreUnavailable)
         assert "memory" in refused.detail
+        assert 2 * (refused.retry_after or 0.0) < BACK_WITHIN
         assert not [error for error in taken if isinstance(error, BaseException)]
         await queue.mark_published(first)
         await queue.extend(third, 60.0)
@@ -359,8 +362,9 @@ async def test_an_eviction_policy_that_is_set_while_work_goes_on_is_found_out(
         await queue.accept(anew(0))
         with Client.from_url(server.url) as client:
             client.config_set("maxmemory-policy", "allkeys-lru")
-            with pytest.raises(StoreUnavailable, match="allkeys-lru"):
+            with pytest.raises(StoreUnavailable, match="allkeys-lru") as refused:
                 await queue.check()
+            assert 2 * (refused.value.retry_after or 0.0) < BACK_WITHIN
             client.config_set("maxmemory-policy", "noeviction")
             await queue.check()
             monkeypatch.setattr(connection, "EXAMINED_FOR", 0.0)

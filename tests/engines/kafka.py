@@ -20,12 +20,15 @@ from tests.engines.server import (
 
 
 class Kafka(Server):
-    """A single Kafka node that is its own controller. `servers` takes anybody, `secure_servers` SASL over TLS."""
+    """A single Kafka node that is its own controller. `servers` takes anybody, `secure_servers` SASL over TLS.
+
+    It tells whoever asks at `servers` to go on at `advertised`, a port of its own or of somebody in between.
+    """
 
     JARS = ROOT / ".engines" / "kafka"
     USER, PASSWORD = "juxta", "correct horse"
 
-    def __init__(self, port: int | None = None) -> None:
+    def __init__(self, port: int | None = None, *, advertised: int | None = None) -> None:
         super().__init__()
         if shutil.which("java") is None or not (self.JARS / "pom.xml").exists():
             raise EngineMissing("no Kafka here: run tests/install-engines, it says what to install")
@@ -37,7 +40,13 @@ class Kafka(Server):
         self._make_certificate()
         properties = self.folder / "server.properties"
         properties.write_text(
-            PROPERTIES.format(folder=self.folder, port=self.port, secure=secure, controller=controller)
+            PROPERTIES.format(
+                folder=self.folder,
+                port=self.port,
+                advertised=advertised or self.port,
+                secure=secure,
+                controller=controller,
+            )
         )
         self._java("kafka.tools.StorageTool", "format", "-t", "JuxtaJuxtaJuxtaJuxtaJg", "-c", str(properties),
                    "--add-scram", f"SCRAM-SHA-512=[name={self.USER},password={self.PASSWORD}]")  # fmt: skip
@@ -105,7 +114,7 @@ node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
 listeners=PLAINTEXT://127.0.0.1:{port},SECURE://127.0.0.1:{secure},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port},SECURE://localhost:{secure}
+advertised.listeners=PLAINTEXT://127.0.0.1:{advertised},SECURE://localhost:{secure}
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL
 inter.broker.listener.name=PLAINTEXT
 sasl.enabled.mechanisms=SCRAM-SHA-512

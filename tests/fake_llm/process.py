@@ -17,15 +17,15 @@ class FakeLLMProcess(Server):
     def __init__(self, *options: str) -> None:
         super().__init__()
         self._options = options
-        self._port, self._control = free_ports(2)
+        self.port, self._control = free_ports(2)
 
     @property
     def url(self) -> str:
         """Where it serves."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://127.0.0.1:{self.port}"
 
     def command(self) -> Sequence[str]:
-        ports = ["--port", str(self._port), "--control-port", str(self._control)]
+        ports = ["--port", str(self.port), "--control-port", str(self._control)]
         return ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "tests.fake_llm", *ports, *self._options]
 
     def serves(self) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from tests.faults import broker, crash, defects, edge, kills, rebalance, stops
+from tests.faults import broker, crash, defects, edge, engines, kills, network, rebalance, stops
 from tests.faults.findings import Findings, table, write
 from tests.faults.poison import campaign as poison
 from tests.faults.races import campaign as races
@@ -25,6 +25,8 @@ CAMPAIGNS: Mapping[str, Campaign] = {
     "stops": stops.run,
     "broker": broker.run,
     "rebalance": rebalance.run,
+    "network": network.run,
+    "engines": engines.run,
 }
 """Each is `run(seed, full=…)`."""
 

@@ -14,6 +14,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 import anyio
+from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import IllegalStateError, KafkaConnectionError, KafkaError, ProducerClosed
 from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
@@ -28,6 +29,26 @@ GOODBYE = 0.75
 
 AWAY = (KafkaError, OSError, TimeoutError)
 """What a broker that is away, leaving or coming makes clients raise."""
+
+_send = AIOKafkaConnection.send
+
+
+def _send_or_be_away(self: AIOKafkaConnection, *request: Any, **more: Any) -> Any:
+    """Tell of a broker that is away where uvloop tells of a bug.
+
+    Between the end of a transport and the moment at which somebody notices, uvloop raises RuntimeError; asyncio takes
+    the bytes and drops them. aiokafka expects neither, and its tasks would die of the one.
+    """
+    try:
+        return _send(self, *request, **more)
+    except KafkaError:
+        raise
+    except RuntimeError as error:
+        self.close(reason=CloseReason.CONNECTION_BROKEN)
+        raise KafkaConnectionError(str(error)) from error
+
+
+AIOKafkaConnection.send = _send_or_be_away
 
 # aiokafka writes several lines a second while the broker is away; the bus says it once.
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

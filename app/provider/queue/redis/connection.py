@@ -24,6 +24,10 @@ T = TypeVar("T")
 EXAMINED_FOR = 5.0
 """Seconds of use after which a Redis is examined again: somebody may have set it otherwise meanwhile."""
 
+MENDED = 2.0
+"""Seconds after which to ask again what only a person can mend. cj waits up to twice as long, and is to go on within five
+seconds of the moment at which it is mended."""
+
 _REFUSED = (AuthenticationError, ResponseError)
 """What Redis says to somebody whom it will not let in later either."""
 
@@ -95,7 +99,7 @@ class Connection:
         if isinstance(memory, ResponseError):
             raise await self._away(f"does not say how it is set ({_words(memory)})") from memory
         if fault := unfit(read_info(memory)):
-            raise await self._away(fault, retry_after=5.0)
+            raise await self._away(fault, retry_after=MENDED)
 
     async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         async with self._sending:
@@ -104,7 +108,7 @@ class Connection:
             if not self._raw.is_connected:
                 info, _ = await self._connect()
                 if fault := unfit(info):
-                    raise await self._away(fault, retry_after=5.0)
+                    raise await self._away(fault, retry_after=MENDED)
             life = self._lives
             await self._guard(self._send(commands), life, self._answer_timeout)
             self._unanswered += 1
@@ -158,7 +162,11 @@ class Connection:
     async def _send(self, commands: Sequence[Command]) -> None:
         # hiredis packs in C; what redis-py does in Python costs a third of a round trip.
         packed = [hiredis.pack_command(cast(Any, tuple(command))) for command in commands]
-        await self._raw.send_packed_command(packed, check_health=False)
+        try:
+            await self._raw.send_packed_command(packed, check_health=False)
+        except RuntimeError as error:
+            # uvloop's word for a transport that ended before anybody noticed; asyncio takes the bytes and drops them.
+            raise ConnectionError(str(error)) from error
 
     async def _receive(self, count: int, life: int) -> list[Any]:
         if life != self._lives:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from app.errors import StoreUnavailable
-from app.provider.queue.redis.connection import Command, Connection
+from app.provider.queue.redis.connection import MENDED, Command, Connection
 from app.provider.queue.redis.values import Argument
 
 LEDGER = "\n".join(
@@ -100,7 +100,7 @@ def _refusal(name: str, error: ResponseError) -> Exception:
     if str(error).startswith("user_script"):
         return error  # a bug of ours
     if isinstance(error, OutOfMemoryError):
-        return StoreUnavailable(f"{name} has no memory left for new requests.", retry_after=5.0)
+        return StoreUnavailable(f"{name} has no memory left for new requests.", retry_after=MENDED)
     refusal = StoreUnavailable(f"{name} refuses the change: {error}", retry_after=1.0)
     refusal.__cause__ = error
     return refusal
