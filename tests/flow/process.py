@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx2
@@ -63,22 +64,30 @@ class Process:
         self.child.wait()
 
 
-def command(folder: Path, *options: str) -> list[str]:
-    return [sys.executable, str(ROOT / "run.py"), "--data", str(folder), "--port", "0", *options]
+def command(folder: Path, *options: str, program: Sequence[str] = (str(ROOT / "run.py"),)) -> list[str]:
+    return [sys.executable, *program, "--data", str(folder), "--port", "0", *options]
 
 
 @contextmanager
-def process_on(folder: Path, *options: str) -> Iterator[Process]:
-    """Start `run.py` on `folder`; goes on once it serves. With `--ephemeral` it makes a data folder inside it."""
+def process_on(
+    folder: Path,
+    *options: str,
+    program: Sequence[str] = (str(ROOT / "run.py"),),
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Process]:
+    """Start `run.py` on `folder`; goes on once it serves. With `--ephemeral` it makes a data folder inside it.
+
+    `program` stands for `run.py` where a test has to put something in; `environment` comes on top of ours.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "stderr"
     with log.open("ab") as stderr:
         child = subprocess.Popen(
-            command(folder, *options),
+            command(folder, *options, program=program),
             stdout=stderr,
             stderr=stderr,
             cwd=folder,
-            env=os.environ | {"TMPDIR": str(folder)},
+            env=os.environ | {"TMPDIR": str(folder)} | environment,
         )
     try:
         url, data = until(lambda: _served(child, folder, log))
