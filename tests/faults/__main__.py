@@ -6,11 +6,15 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.faults import crash, defects
+from tests.faults import crash, defects, overload
 from tests.faults.findings import Findings, table, write
 
 Campaign = Callable[..., Findings]
-CAMPAIGNS: Mapping[str, Campaign] = {"crash": crash.run, "defects": defects.run}
+CAMPAIGNS: Mapping[str, Campaign] = {
+    "crash": crash.run,
+    "defects": defects.run,
+    "overload": overload.run,
+}
 """Each is `run(seed, full=…)`."""
 
 SEED = 20_261_125

@@ -87,7 +87,7 @@ def process_on(
             stdout=stderr,
             stderr=stderr,
             cwd=folder,
-            env=os.environ | {"TMPDIR": str(folder)} | environment,
+            env={**os.environ, "TMPDIR": str(folder), **environment},
         )
     try:
         url, data = until(lambda: _served(child, folder, log))

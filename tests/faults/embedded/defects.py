@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from app.cj.batch import Arrival
 from app.cj.event_processor import EventProcessor
 from app.contracts import ComparisonQueued
-from app.errors import StoreUnavailable
+from app.errors import JuxtaError
+from app.provider.lane import Lane
 from app.provider.orchestrator import LLMOrchestrator
 from app.provider.queue.admission import Admission
+from app.provider.queue.protocol import QueuedRequest
 
 KEPT: list[Arrival] = []
 
 
 def promise_before_the_commit() -> None:
-    """A request that the ledger did not take is answered 202 all the same."""
+    """Who has to queue is told so at once, and stored a little later."""
     part: Any = LLMOrchestrator
-    compare = part.compare
 
-    async def promise(self: LLMOrchestrator, request: Any, **more: Any) -> object:
-        try:
-            return await compare(self, request, **more)
-        except StoreUnavailable:
-            name = request.queue_id(more.get("principal", "local"))
-            return ComparisonQueued(
-                queue_id=name, correlation_id=request.correlation_id, estimated_wait_seconds=1.0
-            )
+    async def promise(self: Any, row: QueuedRequest, lane: Lane) -> ComparisonQueued:
+        async def accept() -> None:
+            with suppress(JuxtaError):
+                await self._queue.accept(row)
 
-    part.compare = promise
+        self._background.start(accept)
+        found: ComparisonQueued = self._queued(row.queue_id, row.correlation_id, lane)
+        return found
+
+    part._queue_request = promise
 
 
 def unbounded_line() -> None:

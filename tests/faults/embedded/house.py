@@ -53,7 +53,7 @@ def house(
     said = {"PYTHONPATH": str(ROOT), "FAULTS_ACCOUNT": str(account_of(folder)), "FAULTS_DEFECT": defect}
     program = ("-m", "tests.faults.embedded.start")
     with process_on(
-        folder, "--no-demo", *assigned, program=program, environment=said | dict(environment)
+        folder, "--no-demo", *assigned, program=program, environment={**said, **environment}
     ) as process:
         yield process
 
@@ -126,13 +126,15 @@ def miscounts(folder: Path) -> list[str]:
             said.append(f"lost: comparisons of batch {batch_id} are {strange}")
             continue
         shown = rows(
-            folder / "cj.db", f"SELECT position, score, verdicts FROM essays WHERE batch_id = {name} ORDER BY 1"
+            folder / "cj.db",
+            f"SELECT position, score, verdicts FROM essays WHERE batch_id = {name} ORDER BY 1",
         )
         _, _, first, second, winners = zip(*ended, strict=True)
         fitted = score(as_verdicts(first, second, [SHARE[w] for w in winners]), len(shown), start=None)
         counted = Counter([*first, *second])
         if any(
-            abs(found - fitted.fit.scores[n]) > CLOSE or verdicts != counted[n] for n, found, verdicts in shown
+            abs(found - fitted.fit.scores[n]) > CLOSE or verdicts != counted[n]
+            for n, found, verdicts in shown
         ):
             said.append(f"recount: the scores of batch {batch_id} are not those of a recount")
     return said
