@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.faults import crash, defects, overload
+from tests.faults import crash, defects, overload, soak
 from tests.faults.findings import Findings, table, write
 
 Campaign = Callable[..., Findings]
@@ -14,6 +14,7 @@ CAMPAIGNS: Mapping[str, Campaign] = {
     "crash": crash.run,
     "defects": defects.run,
     "overload": overload.run,
+    "soak": soak.run,
 }
 """Each is `run(seed, full=…)`."""
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from tests.faults.embedded.house import create, house, miscounts, open_requests, resident, unfinished
 from tests.faults.embedded.posts import CUT, HUNG, Answer, broken_promises, nth, posting, promised
@@ -124,7 +125,7 @@ class Watch:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, name="watch")
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

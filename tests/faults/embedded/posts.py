@@ -53,10 +53,12 @@ class Crowd:
         """Post until told to end."""
         turns, began = count(), time.monotonic()
         limits = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=NEVER)
-        async with aiohttp.ClientSession(connector=limits[0], timeout=limits[1]) as session:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(self.clients):
-                    group.create_task(self._client(session, turns, began))
+        async with (
+            aiohttp.ClientSession(connector=limits[0], timeout=limits[1]) as session,
+            asyncio.TaskGroup() as group,
+        ):
+            for _ in range(self.clients):
+                group.create_task(self._client(session, turns, began))
 
     def end(self) -> None:
         self._ended = True
