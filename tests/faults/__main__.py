@@ -6,13 +6,14 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.faults import crash, defects, overload, soak
+from tests.faults import crash, defects, overload, soak, storage
 from tests.faults.findings import Findings, table, write
 
 Campaign = Callable[..., Findings]
 CAMPAIGNS: Mapping[str, Campaign] = {
     "crash": crash.run,
     "defects": defects.run,
+    "storage": storage.run,
     "overload": overload.run,
     "soak": soak.run,
 }

@@ -74,10 +74,12 @@ def process_on(
     *options: str,
     program: Sequence[str] = (str(ROOT / "run.py"),),
     environment: Mapping[str, str] = MappingProxyType({}),
+    patience: float = PATIENT,
 ) -> Iterator[Process]:
     """Start `run.py` on `folder`; goes on once it serves. With `--ephemeral` it makes a data folder inside it.
 
-    `program` stands for `run.py` where a test has to put something in; `environment` comes on top of ours.
+    `program` stands for `run.py` where a test has to put something in; `environment` comes on top of ours. It has
+    `patience` seconds to start.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "stderr"
@@ -90,7 +92,7 @@ def process_on(
             env={**os.environ, "TMPDIR": str(folder), **environment},
         )
     try:
-        url, data = until(lambda: _served(child, folder, log))
+        url, data = until(lambda: _served(child, folder, log), patience=patience)
         with httpx2.Client(base_url=url, timeout=PATIENT) as client:
             yield Process(child, data, url, client, log)
     finally:

@@ -20,6 +20,9 @@ from tests.flow.process import ROOT, Process, process_on, until
 
 SHARE = {"essay_a": 1.0, "essay_b": 0.0, "tie": 0.5}
 CLOSE = 1e-6
+START = 120.0
+"""Seconds to start in at the most: on a quiet machine it takes two, beside other campaigns twenty."""
+
 UNREAD = "load.comparison_result.v1"
 """A topic for requests that no batch made: nobody reads it, so that nothing of theirs is a dead letter."""
 
@@ -53,7 +56,7 @@ def house(
     said = {"PYTHONPATH": str(ROOT), "FAULTS_ACCOUNT": str(account_of(folder)), "FAULTS_DEFECT": defect}
     program = ("-m", "tests.faults.embedded.start")
     with process_on(
-        folder, "--no-demo", *assigned, program=program, environment={**said, **environment}
+        folder, "--no-demo", *assigned, program=program, environment={**said, **environment}, patience=START
     ) as process:
         yield process
 
