@@ -76,6 +76,10 @@ class SqliteDatabase(Database):
         """This machine's clock."""
         return time.time()
 
+    async def check(self) -> None:
+        """As promised; it changes nothing and writes a page all the same, or a full disk would look well."""
+        await self.write(_write_a_page)
+
     async def checkpoint(self) -> None:
         """Empty the write-ahead log into the file, so that what was deleted is in neither."""
         await self._run(self._writer, self._empty_log)
@@ -167,6 +171,11 @@ class SqliteDatabase(Database):
         # With that a statement over many rows can be undone without a file.
         connection.execute("PRAGMA temp_store=MEMORY")
         connection.execute(f"PRAGMA query_only={int(read_only)}")
+
+
+def _write_a_page(connection: Connection) -> None:
+    (version,) = connection.exec_driver_sql("PRAGMA user_version").one()
+    connection.exec_driver_sql(f"PRAGMA user_version={version}")
 
 
 def _turn_to_wal(connection: sqlite3.Connection, seconds: float) -> None:
