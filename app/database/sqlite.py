@@ -31,6 +31,7 @@ _AWAY = frozenset(
 )
 _CROWDED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL})
 _BROKEN = _AWAY - _CROWDED
+_HELD = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _UNSOUND = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 _CHECKPOINT_PAGES = 4000
 
@@ -184,8 +185,8 @@ def _turn_to_wal(connection: sqlite3.Connection, seconds: float) -> None:
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() >= deadline:
+        except sqlite3.OperationalError as error:
+            if _code(error) not in _HELD or time.monotonic() >= deadline:  # a disk that fails is not waited for
                 raise
             time.sleep(0.01)
         else:
