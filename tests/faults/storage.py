@@ -89,7 +89,7 @@ def _figures(
     statuses = Counter(answer.status for answer in story.answers)
     refused = [answer for answer in story.answers if answer.status == 503]
     unnamed = [answer for answer in refused if not answer.retry_after]
-    strange = len(story.answers) - sum(statuses[status] for status in (200, 202, 503, CUT))
+    strange = len(story.answers) - sum(statuses[status] for status in (200, 202, 503))
     healed, bar = nth(story.healed, 1.0), HEALED if full else SHORT_HEALED
     caught = any(words.startswith("false 202") for words in defective.wrong)
     return [
@@ -140,6 +140,7 @@ def _live(
     hold: float,
 ) -> None:
     """One life: to the end of what waits, or to a kill."""
+    killed_at = float("inf")
     with starting as process, posting(process.url, rate=RATE, clients=CLIENTS) as crowd:
         try:
             while waiting:
@@ -149,12 +150,13 @@ def _live(
                 with bout.trouble(where, process):
                     _suffer(process, crowd, bout, story, hold=hold)
                     if bout.killed:
+                        killed_at = time.monotonic()
                         process.kill()
                         story.kills += 1
                         return
                 _heal(process, crowd, batch, bout, story)
         finally:
-            story.answers += crowd.answers
+            story.answers += [one for one in crowd.answers if one.status != CUT or one.at < killed_at]
 
 
 def _suffer(process: Process, crowd: Crowd, bout: Bout, story: Story, *, hold: float) -> None:
@@ -172,6 +174,7 @@ def _heal(process: Process, crowd: Crowd, batch: str, bout: Bout, story: Story) 
     began, before = time.monotonic(), len(crowd.answers)
 
     def well() -> bool:
+        assert process.child.poll() is None, process.stderr[-3000:]
         return any(
             answer.status in {200, 202} and answer.at - answer.seconds > began
             for answer in crowd.answers[before:]
