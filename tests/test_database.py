@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import resource
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Sequence
@@ -214,6 +215,21 @@ async def test_a_full_file_is_unavailable_and_then_over(file: Database) -> None:
         await file.write(lambda connection: add(connection, "x" * 100_000))
     await file.write(lambda connection: add(connection, "small"))
     assert await file.read(names) == ["small"]
+
+
+async def test_a_full_disk_is_seen_by_who_asks_whether_it_takes_changes(path: Path) -> None:
+    """A transaction that changes nothing succeeds on a full disk: the check has to write."""
+    async with SqliteDatabase(path) as file:
+        await file.write(make_things)
+        await file.checkpoint()
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
+        try:
+            with pytest.raises(StoreUnavailable):
+                await file.check()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        await file.check()
 
 
 async def test_a_file_that_was_deleted_takes_no_more(file: Database, path: Path) -> None:

@@ -31,6 +31,7 @@ _AWAY = frozenset(
 )
 _CROWDED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL})
 _BROKEN = _AWAY - _CROWDED
+_HELD = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _UNSOUND = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 _CHECKPOINT_PAGES = 4000
 
@@ -75,6 +76,10 @@ class SqliteDatabase(Database):
     def now(self, connection: Connection) -> float:  # noqa: ARG002 - who shares a file shares a machine
         """This machine's clock."""
         return time.time()
+
+    async def check(self) -> None:
+        """As promised; it changes nothing and writes a page all the same, or a full disk would look well."""
+        await self.write(_write_a_page)
 
     async def checkpoint(self) -> None:
         """Empty the write-ahead log into the file, so that what was deleted is in neither."""
@@ -169,14 +174,21 @@ class SqliteDatabase(Database):
         connection.execute(f"PRAGMA query_only={int(read_only)}")
 
 
+def _write_a_page(connection: Connection) -> None:
+    (version,) = connection.exec_driver_sql("PRAGMA user_version").one()
+    connection.exec_driver_sql(f"PRAGMA user_version={version}")
+
+
 def _turn_to_wal(connection: sqlite3.Connection, seconds: float) -> None:
     """Switch on write-ahead logging; while somebody else switches, SQLite fails at once, whatever its busy timeout."""
     deadline = time.monotonic() + seconds
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() >= deadline:
+        except sqlite3.OperationalError as error:
+            if (
+                _code(error) not in _HELD or time.monotonic() >= deadline
+            ):  # a disk that fails is not waited for
                 raise
             time.sleep(0.01)
         else:

@@ -202,3 +202,21 @@ def test_spec_of_a_role_leaves_out_what_it_does_not_serve() -> None:
     paths = json.loads(juxta("spec", "openapi", "--role", "provider", "--json").stdout)["paths"]
     assert "/api/v1/comparison" in paths
     assert "/api/v1/batches" not in paths
+
+
+def test_a_log_that_cannot_be_written_ends_nothing() -> None:
+    code = (
+        "import structlog; from app.cli.options import configure_logging; from app.settings import load;"
+        "configure_logging(load(environment={})[0]);"
+        "structlog.get_logger().error('the disk is full'); structlog.get_logger().warning('still'); print('went on')"
+    )
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            stderr=full,
+            cwd=ROOT,
+            timeout=60,
+            check=False,
+        )
+    assert done.stdout == b"went on\n"

@@ -9,7 +9,20 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from tests.faults import broker, crash, defects, edge, engines, kills, network, rebalance, stops
+from tests.faults import (
+    broker,
+    crash,
+    defects,
+    edge,
+    engines,
+    kills,
+    network,
+    overload,
+    rebalance,
+    soak,
+    stops,
+    storage,
+)
 from tests.faults.findings import Findings, table, write
 from tests.faults.poison import campaign as poison
 from tests.faults.races import campaign as races
@@ -27,6 +40,9 @@ CAMPAIGNS: Mapping[str, Campaign] = {
     "rebalance": rebalance.run,
     "network": network.run,
     "engines": engines.run,
+    "storage": storage.run,
+    "overload": overload.run,
+    "soak": soak.run,
 }
 """Each is `run(seed, full=…)`."""
 

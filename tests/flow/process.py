@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx2
@@ -73,10 +74,17 @@ def command(folder: Path, *options: str, program: Sequence[str] = RUN) -> list[s
 
 
 @contextmanager
-def process_on(folder: Path, *options: str, program: Sequence[str] = RUN) -> Iterator[Process]:
+def process_on(
+    folder: Path,
+    *options: str,
+    program: Sequence[str] = RUN,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    patience: float = STARTED,
+) -> Iterator[Process]:
     """Start `run.py` on `folder`; goes on once it serves. With `--ephemeral` it makes a data folder inside it.
 
-    Another `program` takes the same options: the product with a defect, as campaigns start it.
+    Another `program` takes the same options: the product with a defect, as campaigns start it. `environment` comes on top
+    of ours. It has `patience` seconds to start.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "stderr"
@@ -86,10 +94,10 @@ def process_on(folder: Path, *options: str, program: Sequence[str] = RUN) -> Ite
             stdout=stderr,
             stderr=stderr,
             cwd=folder,
-            env=os.environ | {"TMPDIR": str(folder)},
+            env={**os.environ, "TMPDIR": str(folder), **environment},
         )
     try:
-        url, data = until(lambda: _served(child, folder, log), patience=STARTED)
+        url, data = until(lambda: _served(child, folder, log), patience=patience)
         with httpx2.Client(base_url=url, timeout=PATIENT) as client:
             yield Process(child, data, url, client, log)
     finally:
