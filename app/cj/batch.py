@@ -105,7 +105,10 @@ class NewBatch(Wire):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """A batch as stored. Counts are of comparisons; `fitted_wave` is the last wave inside the shown scores."""
+    """A batch as stored. Counts are of comparisons; `fitted_wave` is the last wave inside the shown scores.
+
+    `extended_to` is how many verdicts it goes on to, once comparisons were added to it when it had finished.
+    """
 
     id: UUID
     title: str
@@ -125,6 +128,7 @@ class Batch:
     created_at: At
     finished_at: At | None
     version: int
+    extended_to: int | None = None
 
     @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated properties
     @property

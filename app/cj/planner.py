@@ -21,7 +21,7 @@ from app.cj.changes import Changes
 from app.cj.scoring_ranking import Scoring, as_verdicts, score
 from app.cj.statistics.pairing import next_pairs
 from app.cj.statistics.stopping import StopReason, most_comparisons, stop_reason
-from app.cj.store import BatchStore, Ended, Plan, is_broke
+from app.cj.store import BatchStore, Ended, FittedWave, Plan, is_broke
 from app.contracts import LLMComparisonRequest
 from app.errors import NotFound, Unavailable
 
@@ -233,7 +233,7 @@ class Planner:
             scores=scoring.fit.scores.tolist(),
             standard_errors=scoring.fit.standard_errors.tolist(),
             verdicts=scoring.verdicts.tolist(),
-            reliability=scoring.fit.reliability if memory.share else None,
+            fitted=_fitted(memory, scoring) if memory.share else None,
             stop_reason=reason,
             finished=reason is not None and memory.wave >= batch.waves,
             pairs=[(pair, self._body(batch, memory, pair)) for pair in pairs],
@@ -299,6 +299,19 @@ class Planner:
             priority=batch.settings.priority,
         )
         return freeze(request)
+
+
+def _fitted(memory: Memory, scoring: Scoring) -> FittedWave:
+    return FittedWave(
+        wave=memory.wave,
+        verdicts=len(memory.share),
+        reliability=scoring.fit.reliability,
+        sigma=scoring.fit.sigma,
+        positions=(),
+        position_errors=(),
+        islands=scoring.islands,
+        cost_usd=memory.cost_usd,
+    )
 
 
 def _hopeless(fresh: Sequence[Ended], excused: int) -> bool:

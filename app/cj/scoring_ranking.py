@@ -15,11 +15,16 @@ _TWO_SIDED_95 = 1.959964
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """A fitted scale with what it stands on: verdicts per essay, and whether the comparisons connect all essays."""
+    """A fitted scale with what it stands on: verdicts per essay, and how many groups no comparison connects."""
 
     fit: Fit
     verdicts: IntArray
-    connected: bool
+    islands: int
+
+    @property
+    def connected(self) -> bool:
+        """Whether the comparisons connect all essays."""
+        return self.islands == 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +48,7 @@ def score(verdicts: Verdicts, items: int, *, start: Fit | None) -> Scoring:
     return Scoring(
         fit=fit(verdicts, items, start=start),
         verdicts=verdicts.count(items),
-        connected=len(set(labels.tolist())) == 1,
+        islands=len(set(labels.tolist())),
     )
 
 

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, text
 
 from app.cj.batch import Batch, ComparisonState, NewEssay, Road
 from app.cj.scoring_ranking import RankedEssay, ranking
-from app.cj.store import batch_of
+from app.cj.store import Milestone, batch_of
+from app.cj.store.fits import milestones
 from app.contracts import JudgeKind, Winner
 from app.contracts.wire import At
 from app.database import Database
@@ -200,6 +201,18 @@ class Views:
                 [r.se if r.verdicts else None for r in rows],
                 [r.verdicts for r in rows],
             )
+
+        return await self._database.read(work)
+
+    async def fits(self, batch_id: UUID) -> Sequence[Milestone]:
+        """The path of the scale, a step for each fitted wave that had a verdict.
+
+        :raises NotFound: as `batch`.
+        """
+
+        def work(connection: Connection) -> Sequence[Milestone]:
+            _find(connection, batch_id)
+            return milestones(connection, batch_id)
 
         return await self._database.read(work)
 

@@ -465,3 +465,20 @@ async def test_processes_that_take_turns_with_a_batch_plan_it_as_one_would(place
         expected.waves,
     )
     assert len(set(asked)) == len(asked) == batch.planned
+
+
+async def test_every_fitted_wave_leaves_a_milestone_and_the_last_one_is_what_is_shown(place: Place) -> None:
+    async with cj_on(place, ScriptedProvider()) as cj:
+        batch_id = await cj.workflow.create(batch_of(8, comparisons_per_essay=6), start=True)
+        batch = await cj.finish(batch_id)
+        path = await cj.views.fits(batch_id)
+        await cj.workflow.delete(batch_id)
+        with pytest.raises(NotFound):
+            await cj.views.fits(batch_id)
+    assert [step.wave for step in path[:3]] == [1, 2, 3]
+    assert path[-1].wave == batch.waves  # the two waves in flight at the end are fitted as one
+    assert [step.verdicts for step in path] == [4 * step.wave for step in path]
+    assert [step.cost_usd for step in path] == pytest.approx([0.04 * step.wave for step in path])
+    assert (path[0].islands, path[-1].islands) == (4, 1)
+    assert path[-1].reliability == batch.reliability
+    assert all(step.sigma > 0 and step.fitted_at > 0 for step in path)

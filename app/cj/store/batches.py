@@ -26,7 +26,7 @@ def batch_of(row: Any) -> Batch:
     """Read a row of `batches`, but for what only the planner asks."""
     fields = row._asdict()
     # The second is one of the settings, here for statements to compare with.
-    for column in ("excused", "budget_usd"):
+    for column in ("excused", "budget_usd", "extended_from"):
         del fields[column]
     return Batch(
         **fields
@@ -145,6 +145,7 @@ def bury(connection: Connection, now: float) -> int:
         for table, column in (
             ("comparisons", "batch_id"),
             ("waves", "batch_id"),
+            ("fits", "batch_id"),
             ("essays", "batch_id"),
             ("texts", "batch_id"),
             ("batches", "id"),

@@ -9,7 +9,9 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from app.cj.batch import Batch, ComparisonState, PlannedPair, comparison_id
+from app.cj.store import fits
 from app.cj.store.batches import find
+from app.cj.store.fits import FittedWave
 from app.contracts import Winner
 from app.database.statements import fetch, insert, over
 
@@ -56,7 +58,8 @@ class Progress:
 class Plan:
     """The planner's decision, committed only if the batch still has `waves` waves and runs.
 
-    Scores and standard errors are by essay position, over all waves up to `fitted_wave`.
+    Scores and standard errors are by essay position, over all waves up to `fitted_wave`; `fitted` says what else that
+    fit found, and is None while there is no verdict.
     """
 
     batch_id: UUID
@@ -65,7 +68,7 @@ class Plan:
     scores: Sequence[float]
     standard_errors: Sequence[float]
     verdicts: Sequence[int]
-    reliability: float | None
+    fitted: FittedWave | None
     stop_reason: str | None
     finished: bool
     pairs: Sequence[tuple[PlannedPair, bytes]]
@@ -127,7 +130,7 @@ def commit(connection: Connection, plan: Plan, now: float) -> bool:
             "more": int(bool(plan.pairs)),
             "planned": len(plan.pairs),
             "fitted": plan.fitted_wave,
-            "reliability": plan.reliability,
+            "reliability": plan.fitted.reliability if plan.fitted else None,
             "reason": plan.stop_reason,
             "finished": plan.finished,
             "now": now,
@@ -136,6 +139,8 @@ def commit(connection: Connection, plan: Plan, now: float) -> bool:
     if not done:
         return False
     _store_scores(connection, plan)
+    if plan.fitted:
+        fits.store(connection, plan.batch_id, plan.fitted, now)
     if plan.pairs:
         _store_wave(connection, plan, now)
     return True
@@ -145,7 +150,8 @@ def _store_scores(connection: Connection, plan: Plan) -> None:
     batch_id = str(plan.batch_id)
     shown = zip(plan.scores, plan.standard_errors, plan.verdicts, strict=True)
     over(connection, _SCORE, [(place, *values) for place, values in enumerate(shown)], id=batch_id)
-    fetch(connection, _FITTED, id=batch_id, wave=plan.fitted_wave, reliability=plan.reliability)
+    reliability = plan.fitted.reliability if plan.fitted else None
+    fetch(connection, _FITTED, id=batch_id, wave=plan.fitted_wave, reliability=reliability)
 
 
 def _store_wave(connection: Connection, plan: Plan, now: float) -> None:

@@ -91,7 +91,7 @@ class Remains:
 
     def left_after_erasure(self) -> Iterator[str]:
         """Nothing of the batch but a tombstone, and no word of an essay in any file of cj."""
-        for table in ("batches", "comparisons", "waves", "essays", "texts"):
+        for table in ("batches", "comparisons", "waves", "fits", "essays", "texts"):
             if left := self.cj(f"SELECT count(*) FROM {table}")[0][0]:
                 yield f"erasure: {left} rows of {table} outlived the erasure"
         if self.cj("SELECT count(*) FROM tombstones")[0][0] != 1:
