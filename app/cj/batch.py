@@ -10,6 +10,7 @@ from uuid import UUID, uuid5
 from pydantic import ConfigDict, Field, computed_field
 from pydantic_core import from_json
 
+from app.cj.statistics.stopping import most_comparisons
 from app.contracts import (
     JudgeKind,
     LLMComparisonRequest,
@@ -56,7 +57,8 @@ class BatchSettings(Wire):
 
     Each pair is judged by one of `judges`, shared fairly. `comparisons_per_essay` caps the verdicts an essay gets on
     average, `target_reliability` ends the batch earlier. Once what verdicts and failures cost has reached `budget_usd`,
-    nothing more is sent: only calls under way at that moment can exceed it.
+    nothing more is sent: only calls under way at that moment can exceed it. `audit_share` of the verdicts are asked for
+    again with the sides swapped, within the cap: they say how consistent a judge is, and count in no score.
     """
 
     judges: Annotated[tuple[LLMConfigOverrides, ...], Field(min_length=1)]
@@ -64,9 +66,14 @@ class BatchSettings(Wire):
     target_reliability: float = Field(0.8, gt=0, lt=1)
     budget_usd: float | None = Field(None, gt=0)
     random_rounds: int = Field(5, ge=1, le=50)
+    audit_share: float = Field(0.05, ge=0, le=0.5)
     seed: int = Field(0, ge=0, lt=2**63)
     expires_in: float = Field(DAY, gt=0, le=MOST_EXPIRES_IN)
     priority: int = Field(5, ge=0, le=9)
+
+    def most_comparisons(self, essays: int) -> int:
+        """How many comparisons so many essays come to at most."""
+        return most_comparisons(essays, self.comparisons_per_essay, self.audit_share)
 
 
 def _without_defaults(schema: dict[str, Any]) -> None:
@@ -130,6 +137,11 @@ class Batch:
     version: int
     extended_to: int | None = None
 
+    @property
+    def most_verdicts(self) -> int:
+        """How many verdicts it asks for at most."""
+        return self.extended_to or self.settings.most_comparisons(self.essays)
+
     @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated properties
     @property
     def open(self) -> int:
@@ -180,13 +192,17 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedPair:
-    """A pair to be judged: essays by position, `first` shown as essay A; `again` counts earlier failures of the pair."""
+    """A pair to be judged: essays by position, `first` shown as essay A; `again` counts earlier failures of the pair.
+
+    `audit_of` is the sequence number of the verdict that it asks for again, with the sides swapped.
+    """
 
     sequence: int
     first: int
     second: int
     judge: int
     again: int
+    audit_of: int | None = None
 
 
 NEVER_SENT = "budget-spent"

@@ -79,4 +79,5 @@ async def test_a_batch_from_before_the_path_was_kept_is_read_without_one(
     async with opened(MIGRATIONS) as database:
         views = Views(database)
         assert await views.fits(UUID(int=1)) == []
-        assert (await views.batch(UUID(int=1))).extended_to is None
+        batch = await views.batch(UUID(int=1))
+    assert (batch.extended_to, batch.settings.audit_share) == (None, 0.0)

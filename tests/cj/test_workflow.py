@@ -482,3 +482,55 @@ async def test_every_fitted_wave_leaves_a_milestone_and_the_last_one_is_what_is_
     assert (path[0].islands, path[-1].islands) == (4, 1)
     assert path[-1].reliability == batch.reliability
     assert all(step.sigma > 0 and step.fitted_at > 0 for step in path)
+
+
+async def test_one_verdict_in_twenty_is_asked_again_the_other_way_round_and_counts_in_no_score(
+    place: Place,
+) -> None:
+    judges = [RULES.model_copy(update={"model": f"panel-v1/{name}"}) for name in ("balanced", "language")]
+    plans = []
+    for name, restarts in (("straight", False), ("restarted", True)):
+        provider, own = ScriptedProvider(), place.beside(name)
+        async with cj_on(own, provider) as cj:
+            batch_id = await cj.workflow.create(
+                batch_of(20, comparisons_per_essay=9, judges=judges), start=True
+            )
+            await (cj.until(batch_id, lambda b: b.waves >= 6) if restarts else cj.finish(batch_id))
+        async with cj_on(own, provider) as cj:
+            batch = await cj.finish(batch_id)
+            rows = await cj.views.ranking(batch_id)
+            asked = {one.sequence: one for one in await cj.views.comparisons(batch_id)}
+            path = await cj.views.fits(batch_id)
+        audits = [one for one in asked.values() if one.audit_of is not None]
+        plans.append([(one.first, one.second, one.judge, one.audit_of) for one in asked.values()])
+        assert batch.decided == batch.planned == 90
+        assert len(audits) == 3  # of 80 verdicts that waves were planned from, but for rounding
+        for audit in audits:
+            original = asked[audit.audit_of or 0]
+            assert (original.first, original.second) == (audit.second, audit.first)
+            assert (original.judge, original.audit_of) == (audit.judge, None)
+            assert original.wave <= audit.wave - 2
+        assert len({one.audit_of for one in audits}) == len(audits)
+        assert sum(row.comparisons for row in rows) == 2 * (batch.decided - len(audits))
+        assert path[-1].verdicts == batch.decided - len(audits)
+    assert plans[0] == plans[1]
+
+
+async def test_where_every_pair_can_be_asked_no_audit_takes_the_place_of_one(place: Place) -> None:
+    found = {}
+    async with cj_on(place, ScriptedProvider()) as cj:
+        for per_essay in (7, 9):
+            new = batch_of(8, comparisons_per_essay=per_essay)
+            batch = await cj.finish(await cj.workflow.create(new, start=True))
+            comparisons = await cj.views.comparisons(batch.id)
+            pairs = {frozenset((one.first, one.second)) for one in comparisons}
+            found[per_essay] = (len(pairs), batch.decided, batch.stop_reason)
+    assert found == {7: (28, 28, "comparisons_spent"), 9: (28, 29, "no_pairs_left")}
+
+
+async def test_without_a_share_of_audits_no_pair_is_asked_twice(place: Place) -> None:
+    async with cj_on(place, ScriptedProvider()) as cj:
+        new = batch_of(20, comparisons_per_essay=8, audit_share=0.0)
+        batch = await cj.finish(await cj.workflow.create(new, start=True))
+        comparisons = await cj.views.comparisons(batch.id)
+    assert len({frozenset((one.first, one.second)) for one in comparisons}) == batch.planned == 80

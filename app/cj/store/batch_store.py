@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from app.cj.batch import Arrival, Batch, BatchState, NewBatch, Task
+from app.cj.batch import Arrival, Batch, BatchState, NewBatch, PlannedPair, Task
 from app.cj.store import batches, locks, plans, results, sending
 from app.cj.store.plans import Plan, Progress
 from app.cj.store.results import Recorded
@@ -136,8 +136,8 @@ class BatchStore:
         """
         return await self._database.read(lambda c: plans.progress(c, batch_id, since))
 
-    async def planned_pairs(self, batch_id: UUID) -> Sequence[tuple[int, int]]:
-        """Every pair planned so far as (first, second), in comparison order."""
+    async def planned_pairs(self, batch_id: UUID) -> Sequence[PlannedPair]:
+        """Every pair planned so far, in comparison order."""
         return await self._database.read(lambda c: plans.planned_pairs(c, batch_id))
 
     async def texts(self, batch_id: UUID) -> Sequence[str]:

@@ -21,16 +21,20 @@ _SCORE = """UPDATE essays SET score = given.column2, se = given.column3, verdict
 _STANDING = """SELECT excused, (SELECT min(number) FROM waves WHERE batch_id = :id AND open > 0) AS first_open
     FROM batches WHERE id = :id"""
 _FITTED = "UPDATE waves SET reliability = :reliability WHERE batch_id = :id AND number = :wave"
-_ENDED = """SELECT wave, first, second, judge, winner, again, retryable, cost_usd FROM comparisons
+_ENDED = """SELECT sequence, wave, first, second, judge, winner, again, retryable, cost_usd, audit_of FROM comparisons
     WHERE batch_id = :id AND wave > :since AND wave <= :complete ORDER BY sequence"""
-_PLAN = """INSERT INTO comparisons (id, batch_id, sequence, wave, first, second, judge, again, body, state, due_at,
-    planned_at) {rows text text integer integer integer integer integer integer bytea text float8 float8}"""
+_PLANNED = """SELECT sequence, first, second, judge, again, audit_of FROM comparisons
+    WHERE batch_id = :id ORDER BY sequence"""
+_PLAN = """INSERT INTO comparisons (id, batch_id, sequence, wave, first, second, judge, again, audit_of, body,
+    state, due_at, planned_at)
+    {rows text text integer integer integer integer integer integer integer bytea text float8 float8}"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """One ended comparison as the planner reads it; `share` is what `first` won of it, None when there is no verdict."""
 
+    sequence: int
     wave: int
     first: int
     second: int
@@ -39,6 +43,7 @@ class Ended:
     again: int
     retryable: bool
     cost_usd: float
+    audit_of: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +93,7 @@ def progress(connection: Connection, batch_id: UUID, since: int) -> Progress:
     rows = fetch(connection, _ENDED, id=str(batch_id), since=since, complete=complete)
     ended = [
         Ended(
+            sequence=r.sequence,
             wave=r.wave,
             first=r.first,
             second=r.second,
@@ -96,16 +102,21 @@ def progress(connection: Connection, batch_id: UUID, since: int) -> Progress:
             again=r.again,
             retryable=bool(r.retryable),
             cost_usd=r.cost_usd or 0.0,
+            audit_of=r.audit_of,
         )
         for r in rows
     ]
     return Progress(batch=batch, complete=complete, excused=excused, ended=ended)
 
 
-def planned_pairs(connection: Connection, batch_id: UUID) -> list[tuple[int, int]]:
-    """Every pair planned so far as (first, second), in comparison order."""
-    sql = text("SELECT first, second FROM comparisons WHERE batch_id = :id ORDER BY sequence")
-    return [(row.first, row.second) for row in connection.execute(sql, {"id": str(batch_id)})]
+def planned_pairs(connection: Connection, batch_id: UUID) -> list[PlannedPair]:
+    """Every pair planned so far, in comparison order."""
+    return [
+        PlannedPair(
+            sequence=sequence, first=first, second=second, judge=judge, again=again, audit_of=audit_of
+        )
+        for sequence, first, second, judge, again, audit_of in fetch(connection, _PLANNED, id=str(batch_id))
+    ]
 
 
 def texts(connection: Connection, batch_id: UUID) -> list[str]:
@@ -170,6 +181,7 @@ def _store_wave(connection: Connection, plan: Plan, now: float) -> None:
             pair.second,
             pair.judge,
             pair.again,
+            pair.audit_of,
             body,
             ComparisonState.PLANNED,
             now,
