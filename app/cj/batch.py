@@ -114,7 +114,8 @@ class NewBatch(Wire):
 class Batch:
     """A batch as stored. Counts are of comparisons; `fitted_wave` is the last wave inside the shown scores.
 
-    `extended_to` is how many verdicts it goes on to, once comparisons were added to it when it had finished.
+    Once comparisons were added to it when it had finished, it goes on to `extended_to` verdicts; `extended_from` is how
+    many comparisons had been planned then.
     """
 
     id: UUID
@@ -135,12 +136,18 @@ class Batch:
     created_at: At
     finished_at: At | None
     version: int
+    extended_from: int | None = None
     extended_to: int | None = None
 
     @property
     def most_verdicts(self) -> int:
         """How many verdicts it asks for at most."""
         return self.extended_to or self.settings.most_comparisons(self.essays)
+
+    @property
+    def freshly_extended(self) -> bool:
+        """Whether comparisons were added to it and none of them is planned yet: then every wave is complete."""
+        return self.extended_from == self.planned
 
     @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated properties
     @property

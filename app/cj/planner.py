@@ -6,6 +6,7 @@ are in flight, and the scores do not depend on the road, the engines or the orde
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, KeysView, Sequence
 from dataclasses import dataclass, field
@@ -60,6 +61,8 @@ class Memory:
     first: list[int] = field(default_factory=list)
     second: list[int] = field(default_factory=list)
     share: list[float] = field(default_factory=list)
+    judge: list[int] = field(default_factory=list)
+    confidence: list[float | None] = field(default_factory=list)
     newest: list[Ended] = field(default_factory=list)
     audit_verdicts: int = 0
     failed: list[Ended] = field(default_factory=list)
@@ -87,6 +90,8 @@ class Memory:
                 self.first.append(one.first)
                 self.second.append(one.second)
                 self.share.append(one.share)
+                self.judge.append(one.judge)
+                self.confidence.append(one.confidence)
             elif one.retryable and one.again < MOST_AGAIN and asked[one.first, one.second] == one.again + 1:
                 self.failed.append(one)
             self.cost_usd += one.cost_usd
@@ -198,7 +203,7 @@ class Planner:
             return False
         if is_broke(batch) and not (memory and memory.withdrawn):
             return await self._withdraw(batch, memory)
-        to_the_end = batch.stop_reason or (memory and memory.closing)
+        to_the_end = batch.stop_reason or batch.freshly_extended or (memory and memory.closing)
         horizon = batch.waves if to_the_end else batch.waves - IN_FLIGHT + 1
         if progress.complete < horizon:
             return False
@@ -251,7 +256,7 @@ class Planner:
     def _decide(self, batch: Batch, memory: Memory) -> Plan:
         """Fit, then stop or choose pairs; pure but for the memory's warm start, run off the event loop."""
         scoring = memory.scoring = score(
-            as_verdicts(memory.first, memory.second, memory.share),
+            as_verdicts(memory.first, memory.second, memory.share, memory.judge, memory.confidence),
             batch.essays,
             start=memory.scoring.fit if memory.scoring else None,
         )
@@ -279,12 +284,13 @@ class Planner:
         """The rule of `stop_reason`, with what is in flight counted as spent and asked already."""
         in_flight = batch.planned - memory.ended
         each = memory.cost_usd / memory.ended if memory.ended else 0.0
+        endless = batch.extended_to is not None  # somebody wanted so many more, whatever was reached
         found = stop_reason(
             fit=scoring.fit,
             verdicts_per_item=scoring.verdicts,
             connected=scoring.connected,
-            target=batch.settings.target_reliability,
-            comparisons_per_essay=batch.settings.comparisons_per_essay,
+            target=math.inf if endless else batch.settings.target_reliability,
+            comparisons_per_essay=math.inf if endless else batch.settings.comparisons_per_essay,
             spent=memory.cost_usd + each * in_flight,
             budget=batch.settings.budget_usd,
         )
@@ -298,7 +304,10 @@ class Planner:
         """First the pairs that failed, asked anew with the same sides; then audits; then a round of pairs never asked."""
         wave = batch.waves + 1
         rng = np.random.default_rng([batch.settings.seed, wave])
-        pairs = [(one.first, one.second, one.judge, one.again + 1, one.audit_of) for one in memory.failed]
+        pairs = [
+            (one.first, one.second, one.judge, one.again + 1, one.audit_of)
+            for one in memory.failed[: max(0, _left(batch, memory))]
+        ]
         if fresh:
             pairs += _audits(batch, memory, wave)
             met = np.array(memory.pairs, dtype=np.int64).reshape(-1, 2)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -36,6 +36,13 @@ class BatchRequest(Wire):
     essays: NewEssays
     settings: AskedSettings = AskedSettings()
     start: bool = True
+
+
+class Addition(Wire):
+    """POST /api/v1/batches/{batch_id}/add. `beyond` is how many comparisons the batch had when this was decided."""
+
+    comparisons: int = Field(ge=1, le=1_000_000)
+    beyond: int | None = Field(None, ge=0)
 
 
 class BatchApi:
@@ -78,6 +85,7 @@ class BatchApi:
             Route(f"{one}/start", _action(self._workflow.start), methods=["POST"]),
             Route(f"{one}/resume", _action(self._workflow.resume), methods=["POST"]),
             Route(f"{one}/pause", _action(self._workflow.pause), methods=["POST"]),
+            Route(f"{one}/add", strict(self.add), methods=["POST"]),
             Route(f"{one}/cancel", _action(self._workflow.cancel), methods=["POST"]),
         ]
 
@@ -162,6 +170,13 @@ class BatchApi:
     async def comparison(self, request: Request) -> Response:
         """One comparison by its correlation_id."""
         return written(answers.COMPARISON, await self._views.comparison(_id(request, "comparison_id")))
+
+    async def add(self, request: Request) -> Response:
+        """The batch as it is now: it goes on for so many comparisons."""
+        batch_id = _id(request, "batch_id")
+        asked = parse(Addition, await read_body(request, limit=self._body_limit, deadline=self._body_timeout))
+        batch = await self._workflow.add(batch_id, asked.comparisons, beyond=asked.beyond)
+        return written(answers.BATCH, batch)
 
     async def delete(self, request: Request) -> Response:
         """204; texts, verdicts and scores are gone once cancellations have been passed on."""

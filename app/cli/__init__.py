@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from app.cli import breakers, dead_letters, keys, look, money, queue_rows, rank, serve, spec
+from app.cli import batches, breakers, dead_letters, keys, look, money, queue_rows, rank, serve, spec
 from app.errors import (
     ConfigurationError,
     Conflict,
@@ -26,6 +26,9 @@ app = typer.Typer(
 )
 app.callback(invoke_without_command=True)(serve.serve)
 app.command("rank")(rank.rank)
+batch = typer.Typer(help="Work on the batches of a running server.", no_args_is_help=True)
+batch.command("add")(batches.add)
+app.add_typer(batch, name="batch")
 app.command("trace")(look.trace)
 app.command("doctor")(look.doctor)
 app.command("models")(money.models)

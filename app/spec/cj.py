@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import TypeAdapter, WithJsonSchema
 
 from app.cj import answers
-from app.cj.routes import BatchRequest
+from app.cj.routes import Addition, BatchRequest
 from app.errors import (
     Conflict,
     InvalidRequest,
@@ -59,6 +59,7 @@ _OF_A_BATCH = tuple(
         "comparisons",
         "startBatch",
         "resumeBatch",
+        "addComparisons",
         "pauseBatch",
         "cancelBatch",
         "deleteBatch",
@@ -158,6 +159,31 @@ OPERATIONS = (
     _change("resume", "Go on after a pause", "409 when its state does not allow it."),
     _change("pause", "Plan and send nothing more for now", "What is under way still arrives and counts."),
     _change("cancel", "End the batch as it stands", "Open comparisons are cancelled, also at the provider."),
+    Operation(
+        method="POST",
+        path=f"{ONE}/add",
+        name="addComparisons",
+        module="cj",
+        summary="Go on with a finished batch for so many comparisons",
+        description=(
+            "They are planned as they would have been without the end, from the same seed, whatever reliability was "
+            "reached; a budget still ends it. `beyond` is the number of comparisons `planned` when this was decided: with it, a repeat adds "
+            "nothing. 409 when the batch has not finished, or no pair or no money is left."
+        ),
+        parameters=(_BATCH,),
+        body=TypeAdapter(Addition),
+        example={"comparisons": 45, "beyond": 150},
+        answers=(Answer(status=200, description="The batch as it is now.", body=answers.BATCH),),
+        problems=(
+            NotFound,
+            Conflict,
+            MalformedBody,
+            InvalidRequest,
+            RequestTimeout,
+            TooLarge,
+            StoreUnavailable,
+        ),
+    ),
     Operation(
         method="GET",
         path=f"{ONE}/ranking",

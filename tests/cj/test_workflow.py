@@ -534,3 +534,71 @@ async def test_without_a_share_of_audits_no_pair_is_asked_twice(place: Place) ->
         batch = await cj.finish(await cj.workflow.create(new, start=True))
         comparisons = await cj.views.comparisons(batch.id)
     assert len({frozenset((one.first, one.second)) for one in comparisons}) == batch.planned == 80
+
+
+async def test_a_finished_batch_goes_on_for_the_comparisons_that_are_added(place: Place) -> None:
+    provider = ScriptedProvider()
+    async with cj_on(place, provider) as cj:
+        batch_id = await cj.workflow.create(
+            batch_of(14, comparisons_per_essay=13, target_reliability=0.5), start=True
+        )
+        before = await cj.finish(batch_id)
+        assert before.stop_reason == "reliability_reached"
+        added = await cj.workflow.add(batch_id, 12, beyond=before.planned)
+        assert (added.state, added.stop_reason) == (BatchState.RUNNING, None)
+        after = await cj.finish(batch_id)
+        again = await cj.workflow.add(batch_id, 12, beyond=before.planned)
+        comparisons = await cj.views.comparisons(batch_id)
+        path = await cj.views.fits(batch_id)
+    assert (after.decided, after.stop_reason) == (before.decided + 12, "comparisons_spent")
+    assert again == after
+    assert path[-1].wave == after.waves == after.fitted_wave
+    pairs = [frozenset((one.first, one.second)) for one in comparisons if one.audit_of is None]
+    assert len(set(pairs)) == len(pairs)
+
+
+async def test_what_is_added_depends_on_the_seed_and_not_on_when_results_arrive_or_processes_end(
+    place: Place,
+) -> None:
+    plans = []
+    for name, restarts in (("straight", False), ("restarted", True)):
+        own = place.beside(name)
+        silent = ScriptedProvider(queued)
+        async with cj_on(own, ScriptedProvider()) as cj:
+            batch_id = await cj.workflow.create(batch_of(10, comparisons_per_essay=3), start=True)
+            await cj.finish(batch_id)
+        if restarts:
+            async with cj_on(own, silent) as cj:
+                await cj.workflow.add(batch_id, 14)
+                await cj.until(batch_id, lambda b, sent=silent.requests: len(sent) == 10)
+                for request in reversed(silent.requests[:7]):
+                    await cj.deliver(request, batch_id)
+        async with cj_on(own, ScriptedProvider()) as cj:
+            if not restarts:
+                await cj.workflow.add(batch_id, 14)
+            await cj.finish(batch_id)
+            plans.append(
+                [(c.first, c.second, c.wave, c.audit_of) for c in await cj.views.comparisons(batch_id)]
+            )
+    assert plans[0] == plans[1]
+    assert len(plans[0]) == 29
+
+
+async def test_to_a_batch_that_cannot_go_on_nothing_is_added_and_it_says_why(place: Place) -> None:
+    async with cj_on(place, ScriptedProvider()) as cj:
+        ready = await cj.workflow.create(batch_of(4), start=False)
+        with pytest.raises(Conflict, match="is ready"):
+            await cj.workflow.add(ready, 5)
+        every = await cj.workflow.create(batch_of(4), start=True)
+        batch = await cj.finish(every)
+        with pytest.raises(Conflict, match="Every pair"):
+            await cj.workflow.add(every, 5)
+        with pytest.raises(Conflict, match="6 comparisons by now, not 4"):
+            await cj.workflow.add(every, 5, beyond=4)
+        poor = await cj.workflow.create(batch_of(8, budget_usd=0.04, comparisons_per_essay=7), start=True)
+        assert (await cj.finish(poor)).stop_reason == "budget_spent"
+        with pytest.raises(Conflict, match="budget"):
+            await cj.workflow.add(poor, 5)
+        with pytest.raises(NotFound):
+            await cj.workflow.add(UUID(int=1), 5)
+    assert batch.planned == 6

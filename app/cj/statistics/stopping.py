@@ -28,13 +28,13 @@ def stop_reason(
     verdicts_per_item: IntArray,
     connected: bool,
     target: float,
-    comparisons_per_essay: int,
+    comparisons_per_essay: float,
     spent: float,
     budget: float | None,
 ) -> StopReason | None:
     """The first rule that applies, or None to go on.
 
-    Reliability counts when it reaches `target` AND the graph is connected AND every essay has six verdicts
+    An infinite `target` or cap is never reached. Reliability counts when it reaches `target` AND the graph is connected AND every essay has six verdicts
     (n - 1 in a batch too small for six, where no essay can have more without asking a pair twice). Then
     money; then the cap on the mean number of verdicts per essay, 2 m / n. `NO_PAIRS` and `CANCELLED` are never found
     here: whoever pairs sees the one, and people do the other.

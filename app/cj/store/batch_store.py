@@ -50,6 +50,14 @@ class BatchStore:
         """
         return await self._database.write(lambda c: batches.change(c, batch_id, to, out_of, self._now(c)))
 
+    async def extend(self, batch_id: UUID, more: int, *, beyond: int | None) -> Batch:
+        """Let a finished batch go on for `more` comparisons; with `beyond`, how many it had, a repeat adds nothing.
+
+        :raises NotFound: no such batch.
+        :raises Conflict: it has not finished, has more than `beyond` comparisons, no money or no pair is left.
+        """
+        return await self._database.write(lambda c: batches.extend(c, batch_id, more, beyond))
+
     async def pause(self, batch_id: UUID, problem: str) -> bool:
         """Pause a batch that still runs, with the reason for the screen; False when somebody was faster."""
         return await self._database.write(lambda c: batches.pause(c, batch_id, problem))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from app.cj.statistics import IntArray
 from app.cj.statistics.auditing import draw_audits
 from app.cj.statistics.pairing import next_pairs
 from app.cj.statistics.sharing import share_pairs
 
 
-def shared(items: int, judges: int, rounds: int, seed: int) -> np.ndarray:  # type: ignore[type-arg]
+def shared(items: int, judges: int, rounds: int, seed: int) -> IntArray:
     """How often each item was put before each judge after so many rounds at random."""
     rng = np.random.default_rng(seed)
     met, seen = np.zeros((0, 2), np.int64), np.zeros((items, judges), np.int64)
@@ -51,7 +52,7 @@ def test_of_twenty_verdicts_one_is_drawn_to_be_asked_again() -> None:
     rng = np.random.default_rng(1)
 
     def drawn(**given: int) -> list[int]:
-        return draw_audits(share=0.05, rng=rng, **given).tolist()
+        return [int(n) for n in draw_audits(share=0.05, rng=rng, **given)]
 
     assert drawn(candidates=10, verdicts=19, audited=0) == []
     assert len(drawn(candidates=10, verdicts=20, audited=0)) == 1
