@@ -15,13 +15,14 @@ from app.cj.statistics import FloatArray, IntArray, NotConverged
 from app.cj.statistics.normal import between, density
 
 _SHIFT_SD = 2.0  # logits: where the population stands is left to the anchors
-_LOG_STRETCH_SD = 0.7
+_LOG_STRETCH_SD = 0.5  # a class may well be half as varied as the population
 _LOG_GAP_SD = 0.35
 _TYPICAL_NOISE, _LOG_NOISE_SD = 0.5, 0.5  # logits of a grader's error, and how sure that is
 _LEAST_CHANCE = 1e-300
 _HESSIAN_STEP = 1e-5
 _GRADIENT_TOLERANCE = 1e-7
 _MAX_STEPS = 200
+_LONGEST_STEP = 2.0  # of any parameter; most of them are logarithms
 _LEAST_DAMPING, _MOST_DAMPING = 1e-3, 1e12
 _SHIFT, _STRETCH, _NOISE, _GAPS = 0, 1, 2, 3  # places of the parameters
 
@@ -61,7 +62,7 @@ def grade_line(scores: FloatArray, variances: FloatArray, grades: IntArray, shap
     """Posterior mode of the thresholds from anchors: scores, their variances and grades 0..K-1, shape (a,).
 
     `shape`: thresholds of the population in logits, shape (K - 1,), strictly ascending. Priors: shift N(0, 2^2), log
-    stretch N(0, .7^2), log of each gap N(0, .35^2), log noise N(log .5, .5^2). Uncertainty by Laplace's
+    stretch N(0, .5^2), log of each gap N(0, .35^2), log noise N(log .5, .5^2). Uncertainty by Laplace's
     approximation, carried through by 2 d points of third-degree cubature (Arasaratnam & Haykin 2009).
 
     Raises:
@@ -180,7 +181,9 @@ def _downhill(
     while damping < _MOST_DAMPING:
         damped = hessian + damping * unit
         if float(np.linalg.eigvalsh(damped)[0]) > 0.0:
-            candidate = point - np.linalg.solve(damped, gradient)
+            step = np.linalg.solve(damped, gradient)
+            step *= min(1.0, _LONGEST_STEP / float(np.abs(step).max()))
+            candidate = point - step
             if problem.value(candidate) <= value + 1e-12 * (1.0 + abs(value)):
                 return candidate, damping / 10.0 if damping > _LEAST_DAMPING else 0.0
         damping = max(_LEAST_DAMPING, damping * 10.0)

@@ -16,6 +16,7 @@ NO_GRADE = -1
 
 _INVERTED = 2.0  # standard errors
 _FEWEST_GRADES = 2
+_OUTERMOST = 1.5  # sd of the population: beyond, on either side, lies 1 essay in 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ def grade(
     """Grade every essay that the comparisons connect with at least two anchors of different grades.
 
     `anchors`: the known grade 0..grades-1 of each essay or `NO_GRADE`, shape (n,). `shares`: how often each grade is
-    given in the population the essays come from, shape (grades,), lowest first; equal without. Scores of different
+    given in the population the essays come from, shape (grades,), lowest first; without them all
+    grades but the outermost are taken to be equally wide. Scores of different
     islands share no zero, so each island has thresholds of its own.
 
     Raises:
@@ -76,7 +78,7 @@ def grade(
         NotConverged: thresholds could not be found.
     """
     _refuse_misfits(fit, anchors, grades, shares)
-    cuts = quantiles(np.cumsum(np.full(grades, 1.0 / grades) if shares is None else shares)[:-1])
+    cuts = _equal_widths(grades) if shares is None else quantiles(np.cumsum(shares)[:-1])
     probabilities = np.full((len(fit.scores), grades), np.nan)
     lines, ungraded = {}, {}
     for island in np.unique(fit.islands).tolist():
@@ -114,6 +116,12 @@ def inversions(fit: Fit, anchors: IntArray) -> tuple[Inversion, ...]:
         for k in np.flatnonzero(z > _INVERTED)
     ]
     return tuple(sorted(found, key=lambda each: -each.z))
+
+
+def _equal_widths(grades: int) -> FloatArray:
+    """Thresholds in sd of the population when nobody knows its shares."""
+    reach = _OUTERMOST * (1.0 - 2.0 / grades)  # two grades meet in the middle, many reach outwards
+    return np.linspace(-reach, reach, grades - 1) if grades > _FEWEST_GRADES else np.zeros(1)
 
 
 def _too_few(grades: IntArray) -> str | None:
