@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from uuid import UUID
@@ -10,7 +11,7 @@ from uuid import UUID
 import anyio
 import pytest
 
-from app.cj.batch import Arrival, BatchState, Fate, Road
+from app.cj.batch import Arrival, Batch, BatchState, Fate, Road
 from app.cj.provider_client import Answer
 from app.contracts import LLMComparisonRequest, Outcome
 from app.errors import Conflict, JudgeFailed, JuxtaError, NotFound, ProviderUnavailable, QueueFull
@@ -557,6 +558,10 @@ async def test_a_finished_batch_goes_on_for_the_comparisons_that_are_added(place
     assert len(set(pairs)) == len(pairs)
 
 
+def has_sent(provider: ScriptedProvider, number: int) -> Callable[[Batch], bool]:
+    return lambda _: len(provider.requests) == number
+
+
 async def test_what_is_added_depends_on_the_seed_and_not_on_when_results_arrive_or_processes_end(
     place: Place,
 ) -> None:
@@ -570,7 +575,7 @@ async def test_what_is_added_depends_on_the_seed_and_not_on_when_results_arrive_
         if restarts:
             async with cj_on(own, silent) as cj:
                 await cj.workflow.add(batch_id, 14)
-                await cj.until(batch_id, lambda b, sent=silent.requests: len(sent) == 10)
+                await cj.until(batch_id, has_sent(silent, 10))
                 for request in reversed(silent.requests[:7]):
                     await cj.deliver(request, batch_id)
         async with cj_on(own, ScriptedProvider()) as cj:
