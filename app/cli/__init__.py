@@ -7,7 +7,19 @@ import sys
 
 import typer
 
-from app.cli import batches, breakers, dead_letters, keys, look, money, queue_rows, rank, serve, spec
+from app.cli import (
+    batch_files,
+    batches,
+    breakers,
+    dead_letters,
+    keys,
+    look,
+    money,
+    queue_rows,
+    rank,
+    serve,
+    spec,
+)
 from app.errors import (
     ConfigurationError,
     Conflict,
@@ -29,6 +41,8 @@ app.command("rank")(rank.rank)
 batch = typer.Typer(help="Work on the batches of a running server.", no_args_is_help=True)
 batch.command("add")(batches.add)
 app.add_typer(batch, name="batch")
+app.command("what-if")(batch_files.what_if)
+app.command("export")(batch_files.export)
 app.command("trace")(look.trace)
 app.command("doctor")(look.doctor)
 app.command("models")(money.models)

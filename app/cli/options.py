@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import structlog
@@ -39,6 +39,7 @@ BaseUrl = Annotated[
         help="Where they are, when not at their vendor: http://127.0.0.1:11434/v1", show_default=False
     ),
 ]
+OnOff = Literal["on", "off"]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 talk = Console(stderr=True)

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import TypeAdapter, WithJsonSchema
 
-from app.cj import answers
+from app.cj import answers, reports, what_if
 from app.cj.routes import Addition, BatchRequest
+from app.cj.what_if import Question
 from app.errors import (
     Conflict,
     InvalidRequest,
@@ -57,6 +58,11 @@ _OF_A_BATCH = tuple(
         "batch",
         "ranking",
         "comparisons",
+        "judges",
+        "diagnostics",
+        "grades",
+        "whatIf",
+        "exportBatch",
         "startBatch",
         "resumeBatch",
         "addComparisons",
@@ -193,6 +199,86 @@ OPERATIONS = (
         description="Scores in logits; `low` and `high` bound a score with 95 % probability. Null until an essay has a verdict.",
         parameters=(_BATCH,),
         answers=(Answer(status=200, description="The ranking.", body=answers.RANKING),),
+        problems=_READ,
+    ),
+    Operation(
+        method="GET",
+        path=f"{ONE}/judges",
+        name="judges",
+        module="cj",
+        summary="The judges of a batch: bias, agreement, consistency",
+        description="Over the complete waves in the shown scores. A figure is null where there is nothing to compute it from.",
+        parameters=(_BATCH,),
+        answers=(Answer(status=200, description="Each judge, and each two.", body=reports.JUDGES),),
+        problems=_READ,
+    ),
+    Operation(
+        method="GET",
+        path=f"{ONE}/diagnostics",
+        name="diagnostics",
+        module="cj",
+        summary="How far the scores can be trusted, and what a person should look at",
+        description="Reliability by several methods and over time, misfit of essays, circular triads, the list of essays that need a human look.",
+        parameters=(_BATCH,),
+        answers=(Answer(status=200, description="The diagnostics.", body=reports.DIAGNOSTICS),),
+        problems=_READ,
+    ),
+    Operation(
+        method="GET",
+        path=f"{ONE}/grades",
+        name="grades",
+        module="cj",
+        summary="Grades by anchors: the probability of each",
+        description="`reason` says why there are none when the anchors do not carry them: then this is a ranking, not grades.",
+        parameters=(
+            _BATCH,
+            Parameter(
+                name="scale",
+                where="query",
+                description="The scale, by the name of its file; without it the first that has the level of every anchor.",
+                schema={"type": "string", "maxLength": 100},
+            ),
+        ),
+        answers=(Answer(status=200, description="The grades.", body=reports.GRADES),),
+        problems=_READ,
+    ),
+    Operation(
+        method="POST",
+        path=f"{ONE}/what-if",
+        name="whatIf",
+        module="cj",
+        summary="The ranking without a judge, an essay, an anchor or the position term",
+        description="The verdicts there are, fitted anew; nobody is asked, and the batch stays as it is.",
+        parameters=(_BATCH,),
+        body=TypeAdapter(Question),
+        example={"without_judges": [0], "position_term": False},
+        answers=(Answer(status=200, description="Both rankings.", body=what_if.ANSWER),),
+        problems=(NotFound, MalformedBody, InvalidRequest, RequestTimeout, TooLarge, StoreUnavailable),
+    ),
+    Operation(
+        method="GET",
+        path=f"{ONE}/export",
+        name="exportBatch",
+        module="cj",
+        summary="The batch as evidence, in one file",
+        description="A zip with every comparison, settings, seed, versions and hashes, the same bytes for the same batch; `fit --bundle` makes its scores again. No text of an essay is in it.",
+        parameters=(
+            _BATCH,
+            Parameter(
+                name="format",
+                where="query",
+                description="What to export.",
+                schema={"type": "string", "enum": ["bundle"], "default": "bundle"},
+            ),
+        ),
+        answers=(
+            Answer(
+                status=200,
+                description="The zip.",
+                body=TypeAdapter(Annotated[str, WithJsonSchema({"type": "string", "format": "binary"})]),
+                media_type="application/zip",
+            ),
+        ),
         problems=_READ,
     ),
     Operation(

@@ -128,7 +128,7 @@ def _with_judge(judge: int, seen: _View, items: int, sigma: float) -> list[tuple
     essays, starts = np.unique(seen.essay[mine], return_index=True)
     return [
         (float(essay), float(judge), *_tail(seen.only(rows), float(score[essay]), float(variance[essay])))
-        for essay, rows in zip(essays.tolist(), np.split(mine, starts[1:]), strict=True)
+        for essay, rows in zip(essays.tolist(), np.split(mine, starts)[1:], strict=True)
         if known[essay]
     ]
 

@@ -15,7 +15,7 @@ from app.cj.store.fits import FittedWave
 from app.contracts import Winner
 from app.database.statements import fetch, insert, over
 
-_SHARE: Mapping[str, float] = {Winner.ESSAY_A: 1.0, Winner.ESSAY_B: 0.0, Winner.TIE: 0.5}
+SHARE: Mapping[str, float] = {Winner.ESSAY_A: 1.0, Winner.ESSAY_B: 0.0, Winner.TIE: 0.5}
 _SCORE = """UPDATE essays SET score = given.column2, se = given.column3, verdicts = given.column4
     FROM {given integer float8 float8 integer} WHERE batch_id = :id AND position = given.column1"""
 _STANDING = """SELECT excused, (SELECT min(number) FROM waves WHERE batch_id = :id AND open > 0) AS first_open
@@ -103,7 +103,7 @@ def progress(connection: Connection, batch_id: UUID, since: int) -> Progress:
             first=r.first,
             second=r.second,
             judge=r.judge,
-            share=None if r.winner is None else _SHARE[r.winner],
+            share=None if r.winner is None else SHARE[r.winner],
             confidence=r.confidence,
             again=r.again,
             retryable=bool(r.retryable),
