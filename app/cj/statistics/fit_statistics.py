@@ -1,9 +1,9 @@
 """Infit and outfit: do the verdicts about an essay, or of a judge, contradict the scale more than chance would?
 
 Each verdict has residual r = outcome - p and variance w = p (1 - p). Outfit is the mean of r^2 / w, infit the sum of
-r^2 over the sum of w (Wright & Masters 1982; for comparative judgement Pollitt 2012). Both are 1 on average; infit
-weighs close pairs, outfit is moved by a single upset. Because the same verdicts made the scores, the mean lies
-somewhat below 1; a tie, halfway between two outcomes, lowers it too.
+r^2 over the sum of w (Wright & Masters 1982; for comparative judgement Pollitt 2012). Infit weighs close pairs, outfit
+is moved by a single upset. Here p is what the other verdicts lead to expect (`expected.deleted`), so that both are 1
+on average however few verdicts there are; a tie, halfway between two outcomes, lowers them.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray
 from app.cj.statistics.bradley_terry import Fit
-from app.cj.statistics.expected import expected
+from app.cj.statistics.expected import deleted, expected
 from app.cj.statistics.verdicts import Verdicts
 
 MISFIT_Z = 2.5
@@ -63,7 +63,7 @@ def _statistics(verdicts: Verdicts, fit: Fit, groups: IntArray, size: int) -> Fi
     def total(values: FloatArray) -> FloatArray:
         return np.asarray(np.bincount(groups, np.tile(values, times), size), dtype=np.float64)
 
-    known = expected(verdicts, fit)
+    known = deleted(verdicts, fit)
     square, weight = known.residual**2, known.weight
     count = np.bincount(groups, minlength=size).astype(np.int64)
     sure = np.maximum(weight, _LEAST_WEIGHT)
@@ -79,5 +79,5 @@ def _statistics(verdicts: Verdicts, fit: Fit, groups: IntArray, size: int) -> Fi
             outfit=total(square / sure) / count,
             infit_z=np.where(spread > 0.0, z, np.where(count > 0, 0.0, np.nan)),
             agreement=total(0.5 + side * (verdicts.outcome - 0.5)) / count,
-            expected_agreement=total(0.5 + side * (known.chance - 0.5)) / count,
+            expected_agreement=total(0.5 + side * (expected(verdicts, fit).chance - 0.5)) / count,
         )
