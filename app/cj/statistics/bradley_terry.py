@@ -1,70 +1,36 @@
 """Scores and honest standard errors from pairwise verdicts: the way in to the Bradley-Terry model."""
 
-from dataclasses import dataclass
-from typing import Self
+import math
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray
+from app.cj.statistics.confidence import ConfidenceLevels
+from app.cj.statistics.graph import islands
 from app.cj.statistics.information import Wiring
 from app.cj.statistics.posterior import Tally
 from app.cj.statistics.reliability import eb_reliability
 from app.cj.statistics.spread import TYPICAL_SIGMA, SpreadSearch
+from app.cj.statistics.verdicts import Verdicts, refuse_strangers
+
+__all__ = ["ConfidenceLevels", "Fit", "Verdicts", "fit", "islands"]
 
 _SIGMAS = (1e-3, 1e3)  # beyond, the information matrix is no longer safe to factorise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Verdicts:
-    """Verdicts in parallel arrays of shape (m,): who was shown first, who second, and what the judge said.
-
-    `outcome` is 1.0 when the first won, 0.0 when the second won, 0.5 for a tie. The arrays are copied and
-    made read-only.
-    """
-
-    first: IntArray
-    second: IntArray
-    outcome: FloatArray
-
-    def __post_init__(self) -> None:
-        for name, dtype in (("first", np.int64), ("second", np.int64), ("outcome", np.float64)):
-            given = np.asarray(getattr(self, name))
-            if given.size and dtype is np.int64 and given.dtype.kind not in "iu":
-                raise ValueError(f"`{name}` holds item numbers, not {given.dtype}")
-            array = np.array(given, dtype=dtype)
-            array.setflags(write=False)
-            object.__setattr__(self, name, array)
-        if self.first.ndim != 1 or not self.first.shape == self.second.shape == self.outcome.shape:
-            shapes = f"{self.first.shape}, {self.second.shape}, {self.outcome.shape}"
-            raise ValueError(f"first, second and outcome must be equally long rows, not {shapes}")
-        if (np.minimum(self.first, self.second) < 0).any():
-            raise ValueError("item numbers start at 0")
-        if (self.first == self.second).any():
-            raise ValueError(f"item {self.first[self.first == self.second][0]} is compared with itself")
-        if not ((self.outcome >= 0.0) & (self.outcome <= 1.0)).all():
-            raise ValueError("an outcome lies between 0.0 (second won) and 1.0 (first won)")
-
-    @classmethod
-    def empty(cls) -> Self:
-        """No verdicts yet."""
-        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
-
-    def __len__(self) -> int:
-        return len(self.first)
-
-    def count(self, items: int) -> IntArray:
-        """Verdicts per item, shape (items,)."""
-        _refuse_strangers(self, items)
-        return np.bincount(np.concatenate((self.first, self.second)), minlength=items).astype(np.int64)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Fit:
-    """What the verdicts say about each item.
+    """What the verdicts say about each item, and about each judge.
 
-    `scores`: logits, shape (n,), mean 0. `standard_errors`: posterior sd of theta_i - mean(theta), shape
-    (n,). `sigma`: prior sd of the scores. `reliability`: see `eb_reliability`; at an estimated sigma below 1.3
-    it rests on the verdicts alone (`SpreadSearch.proven_sigma`). `iterations`: Newton steps.
+    Per item, shape (n,): `scores`, logits, mean 0; `standard_errors`, posterior sd of theta_i - mean(theta);
+    `islands`, the number of the connected component: only scores of one island may be compared.
+    Per judge configuration, shape (J,): `positions`, the advantage in logits of whoever is shown first, with
+    `position_errors`, its posterior sd; `slopes`, discrimination, geometric mean 1: at half the slope a
+    judge's odds are the square root; `levels`, what the stated confidence is worth.
+    `sigma`: prior sd of the scores, infinite without a prior. `reliability`: see `eb_reliability`; at an
+    estimated sigma below 1.3 it rests on the verdicts alone (`SpreadSearch.proven_sigma`); NaN without a prior.
+    `iterations`: Newton steps.
     """
 
     scores: FloatArray
@@ -72,9 +38,23 @@ class Fit:
     sigma: float
     reliability: float
     iterations: int
+    positions: FloatArray = field(default_factory=lambda: np.zeros(1))
+    position_errors: FloatArray = field(default_factory=lambda: np.zeros(1))
+    slopes: FloatArray = field(default_factory=lambda: np.ones(1))
+    levels: tuple[ConfidenceLevels, ...] = ()
+    islands: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
-def fit(verdicts: Verdicts, items: int, *, sigma: float | None = None, start: Fit | None = None) -> Fit:
+def fit(
+    verdicts: Verdicts,
+    items: int,
+    *,
+    sigma: float | None = None,
+    position: bool = True,
+    slopes: bool = True,
+    levels: bool = True,
+    start: Fit | None = None,
+) -> Fit:
     """Posterior mode (MAP) under theta_i ~ N(0, sigma^2), with standard errors.
 
     Without `sigma` the spread is estimated too, by the Laplace approximation to the marginal likelihood with
@@ -90,6 +70,8 @@ def fit(verdicts: Verdicts, items: int, *, sigma: float | None = None, start: Fi
         raise ValueError(f"sigma must lie between {_SIGMAS[0]} and {_SIGMAS[1]}, not {sigma}")
     if start is not None and start.scores.shape != (items,):
         raise ValueError(f"the start has {len(start.scores)} items, this batch {items}")
+    del position, slopes, levels
+    judges = verdicts.judges
     search = SpreadSearch(_tally(verdicts, items), np.zeros(items) if start is None else start.scores)
     if sigma is None:
         sigma = search.likely_sigma(near=TYPICAL_SIGMA if start is None else start.sigma)
@@ -98,24 +80,21 @@ def fit(verdicts: Verdicts, items: int, *, sigma: float | None = None, start: Fi
         proven = sigma
     scores, standard_errors = _scores(search, sigma)
     doubted = standard_errors if proven == sigma else _scores(search, proven)[1]
-    return Fit(scores, standard_errors, sigma, eb_reliability(doubted, proven), search.steps)
-
-
-def islands(verdicts: Verdicts, items: int) -> IntArray:
-    """Number of the connected component of each item, shape (items,); all 0 when the graph is connected.
-
-    Across components only the prior compares, so a ranking over several islands is a guess.
-    """
-    _refuse_strangers(verdicts, items)
-    root = np.arange(items)
-    while True:
-        ends = np.sort(np.stack((root[verdicts.first], root[verdicts.second])), axis=0)
-        low, high = ends[:, ends[0] < ends[1]]
-        if not low.size:
-            return np.unique(root, return_inverse=True)[1].astype(np.int64)
-        np.minimum.at(root, high, low)
-        while (root[root] != root).any():
-            root = root[root]
+    return Fit(
+        scores=scores,
+        standard_errors=standard_errors,
+        sigma=sigma,
+        reliability=eb_reliability(doubted, proven),
+        iterations=search.steps,
+        positions=np.zeros(judges),
+        position_errors=np.zeros(judges),
+        slopes=np.ones(judges),
+        levels=tuple(
+            ConfidenceLevels(np.zeros(0), np.zeros(0), used=False, reason="", gain=math.nan, verdicts=0)
+            for _ in range(judges)
+        ),
+        islands=islands(verdicts, items),
+    )
 
 
 def _scores(search: SpreadSearch, sigma: float) -> tuple[FloatArray, FloatArray]:
@@ -125,17 +104,10 @@ def _scores(search: SpreadSearch, sigma: float) -> tuple[FloatArray, FloatArray]
 
 def _tally(verdicts: Verdicts, items: int) -> Tally:
     """Sum the verdicts per pair, pairs in ascending order."""
-    _refuse_strangers(verdicts, items)
+    refuse_strangers(verdicts, items)
     low, high = np.minimum(verdicts.first, verdicts.second), np.maximum(verdicts.first, verdicts.second)
     surplus = np.where(verdicts.first < verdicts.second, 1.0, -1.0) * (verdicts.outcome - 0.5)
     pairs, inverse = np.unique(low * items + high, return_inverse=True)
     wiring = Wiring(items, pairs // items, pairs % items)
     count = np.bincount(inverse, minlength=len(pairs)).astype(np.float64)
     return Tally(wiring, count, np.bincount(inverse, surplus, len(pairs)).astype(np.float64))
-
-
-def _refuse_strangers(verdicts: Verdicts, items: int) -> None:
-    if items < 1:
-        raise ValueError("a batch has at least one item")
-    if len(verdicts) and (last := int(max(verdicts.first.max(), verdicts.second.max()))) >= items:
-        raise ValueError(f"a verdict names item {last}, but there are only {items} items")
