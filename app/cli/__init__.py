@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from app.cli import breakers, dead_letters, keys, look, money, queue_rows, rank, serve, spec
+from app.cli import breakers, dead_letters, fit, keys, look, money, queue_rows, rank, serve, simulate, spec
 from app.errors import (
     ConfigurationError,
     Conflict,
@@ -26,6 +26,8 @@ app = typer.Typer(
 )
 app.callback(invoke_without_command=True)(serve.serve)
 app.command("rank")(rank.rank)
+app.command("fit")(fit.fit)
+app.command("simulate")(simulate.simulate)
 app.command("trace")(look.trace)
 app.command("doctor")(look.doctor)
 app.command("models")(money.models)
