@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray
-from app.cj.statistics.bradley_terry import Fit, Verdicts
-from app.cj.statistics.expected import expected
+from app.cj.statistics.bradley_terry import Fit
+from app.cj.statistics.expected import EVEN, TIE, expected
 from app.cj.statistics.normal import wilson_interval
+from app.cj.statistics.verdicts import Verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +68,12 @@ def disagreements(verdicts: Verdicts, fit: Fit) -> list[Disagreement]:
     for one in range(len(fit.positions)):
         for other in range(one + 1, len(fit.positions)):
             codes, mine, theirs = _common(views[one], views[other])
-            apart = (views[one].said[mine] - 0.5) * (views[other].said[theirs] - 0.5) < 0.0
+            apart = (views[one].said[mine] - TIE) * (views[other].said[theirs] - TIE) < 0.0
             for code, said in zip(codes[apart].tolist(), views[one].said[mine][apart].tolist(), strict=True):
                 low, high = divmod(code, items)
                 gap = float(fit.scores[low] - fit.scores[high])
                 favourite, rival = (low, high) if gap >= 0.0 else (high, low)
-                judges = (one, other) if (said > 0.5) == (favourite == low) else (other, one)
+                judges = (one, other) if (said > TIE) == (favourite == low) else (other, one)
                 found.append(Disagreement(favourite, rival, *judges, abs(gap)))
     return sorted(found, key=lambda each: (-each.gap, each.favourite, each.rival))
 
@@ -80,8 +81,8 @@ def disagreements(verdicts: Verdicts, fit: Fit) -> list[Disagreement]:
 def surprises(verdicts: Verdicts, fit: Fit, *, most: int) -> list[Surprise]:
     """The verdicts that the fit found least likely, at most `most` of them; ties are never among them."""
     known = expected(verdicts, fit)
-    chance = np.where(verdicts.outcome > 0.5, known.chance, 1.0 - known.chance)
-    against = np.flatnonzero((chance < 0.5) & (verdicts.outcome != 0.5))
+    chance = np.where(verdicts.outcome > TIE, known.chance, 1.0 - known.chance)
+    against = np.flatnonzero((chance < EVEN) & (verdicts.outcome != TIE))
     order = against[np.argsort(chance[against], kind="stable")][:most]
     return [Surprise(int(each), float(chance[each])) for each in order]
 
@@ -98,7 +99,9 @@ class _OneView:
 def _views(verdicts: Verdicts, fit: Fit) -> list[_OneView]:
     items, known = len(fit.scores), expected(verdicts, fit)
     straight = verdicts.first < verdicts.second
-    code = np.where(straight, verdicts.first * items + verdicts.second, verdicts.second * items + verdicts.first)
+    code = np.where(
+        straight, verdicts.first * items + verdicts.second, verdicts.second * items + verdicts.first
+    )
     said = np.where(straight, verdicts.outcome, 1.0 - verdicts.outcome)
     chance = np.where(straight, known.chance, 1.0 - known.chance)
     views = []

@@ -5,13 +5,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.cj.statistics import FloatArray
-from app.cj.statistics.bradley_terry import Fit, Verdicts
+from app.cj.statistics.bradley_terry import Fit
+from app.cj.statistics.verdicts import Verdicts
+
+TIE = 0.5
+"""As an outcome."""
+
+EVEN = 0.5
+"""As a chance."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Expected:
-    """Per verdict, shape (m,): `chance`, P(the first wins); `weight`, its variance chance * (1 - chance);
-    `residual`, what was said minus chance, in -1..1.
+    """Per verdict, shape (m,), what was to be expected and what came.
+
+    `chance`: P(the first wins). `weight`: its variance, chance * (1 - chance). `residual`: outcome - chance.
     """
 
     chance: FloatArray

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray
-from app.cj.statistics.bradley_terry import Fit, Verdicts
+from app.cj.statistics.bradley_terry import Fit
+from app.cj.statistics.verdicts import Verdicts
 
 LEVEL = 0.05
 """Of the family of all tests."""
@@ -106,7 +107,10 @@ class _View:
             won=np.concatenate((verdicts.outcome, 1.0 - verdicts.outcome)),
             slope=np.tile(slope, 2),
             rest=np.concatenate(
-                (position - slope * fit.scores[verdicts.second], -position - slope * fit.scores[verdicts.first])
+                (
+                    position - slope * fit.scores[verdicts.second],
+                    -position - slope * fit.scores[verdicts.first],
+                )
             ),
         )
 
@@ -140,7 +144,7 @@ def _scores_of(view: _View, items: int, sigma: float) -> tuple[FloatArray, Float
         score = score + step
         if float(np.abs(step).max(initial=0.0)) <= _SETTLED:
             break
-    return score, 1.0 / curvature
+    return score, np.asarray(1.0 / curvature, dtype=np.float64)
 
 
 def _tail(view: _View, score: float, variance: float) -> tuple[float, ...]:

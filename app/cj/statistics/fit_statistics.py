@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray
-from app.cj.statistics.bradley_terry import Fit, Verdicts
+from app.cj.statistics.bradley_terry import Fit
 from app.cj.statistics.expected import expected
+from app.cj.statistics.verdicts import Verdicts
 
 MISFIT_Z = 2.5
 """Infit this many standard deviations above 1 is misfit: by chance one essay in 160."""

@@ -22,6 +22,7 @@ _LEAST_CHANCE = 1e-300
 _HESSIAN_STEP = 1e-5
 _GRADIENT_TOLERANCE = 1e-7
 _MAX_STEPS = 200
+_LEAST_DAMPING, _MOST_DAMPING = 1e-3, 1e12
 _SHIFT, _STRETCH, _NOISE, _GAPS = 0, 1, 2, 3  # places of the parameters
 
 
@@ -163,20 +164,24 @@ class _Problem:
 def _descend(problem: _Problem) -> tuple[FloatArray, FloatArray]:
     """Newton from the prior mean, damped (Levenberg 1944) where the curvature is not yet positive."""
     point, damping = problem.prior[0], 0.0
-    value = problem.value(point)
     for _ in range(_MAX_STEPS):
         gradient, hessian = problem.gradient(point), problem.hessian(point)
         if float(np.abs(gradient).max()) <= _GRADIENT_TOLERANCE:
             return point, hessian
-        while True:
-            damped = hessian + damping * np.eye(problem.size)
-            if float(np.linalg.eigvalsh(damped)[0]) > 0.0:
-                candidate = point - np.linalg.solve(damped, gradient)
-                reached = problem.value(candidate)
-                if reached <= value + 1e-12 * (1.0 + abs(value)):
-                    point, value, damping = candidate, reached, damping / 10.0 if damping > 1e-6 else 0.0
-                    break
-            damping = max(1e-3, damping * 10.0)
-            if damping > 1e12:
-                raise NotConverged("no step brings the thresholds closer to the anchors")
+        point, damping = _downhill(problem, point, gradient, hessian, damping=damping)
     raise NotConverged(f"the thresholds were not found in {_MAX_STEPS} steps")
+
+
+def _downhill(
+    problem: _Problem, point: FloatArray, gradient: FloatArray, hessian: FloatArray, *, damping: float
+) -> tuple[FloatArray, float]:
+    """One step that does not lose ground (beyond rounding), and the damping to begin the next one with."""
+    value, unit = problem.value(point), np.eye(problem.size)
+    while damping < _MOST_DAMPING:
+        damped = hessian + damping * unit
+        if float(np.linalg.eigvalsh(damped)[0]) > 0.0:
+            candidate = point - np.linalg.solve(damped, gradient)
+            if problem.value(candidate) <= value + 1e-12 * (1.0 + abs(value)):
+                return candidate, damping / 10.0 if damping > _LEAST_DAMPING else 0.0
+        damping = max(_LEAST_DAMPING, damping * 10.0)
+    raise NotConverged("no step brings the thresholds closer to the anchors")

@@ -1,5 +1,6 @@
 """Grades for essays from essays whose grade is known (anchors), or the reason why there is only a ranking."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +62,9 @@ class Grading:
         return np.asarray(found, dtype=np.int64)
 
 
-def grade(fit: Fit, anchors: IntArray, *, grades: int, shares: FloatArray | None = None) -> Grading | RankingOnly:
+def grade(
+    fit: Fit, anchors: IntArray, *, grades: int, shares: FloatArray | None = None
+) -> Grading | RankingOnly:
     """Grade every essay that the comparisons connect with at least two anchors of different grades.
 
     `anchors`: the known grade 0..grades-1 of each essay or `NO_GRADE`, shape (n,). `shares`: how often each grade is
@@ -107,7 +110,8 @@ def inversions(fit: Fit, anchors: IntArray) -> tuple[Inversion, ...]:
     gaps = fit.scores[below] - fit.scores[above]
     z = gaps / np.maximum(np.hypot(fit.standard_errors[below], fit.standard_errors[above]), 1e-12)
     found = [
-        Inversion(int(above[k]), int(below[k]), float(gaps[k]), float(z[k])) for k in np.flatnonzero(z > _INVERTED)
+        Inversion(int(above[k]), int(below[k]), float(gaps[k]), float(z[k]))
+        for k in np.flatnonzero(z > _INVERTED)
     ]
     return tuple(sorted(found, key=lambda each: -each.z))
 
@@ -142,11 +146,17 @@ def _whole_reason(grades: IntArray, ungraded: dict[int, RankingOnly]) -> str:
 def _refuse_misfits(fit: Fit, anchors: IntArray, grades: int, shares: FloatArray | None) -> None:
     if grades < _FEWEST_GRADES:
         raise ValueError(f"a scale has at least two grades, not {grades}")
+    if not math.isfinite(fit.sigma):
+        raise ValueError("grades need scores that were fitted with a prior")
     if anchors.shape != fit.scores.shape:
-        raise ValueError(f"{len(anchors)} anchors or gaps for {len(fit.scores)} essays")
-    if anchors.size and not (NO_GRADE <= int(anchors.min()) and int(anchors.max()) < grades):
+        raise ValueError(f"anchors are given for {len(anchors)} essays, scores for {len(fit.scores)}")
+    if not ((anchors >= NO_GRADE) & (anchors < grades)).all():
         raise ValueError(f"grades are numbered 0 to {grades - 1}, and {NO_GRADE} means none")
-    if shares is not None and (
-        shares.shape != (grades,) or not (shares > 0.0).all() or abs(float(shares.sum()) - 1.0) > 1e-6
+    if shares is None:
+        return
+    if (
+        shares.shape != (grades,)
+        or not (shares > 0.0).all()
+        or not math.isclose(shares.sum(), 1.0, abs_tol=1e-6)
     ):
         raise ValueError(f"shares are {grades} positive numbers with sum 1")

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.cj.statistics.bradley_terry import Fit, Verdicts
+from app.cj.statistics.bradley_terry import Fit
 from app.cj.statistics.expected import expected
 from app.cj.statistics.normal import TWO_SIDED_95, wilson_interval
+from app.cj.statistics.verdicts import Verdicts
 
 MOST_BIAS = 0.9
 """Logits: beyond, the first essay wins more than 71 of 100 equal pairs, or fewer than 29."""
@@ -64,7 +65,9 @@ class SwapConsistency:
 def position_biases(verdicts: Verdicts, fit: Fit) -> list[PositionBias]:
     """One for each judge configuration, from the position terms of the fit."""
     found = []
-    for judge, (estimate, se) in enumerate(zip(fit.positions.tolist(), fit.position_errors.tolist(), strict=True)):
+    for judge, (estimate, se) in enumerate(
+        zip(fit.positions.tolist(), fit.position_errors.tolist(), strict=True)
+    ):
         mine = verdicts.outcome[verdicts.judge == judge]
         found.append(
             PositionBias(

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray
-from app.cj.statistics.bradley_terry import Fit, Verdicts, fit
+from app.cj.statistics.bradley_terry import Fit, fit
+from app.cj.statistics.verdicts import Verdicts
 
 _FEWEST_ITEMS = 3  # two points always lie on a line
 _FEWEST_JUDGES = 2
@@ -82,7 +83,7 @@ def _parts(judges: IntArray, most: int, rng: np.random.Generator) -> Iterator[In
 def _correlation(verdicts: Verdicts, known: Fit, one: IntArray, other: IntArray) -> float:
     """Pearson's r over the items that both halves judged; NaN where it is undefined."""
     items = len(known.scores)
-    halves = [_only(verdicts, rows) for rows in (one, other)]
+    halves = [verdicts.where(rows) for rows in (one, other)]
     both = np.flatnonzero((halves[0].count(items) > 0) & (halves[1].count(items) > 0))
     if len(both) < _FEWEST_ITEMS:
         return math.nan
@@ -95,16 +96,6 @@ def _correlation(verdicts: Verdicts, known: Fit, one: IntArray, other: IntArray)
 def _scores(half: Verdicts, known: Fit) -> FloatArray:
     """Scores of a half at the spread of the whole: half the verdicts are too few to estimate it anew."""
     return fit(half, len(known.scores), sigma=known.sigma).scores
-
-
-def _only(verdicts: Verdicts, rows: IntArray) -> Verdicts:
-    return Verdicts(
-        verdicts.first[rows],
-        verdicts.second[rows],
-        verdicts.outcome[rows],
-        judge=verdicts.judge[rows],
-        confidence=verdicts.confidence[rows],
-    )
 
 
 def _summary(correlations: Iterator[float] | list[float]) -> SplitHalf:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray
-from app.cj.statistics.bradley_terry import Fit, Verdicts
+from app.cj.statistics.bradley_terry import Fit
 from app.cj.statistics.expected import expected
+from app.cj.statistics.verdicts import Verdicts
 
 _BY_CHANCE = 0.25
 
