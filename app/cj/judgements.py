@@ -103,7 +103,9 @@ class _Reading:
         if not self.faults and not count.sum():
             self.faults.append((_at(1), "there is not one judgement below the header"))
         if count.sum() > MOST_JUDGEMENTS:
-            self.faults.append(("all lines", f"{count.sum():,} judgements; at most {MOST_JUDGEMENTS:,} are read"))
+            self.faults.append(
+                ("all lines", f"{count.sum():,} judgements; at most {MOST_JUDGEMENTS:,} are read")
+            )
         _refuse(self.faults)
         first, second, outcome, judge, confidence = (
             np.repeat(np.asarray(columns[place]), count) for place in (0, 1, 2, 4, 5)
@@ -177,7 +179,8 @@ def _from_export(cells: dict[str, str]) -> dict[str, str]:
         "item_a": _unescaped(cells["essay_a"]),
         "item_b": _unescaped(cells["essay_b"]),
         "winner": cells["winner"].removeprefix("essay_"),
-        "judge": " ".join(filter(None, (_unescaped(cells.get(name, "")) for name in _EXPORTED_JUDGE))) or "unknown",
+        "judge": " ".join(filter(None, (_unescaped(cells.get(name, "")) for name in _EXPORTED_JUDGE)))
+        or "unknown",
         "confidence": cells.get("confidence", ""),
     }
 

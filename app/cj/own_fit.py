@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from app.cj.judgements import Judgements
 from app.cj.statistics import IntArray
@@ -16,6 +17,7 @@ from app.cj.statistics.reliability import separation_reliability
 from app.cj.statistics.split_half import split_by_judges, split_by_verdicts
 
 _TWO_SIDED_95 = 1.959964
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,3 +108,130 @@ def own_fit(judgements: Judgements, *, sigma: float | None, position: bool) -> O
         ),
         unbounded=tuple(judgements.items[n] for n in np.flatnonzero(endless)),
     )
+
+
+def document(found: OwnFit) -> dict[str, object]:
+    """The fit as JSON. Figures that are not defined are null."""
+    return {
+        "items": [
+            {
+                "id": item.id,
+                "rank": item.rank,
+                "score": item.score,
+                "se": item.se,
+                "low": item.low,
+                "high": item.high,
+                "comparisons": item.comparisons,
+                "island": item.island,
+            }
+            for item in found.items
+        ],
+        "reliability": {
+            "eb": found.reliability.eb,
+            "split_half": found.reliability.split_half,
+            "ssr": found.reliability.ssr,
+            "split_half_by": found.reliability.split_by,
+            "ssr_observed": found.reliability.ssr_observed,
+        },
+        "position": _position(found),
+        "sigma": found.sigma,
+        "sigma_estimated": found.sigma_estimated,
+        "islands": found.islands,
+        "unbounded": found.unbounded,
+        "judgements": found.judgements,
+        "judges": [
+            {
+                "name": judge.name,
+                "comparisons": judge.comparisons,
+                "position": None
+                if judge.position is None
+                else {"estimate": judge.position, "se": judge.position_se},
+                "slope": judge.slope,
+                "confidence": {
+                    "stated": judge.stated,
+                    "used": judge.confidence_used,
+                    "reason": judge.confidence_reason,
+                },
+            }
+            for judge in found.judges
+        ],
+        "scale": {"unit": "logit", "interval": 0.95, "centred": "mean 0 in each island"},
+    }
+
+
+def _position(found: OwnFit) -> dict[str, float | None] | None:
+    """One judge's position term; of several judges their mean, weighted by precision, and its standard error."""
+    terms = [
+        (judge.position, judge.position_se)
+        for judge in found.judges
+        if judge.position is not None and judge.position_se
+    ]
+    if not terms:
+        return None
+    weights = np.array([se**-2 for _, se in terms])
+    estimate = float(weights @ np.array([value for value, _ in terms]) / weights.sum())
+    return {"estimate": estimate, "se": float(weights.sum() ** -0.5)}
+
+
+def _items(judgements: Judgements, known: Fit, land: IntArray, endless: Mask) -> tuple[OwnItem, ...]:
+    """Items in order: island by island, in each the best first, those without an estimate last."""
+    count = judgements.verdicts.count(len(judgements.items))
+    order = sorted(
+        range(len(judgements.items)),
+        key=lambda n: (land[n], endless[n], -known.scores[n] if not endless[n] else 0.0, n),
+    )
+    found, rank, last = [], 0, -1
+    for n in order:
+        rank, last = (rank + 1 if land[n] == last else 1), int(land[n])
+        score, se = (None, None) if endless[n] else (float(known.scores[n]), float(known.standard_errors[n]))
+        margin = None if se is None else _TWO_SIDED_95 * se
+        found.append(
+            OwnItem(
+                id=judgements.items[n],
+                rank=None if score is None else rank,
+                score=score,
+                se=se,
+                low=None if score is None or margin is None else score - margin,
+                high=None if score is None or margin is None else score + margin,
+                comparisons=int(count[n]),
+                island=last,
+            )
+        )
+    return tuple(found)
+
+
+def _judges(judgements: Judgements, known: Fit, *, position: bool) -> Iterator[OwnJudge]:
+    verdicts = judgements.verdicts
+    for number, name in enumerate(judgements.judges):
+        mine = verdicts.judge == number
+        levels = known.levels[number]
+        yield OwnJudge(
+            name=name,
+            comparisons=int(mine.sum()),
+            position=float(known.positions[number]) if position else None,
+            position_se=float(known.position_errors[number]) if position else None,
+            slope=float(known.slopes[number]),
+            stated=int((~np.isnan(verdicts.confidence[mine])).sum()),
+            confidence_used=levels.used,
+            confidence_reason=levels.reason,
+        )
+
+
+def _reliability(verdicts: Verdicts, known: Fit, endless: Mask) -> OwnReliability:
+    """Split-half and EB need a prior: without one a half may have no finite scores, and no spread is supposed."""
+    separation = separation_reliability(known.scores[~endless], known.standard_errors[~endless])
+    by_judges = verdicts.judges > 1
+    half = math.nan
+    if math.isfinite(known.sigma):
+        half = (split_by_judges if by_judges else split_by_verdicts)(verdicts, known).reliability
+    return OwnReliability(
+        eb=_or_none(known.reliability),
+        split_half=_or_none(half),
+        split_by="judges" if by_judges else "random halves of the judgements",
+        ssr=_or_none(separation.of_true_spread),
+        ssr_observed=_or_none(separation.of_observed_spread),
+    )
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None

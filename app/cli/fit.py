@@ -83,7 +83,9 @@ def _content(name: str) -> bytes:
 
 def _table(found: OwnFit) -> Table:
     islands = len(found.islands)
-    table = Table(title="Scores in logits, mean 0" + (" in each island" if islands > 1 else ""), title_justify="left")
+    table = Table(
+        title="Scores in logits, mean 0" + (" in each island" if islands > 1 else ""), title_justify="left"
+    )
     table.add_column("rank", justify="right")
     table.add_column("id")
     for name in ("score", "± SE", "95 %", "comparisons"):
@@ -110,11 +112,15 @@ def _talk(found: OwnFit) -> None:
     for judge in found.judges:
         who = f"judge {judge.name}: " if judge.name else ""
         if judge.position is not None and judge.position_se is not None:
-            say(f"{who}position {judge.position:+.4f} ± {judge.position_se:.4f} logits for the item shown first")
+            say(
+                f"{who}position {judge.position:+.4f} ± {judge.position_se:.4f} logits for the item shown first"
+            )
         if len(found.judges) > 1:
             say(f"{who}discrimination {judge.slope:.3f} (geometric mean 1)")
         if judge.stated:
-            say(f"{who}confidence {'used' if judge.confidence_used else 'not used'}: {judge.confidence_reason}")
+            say(
+                f"{who}confidence {'used' if judge.confidence_used else 'not used'}: {judge.confidence_reason}"
+            )
     if found.unbounded:
         say(f"no finite estimate without a prior, so none is given: {_names(found.unbounded)}")
     if len(found.islands) > 1:

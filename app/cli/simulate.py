@@ -22,9 +22,7 @@ _GOALS = (0.8, 0.9)
 _LOOKS = (5, 10, 20)
 _NUMBERS = ("sharpness", "bias", "pair_noise")
 _MOST = 20.0
-_JUDGE_HINT = (
-    "A judge is sharpness=0…20, bias=-20…20, pair_noise=0…1, confidence=none, graded or noise, joined by commas."
-)
+_JUDGE_HINT = "A judge is sharpness=0…20, bias=-20…20, pair_noise=0…1, confidence=none, graded or noise, joined by commas."
 
 
 def simulate(
@@ -48,7 +46,9 @@ def simulate(
     ] = None,
     policy: Annotated[
         list[str] | None,
-        typer.Option(help="random, balanced, swiss or ours; repeatable; all without any.", show_default=False),
+        typer.Option(
+            help="random, balanced, swiss or ours; repeatable; all without any.", show_default=False
+        ),
     ] = None,
     random_rounds: Annotated[
         int, typer.Option(help="Rounds at random before ours pairs neighbours.", min=1)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from uuid import UUID
+
 import numpy as np
 import pytest
 
+from app.cj.batch import ComparisonState
 from app.cj.judgements import Judgements, read_judgements
 from app.cj.views import Comparison
-from app.contracts import JudgeKind
+from app.contracts import JudgeKind, Winner
 from app.errors import InvalidRequest
 from app.web.report import judgements_csv
 
@@ -123,3 +127,25 @@ def test_more_judgements_than_can_be_held_are_refused_before_they_are_made() -> 
 
 def test_a_nul_in_a_name_is_refused() -> None:
     assert faults(f"{HEADER}x\0,y,a\n") == {"line 2": ["`item_a` holds a NUL"]}
+
+
+def comparison(sequence: int, **said: object) -> Comparison:
+    nothing = dict.fromkeys(field.name for field in fields(Comparison))
+    known = {"id": UUID(int=sequence), "sequence": sequence, "flags": (), "judge_kind": JudgeKind.LLM}
+    return Comparison(**(nothing | known | said))  # type: ignore[arg-type]
+
+
+def test_our_own_export_is_read_with_its_judges_and_without_what_got_no_verdict() -> None:
+    model = {"provider": "openai", "model": "gpt-6-luna", "prompt_version": "comparison-v1"}
+    export = judgements_csv(
+        [
+            comparison(1, essay_a="=one", essay_b="two, too", winner=Winner.ESSAY_A, confidence=0.8, state=ComparisonState.DECIDED, **model),
+            comparison(2, essay_a="two, too", essay_b="three", state=ComparisonState.FAILED, **model),
+            comparison(3, essay_a="two, too", essay_b="=one", winner=Winner.TIE, confidence=0.5, state=ComparisonState.DECIDED, provider="rules", model="panel-v1/balanced"),
+        ]
+    )  # fmt: skip
+    found = read(export)
+    assert found.items == ("=one", "two, too")
+    assert found.judges == ("openai gpt-6-luna comparison-v1", "rules panel-v1/balanced")
+    assert found.verdicts.outcome.tolist() == [1.0, 0.5]
+    assert found.verdicts.confidence.tolist() == [0.8, 0.5]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.cj.statistics import FloatArray, IntArray
+from app.cj.statistics import FloatArray
 from app.cj.statistics.bradley_terry import Fit, fit
 from app.cj.statistics.graph import islands
 from app.cj.statistics.reliability import kendall_tau_b
