@@ -47,6 +47,8 @@ class Memory:
     first: list[int] = field(default_factory=list)
     second: list[int] = field(default_factory=list)
     share: list[float] = field(default_factory=list)
+    judge: list[int] = field(default_factory=list)
+    confidence: list[float | None] = field(default_factory=list)
     failed: list[Ended] = field(default_factory=list)
     ended: int = 0
     cost_usd: float = 0.0
@@ -66,6 +68,8 @@ class Memory:
                 self.first.append(one.first)
                 self.second.append(one.second)
                 self.share.append(one.share)
+                self.judge.append(one.judge)
+                self.confidence.append(one.confidence)
             elif one.retryable and one.again < MOST_AGAIN and asked[one.first, one.second] == one.again + 1:
                 self.failed.append(one)
             self.cost_usd += one.cost_usd
@@ -215,7 +219,7 @@ class Planner:
     def _decide(self, batch: Batch, memory: Memory) -> Plan:
         """Fit, then stop or choose pairs; pure but for the memory's warm start, run off the event loop."""
         scoring = memory.scoring = score(
-            as_verdicts(memory.first, memory.second, memory.share),
+            as_verdicts(memory.first, memory.second, memory.share, memory.judge, memory.confidence),
             batch.essays,
             start=memory.scoring.fit if memory.scoring else None,
         )

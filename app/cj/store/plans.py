@@ -19,7 +19,7 @@ _SCORE = """UPDATE essays SET score = given.column2, se = given.column3, verdict
 _STANDING = """SELECT excused, (SELECT min(number) FROM waves WHERE batch_id = :id AND open > 0) AS first_open
     FROM batches WHERE id = :id"""
 _FITTED = "UPDATE waves SET reliability = :reliability WHERE batch_id = :id AND number = :wave"
-_ENDED = """SELECT wave, first, second, judge, winner, again, retryable, cost_usd FROM comparisons
+_ENDED = """SELECT wave, first, second, judge, winner, confidence, again, retryable, cost_usd FROM comparisons
     WHERE batch_id = :id AND wave > :since AND wave <= :complete ORDER BY sequence"""
 _PLAN = """INSERT INTO comparisons (id, batch_id, sequence, wave, first, second, judge, again, body, state, due_at,
     planned_at) {rows text text integer integer integer integer integer integer bytea text float8 float8}"""
@@ -27,13 +27,17 @@ _PLAN = """INSERT INTO comparisons (id, batch_id, sequence, wave, first, second,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """One ended comparison as the planner reads it; `share` is what `first` won of it, None when there is no verdict."""
+    """One ended comparison as the planner reads it; `share` is what `first` won of it, None when there is no verdict.
+
+    `confidence` as the judge stated it, None when it stated none.
+    """
 
     wave: int
     first: int
     second: int
     judge: int
     share: float | None
+    confidence: float | None
     again: int
     retryable: bool
     cost_usd: float
@@ -90,6 +94,7 @@ def progress(connection: Connection, batch_id: UUID, since: int) -> Progress:
             second=r.second,
             judge=r.judge,
             share=None if r.winner is None else _SHARE[r.winner],
+            confidence=r.confidence,
             again=r.again,
             retryable=bool(r.retryable),
             cost_usd=r.cost_usd or 0.0,
