@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from app.cj.judgements import Judgements
-from app.cj.statistics import IntArray
-from app.cj.statistics.bradley_terry import Fit, Verdicts, fit
+from app.cj.statistics import FloatArray, IntArray
+from app.cj.statistics.bradley_terry import Fit, Unbounded, Verdicts, fit
+from app.cj.statistics.confidence import ConfidenceLevels
 from app.cj.statistics.graph import islands, unbounded
 from app.cj.statistics.reliability import separation_reliability
 from app.cj.statistics.split_half import split_by_judges, split_by_verdicts
+from app.errors import InvalidRequest
 
 _TWO_SIDED_95 = 1.959964
 Mask = npt.NDArray[np.bool_]
+_UNHEARD = ConfidenceLevels(
+    np.zeros(0),
+    np.zeros(0),
+    used=False,
+    reason="not used: no verdict of this judge counts",
+    gain=math.nan,
+    verdicts=0,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +46,13 @@ class OwnItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnJudge:
-    """One judge. `position` is None when that term was switched off."""
+    """One judge. `position` is None when that term was switched off, all is None when no verdict of theirs counts."""
 
     name: str
     comparisons: int
     position: float | None
     position_se: float | None
-    slope: float
+    slope: float | None
     stated: int
     confidence_used: bool
     confidence_reason: str
@@ -88,12 +98,15 @@ class OwnFit:
 
 
 def own_fit(judgements: Judgements, *, sigma: float | None, position: bool) -> OwnFit:
-    """Fit; `sigma` as for `fit`: None to estimate it, infinite for maximum likelihood."""
+    """Fit; `sigma` as for `fit`: None to estimate it, infinite for maximum likelihood.
+
+    :raises InvalidRequest: without a prior a position term has no finite estimate.
+    """
     verdicts, count = judgements.verdicts, len(judgements.items)
     endless = np.zeros(count, dtype=np.bool_)
     if sigma == math.inf:
         endless[unbounded(verdicts, count)] = True
-    known = _fit(verdicts, endless, sigma=sigma, position=position)
+    known = _fit(judgements, endless, sigma=sigma, position=position)
     land = islands(verdicts, count)
     return OwnFit(
         items=_items(judgements, known, land, endless),
@@ -110,67 +123,48 @@ def own_fit(judgements: Judgements, *, sigma: float | None, position: bool) -> O
     )
 
 
-def document(found: OwnFit) -> dict[str, object]:
-    """The fit as JSON. Figures that are not defined are null."""
-    return {
-        "items": [
-            {
-                "id": item.id,
-                "rank": item.rank,
-                "score": item.score,
-                "se": item.se,
-                "low": item.low,
-                "high": item.high,
-                "comparisons": item.comparisons,
-                "island": item.island,
-            }
-            for item in found.items
-        ],
-        "reliability": {
-            "eb": found.reliability.eb,
-            "split_half": found.reliability.split_half,
-            "ssr": found.reliability.ssr,
-            "split_half_by": found.reliability.split_by,
-            "ssr_observed": found.reliability.ssr_observed,
-        },
-        "position": _position(found),
-        "sigma": found.sigma,
-        "sigma_estimated": found.sigma_estimated,
-        "islands": found.islands,
-        "unbounded": found.unbounded,
-        "judgements": found.judgements,
-        "judges": [
-            {
-                "name": judge.name,
-                "comparisons": judge.comparisons,
-                "position": None
-                if judge.position is None
-                else {"estimate": judge.position, "se": judge.position_se},
-                "slope": judge.slope,
-                "confidence": {
-                    "stated": judge.stated,
-                    "used": judge.confidence_used,
-                    "reason": judge.confidence_reason,
-                },
-            }
-            for judge in found.judges
-        ],
-        "scale": {"unit": "logit", "interval": 0.95, "centred": "mean 0 in each island"},
-    }
+def _fit(judgements: Judgements, endless: Mask, *, sigma: float | None, position: bool) -> Fit:
+    """Fit the items that have finite scores and the judges who judged them; all others get NaN."""
+    verdicts, judges = judgements.verdicts, len(judgements.judges)
+    kept = verdicts.where(~endless[verdicts.first] & ~endless[verdicts.second])
+    place, present = np.cumsum(~endless) - 1, np.unique(kept.judge)
+    try:
+        known = fit(
+            replace(
+                kept,
+                first=place[kept.first],
+                second=place[kept.second],
+                judge=np.searchsorted(present, kept.judge),
+            ),
+            max(1, int((~endless).sum())),
+            sigma=sigma,
+            position=position,
+        )
+    except Unbounded as error:
+        names = ", ".join(judgements.judges[present[judge]] or "the judge" for judge in error.judges)
+        raise InvalidRequest(
+            f"Without a prior the preference of {names} for whoever is shown first has no finite estimate.",
+            hint="Leave it out with --position-term off, or let --prior be auto.",
+        ) from error
+    return replace(
+        known,
+        scores=_spread_out(known.scores, ~endless),
+        standard_errors=_spread_out(known.standard_errors, ~endless),
+        positions=_spread_out(known.positions, np.isin(np.arange(judges), present)),
+        position_errors=_spread_out(known.position_errors, np.isin(np.arange(judges), present)),
+        slopes=_spread_out(known.slopes, np.isin(np.arange(judges), present)),
+        levels=tuple(
+            known.levels[int(np.searchsorted(present, judge))] if judge in present else _UNHEARD
+            for judge in range(judges)
+        ),
+    )
 
 
-def _position(found: OwnFit) -> dict[str, float | None] | None:
-    """One judge's position term; of several judges their mean, weighted by precision, and its standard error."""
-    terms = [
-        (judge.position, judge.position_se)
-        for judge in found.judges
-        if judge.position is not None and judge.position_se
-    ]
-    if not terms:
-        return None
-    weights = np.array([se**-2 for _, se in terms])
-    estimate = float(weights @ np.array([value for value, _ in terms]) / weights.sum())
-    return {"estimate": estimate, "se": float(weights.sum() ** -0.5)}
+def _spread_out(values: FloatArray, kept: Mask) -> FloatArray:
+    """Values back in their places, NaN elsewhere."""
+    found = np.full(len(kept), np.nan)
+    found[kept] = values[: int(kept.sum())]
+    return found
 
 
 def _items(judgements: Judgements, known: Fit, land: IntArray, endless: Mask) -> tuple[OwnItem, ...]:
@@ -208,9 +202,9 @@ def _judges(judgements: Judgements, known: Fit, *, position: bool) -> Iterator[O
         yield OwnJudge(
             name=name,
             comparisons=int(mine.sum()),
-            position=float(known.positions[number]) if position else None,
-            position_se=float(known.position_errors[number]) if position else None,
-            slope=float(known.slopes[number]),
+            position=_or_none(known.positions[number]) if position else None,
+            position_se=_or_none(known.position_errors[number]) if position else None,
+            slope=_or_none(known.slopes[number]),
             stated=int((~np.isnan(verdicts.confidence[mine])).sum()),
             confidence_used=levels.used,
             confidence_reason=levels.reason,
@@ -234,4 +228,4 @@ def _reliability(verdicts: Verdicts, known: Fit, endless: Mask) -> OwnReliabilit
 
 
 def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return float(value) if math.isfinite(value) else None

@@ -42,7 +42,8 @@ def fit(
 ) -> None:
     """Fit scores to judgements of your own, with standard errors, reliability and position bias."""
     from app.cj.judgements import read_judgements  # noqa: PLC0415 - numpy; `--help` should not wait for it
-    from app.cj.own_fit import document, own_fit  # noqa: PLC0415 - as above
+    from app.cj.own_fit import own_fit  # noqa: PLC0415 - as above
+    from app.cj.own_fit_document import document  # noqa: PLC0415 - as above
 
     sigma = _sigma(prior)
     found = own_fit(read_judgements(_content(judgements)), sigma=sigma, position=position_term == "on")
@@ -115,7 +116,7 @@ def _talk(found: OwnFit) -> None:
             say(
                 f"{who}position {judge.position:+.4f} ± {judge.position_se:.4f} logits for the item shown first"
             )
-        if len(found.judges) > 1:
+        if len(found.judges) > 1 and judge.slope is not None:
             say(f"{who}discrimination {judge.slope:.3f} (geometric mean 1)")
         if judge.stated:
             say(

@@ -139,20 +139,20 @@ def test_the_shares_of_strength_in_agresti_s_table_come_out_again() -> None:
     ]
 
 
+def test_three_grandmasters_who_beat_each_other_in_a_circle_get_the_printed_strengths() -> None:
+    strength = {one: math.exp(score) for one, score in scores(fitted("chess", position=False)).items()}
+    total = sum(strength.values())
+    assert {one: round(value / total, 4) for one, value in strength.items()} == {
+        "Topalov": 0.4036,
+        "Anand": 0.3405,
+        "Karpov": 0.2559,
+    }
+
+
 def test_the_command_prints_the_same() -> None:
     options = ("--prior", "none", "--position-term", "off", "--json")
     done = subprocess.run(
-        [
-            sys.executable,
-            ROOT / "run.py",
-            "fit",
-            DATA / "citations.csv",
-            "--prior",
-            "none",
-            "--position-term",
-            "off",
-            "--json",
-        ],  # fmt: skip
+        [sys.executable, ROOT / "run.py", "fit", DATA / "citations.csv", *options],
         capture_output=True,
         text=True,
         timeout=60,
