@@ -56,6 +56,7 @@ class Bundle:
 
     origin: Origin
     batch: Mapping[str, Any]
+    judges: Sequence[str]
     names: Sequence[str]
     verdicts: Verdicts
     scores: bytes
@@ -149,6 +150,7 @@ def read_bundle(path: Path) -> Bundle:
         return Bundle(
             origin=Origin(**manifest["made_with"]),
             batch=batch,
+            judges=batch["judges"],
             names=[essay["name"] for essay in batch["essays"]],
             verdicts=_verdicts(members[_COMPARISONS], up_to=batch["fitted_wave"]),
             scores=members[_SCORES],

@@ -12,12 +12,14 @@ from app.cli import (
     batches,
     breakers,
     dead_letters,
+    fit,
     keys,
     look,
     money,
     queue_rows,
     rank,
     serve,
+    simulate,
     spec,
 )
 from app.errors import (
@@ -38,6 +40,8 @@ app = typer.Typer(
 )
 app.callback(invoke_without_command=True)(serve.serve)
 app.command("rank")(rank.rank)
+app.command("fit")(fit.fit)
+app.command("simulate")(simulate.simulate)
 batch = typer.Typer(help="Work on the batches of a running server.", no_args_is_help=True)
 batch.command("add")(batches.add)
 app.add_typer(batch, name="batch")

@@ -39,8 +39,8 @@ BaseUrl = Annotated[
         help="Where they are, when not at their vendor: http://127.0.0.1:11434/v1", show_default=False
     ),
 ]
-OnOff = Literal["on", "off"]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+OnOff = Literal["on", "off"]
 
 talk = Console(stderr=True)
 """People are spoken to on stderr; stdout is for data."""
