@@ -47,7 +47,7 @@ def read_judgements(content: bytes) -> Judgements:
 
     `winner` is a, b or tie; `n` says how many times (default 1, and 0 only makes the two items known);
     `confidence` is 0 to 1, or empty. The file `judgements.csv` that Juxta exports is read too: comparisons without a
-    verdict are left out, and a judge is a model under one version of its prompt.
+    verdict and audits are left out, and a judge is a model under one version of its prompt.
 
     :raises InvalidRequest: `errors` and the message name every fault with its line.
     """
@@ -77,7 +77,7 @@ class _Reading:
     def add(self, line: int, cells: dict[str, str]) -> None:
         """Take one row, or note what is wrong with it."""
         if "essay_a" in cells:
-            if cells["state"] != _DECIDED:
+            if cells["state"] != _DECIDED or cells.get("audit_of"):
                 return
             cells = _from_export(cells)
         found = list(_faults(cells))

@@ -149,3 +149,9 @@ def test_our_own_export_is_read_with_its_judges_and_without_what_got_no_verdict(
     assert found.judges == ("openai gpt-6-luna comparison-v1", "rules panel-v1/balanced")
     assert found.verdicts.outcome.tolist() == [1.0, 0.5]
     assert found.verdicts.confidence.tolist() == [0.8, 0.5]
+
+
+def test_an_audit_in_an_export_counts_in_no_score() -> None:
+    text = "essay_a,essay_b,winner,confidence,model,prompt_version,state,audit_of\n"
+    text += "x,y,essay_a,,m,1,decided,\ny,x,essay_b,,m,1,decided,1\n"
+    assert len(read_judgements(text.encode()).verdicts) == 1
