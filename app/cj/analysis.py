@@ -22,7 +22,7 @@ from app.cj.statistics.triads import Triads, triads
 from app.cj.worklist import Evidence, NeedsLook, worklist
 from app.errors import NotFound
 
-_NO_ANCHORS = RankingOnly("No essay has a known grade: this is a ranking, not grades.")
+_NO_ANCHORS = RankingOnly("Ranking, not grades: no essay has a known grade.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,7 +94,7 @@ def grades_of(
     if name is None:
         name = next((each for each, scale in scales.items() if set(known) <= set(scale.grades)), None)
     if name is None:
-        why = f"No scale of grades has all of {', '.join(sorted(set(known)))}: this is a ranking, not grades."
+        why = f"Ranking, not grades: no scale has all of {', '.join(sorted(set(known)))}."
         return Graded(name=None, scale=None, found=RankingOnly(why))
     scale = scales[name]
     anchors = np.array([-1 if n is None else n for n in scale.numbers(names, levels)], dtype=np.int64)
@@ -102,7 +102,7 @@ def grades_of(
     try:
         found = grade(fitted, anchors, grades=len(scale.grades), shares=shares)
     except NotConverged:
-        found = RankingOnly("No boundaries between grades fit these anchors: this is a ranking, not grades.")
+        found = RankingOnly("Ranking, not grades: no boundaries between grades fit these anchors.")
     return Graded(name=name, scale=scale, found=found)
 
 

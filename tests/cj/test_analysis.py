@@ -110,7 +110,7 @@ async def test_anchors_carry_grades_and_without_them_the_reason_is_said(place: P
     assert all(sum(essay.probabilities or ()) == pytest.approx(1.0) for essay in report.essays)
     async with judged(place.beside("bare"), batch_of(6)) as it:
         bare = reports.grades_report(*await it.analyses.graded(it.batch.id))
-    assert bare.reason == "No essay has a known grade: this is a ranking, not grades."
+    assert bare.reason == "Ranking, not grades: no essay has a known grade."
     assert {essay.grade for essay in bare.essays} == {None}
 
 

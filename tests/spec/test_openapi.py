@@ -198,7 +198,7 @@ def test_the_answers_of_a_whole_batch_are_as_described(ask: Checked) -> None:
     ]
     assert judge["verdicts"] == 1
     assert ask("GET", f"{here}/diagnostics", as_=f"{one}/diagnostics")["path"][0]["verdicts"] == 1
-    assert "ranking, not grades" in ask("GET", f"{here}/grades", as_=f"{one}/grades")["reason"]
+    assert "Ranking, not grades" in ask("GET", f"{here}/grades", as_=f"{one}/grades")["reason"]
     supposed = ask("POST", f"{here}/what-if", as_=f"{one}/what-if", json={"position_term": False})
     assert [row["rise"] for row in supposed["essays"]] == [0, 0]
     assert (
