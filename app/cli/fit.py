@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from app.cj.own_fit import OwnFit
 
 _NUMBER = re.compile(r"[0-9]*\.?[0-9]+")
+_NARROWEST, _WIDEST = 0.001, 1000.0  # what the estimator takes
 _NAMED = 8
 
 
@@ -59,15 +60,14 @@ def _sigma(prior: str) -> float | None:
 
     :raises InvalidRequest: it is neither a word nor a number in range.
     """
-    from app.cj.statistics.bradley_terry import SIGMAS  # noqa: PLC0415 - as above
-
     if prior == "auto":
         return None
     if prior == "none":
         return float("inf")
-    low, high = SIGMAS
-    if not _NUMBER.fullmatch(prior) or not low <= float(prior) <= high:
-        raise InvalidRequest(f"--prior {prior}: it is auto, none, or a number from {low:g} to {high:g}.")
+    if not _NUMBER.fullmatch(prior) or not _NARROWEST <= float(prior) <= _WIDEST:
+        raise InvalidRequest(
+            f"--prior {prior}: it is auto, none, or a number from {_NARROWEST:g} to {_WIDEST:g}."
+        )
     return float(prior)
 
 
