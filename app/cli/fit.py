@@ -122,6 +122,8 @@ def _talk(found: OwnFit) -> None:
             say(
                 f"{who}confidence {'used' if judge.confidence_used else 'not used'}: {judge.confidence_reason}"
             )
+    for note in found.notes:
+        say(f"note: {note}")
     if found.unbounded:
         say(f"no finite estimate without a prior, so none is given: {_names(found.unbounded)}")
     if len(found.islands) > 1:
