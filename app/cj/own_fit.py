@@ -14,12 +14,20 @@ from app.cj.statistics import FloatArray, IntArray
 from app.cj.statistics.bradley_terry import Fit, Unbounded, Verdicts, fit
 from app.cj.statistics.confidence import ConfidenceLevels
 from app.cj.statistics.graph import islands, unbounded
-from app.cj.statistics.reliability import separation_reliability
+from app.cj.statistics.reliability import SeparationReliability, separation_reliability
 from app.cj.statistics.split_half import split_by_judges, split_by_verdicts
-from app.errors import InvalidRequest
 
 _TWO_SIDED_95 = 1.959964
 Mask = npt.NDArray[np.bool_]
+_TIE = 0.5
+_NO_POSITION = (
+    "without a prior the preference for whoever is shown first has no finite estimate here; "
+    "it was left out, as with --position-term off"
+)
+_ONE_SIDED = (
+    "the same side won every judgement, so the position term takes most of it; if your file names winners first, "
+    "and not whoever was shown first, use --position-term off"
+)
 _UNHEARD = ConfidenceLevels(
     np.zeros(0),
     np.zeros(0),
@@ -88,6 +96,7 @@ class OwnFit:
     reliability: OwnReliability
     islands: tuple[tuple[str, ...], ...]
     unbounded: tuple[str, ...]
+    notes: tuple[str, ...]
 
     @property
     def sigma_words(self) -> str:
@@ -100,13 +109,24 @@ class OwnFit:
 def own_fit(judgements: Judgements, *, sigma: float | None, position: bool) -> OwnFit:
     """Fit; `sigma` as for `fit`: None to estimate it, infinite for maximum likelihood.
 
-    :raises InvalidRequest: without a prior a position term has no finite estimate.
+    Where maximum likelihood finds no end for a position term, the term is left out and a note says so.
     """
     verdicts, count = judgements.verdicts, len(judgements.items)
-    endless = np.zeros(count, dtype=np.bool_)
-    if sigma == math.inf:
-        endless[unbounded(verdicts, count)] = True
-    known = _fit(judgements, endless, sigma=sigma, position=position)
+    endless = _endless(verdicts, count) if sigma == math.inf else np.zeros(count, dtype=np.bool_)
+    notes = []
+    try:
+        known = _fit(judgements, endless, sigma=sigma, position=position)
+    except Unbounded:
+        notes.append(_NO_POSITION)
+        position = False
+        known = _fit(judgements, endless, sigma=sigma, position=False)
+    if (
+        position
+        and not endless.all()
+        and (verdicts.outcome == verdicts.outcome[0]).all()
+        and verdicts.outcome[0] != _TIE
+    ):
+        notes.append(_ONE_SIDED)
     land = islands(verdicts, count)
     return OwnFit(
         items=_items(judgements, known, land, endless),
@@ -120,7 +140,16 @@ def own_fit(judgements: Judgements, *, sigma: float | None, position: bool) -> O
             for number in range(land.max() + 1)
         ),
         unbounded=tuple(judgements.items[n] for n in np.flatnonzero(endless)),
+        notes=tuple(notes),
     )
+
+
+def _endless(verdicts: Verdicts, items: int) -> Mask:
+    """Who has no finite score without a prior; also whoever would be left alone on an island without the others."""
+    endless = np.zeros(items, dtype=np.bool_)
+    endless[unbounded(verdicts, items)] = True
+    kept = verdicts.where(~endless[verdicts.first] & ~endless[verdicts.second])
+    return endless | (kept.count(items) == 0)
 
 
 def _fit(judgements: Judgements, endless: Mask, *, sigma: float | None, position: bool) -> Fit:
@@ -128,24 +157,16 @@ def _fit(judgements: Judgements, endless: Mask, *, sigma: float | None, position
     verdicts, judges = judgements.verdicts, len(judgements.judges)
     kept = verdicts.where(~endless[verdicts.first] & ~endless[verdicts.second])
     place, present = np.cumsum(~endless) - 1, np.unique(kept.judge)
-    try:
-        known = fit(
-            replace(
-                kept,
-                first=place[kept.first],
-                second=place[kept.second],
-                judge=np.searchsorted(present, kept.judge),
-            ),
-            max(1, int((~endless).sum())),
-            sigma=sigma,
-            position=position,
-        )
-    except Unbounded as error:
-        names = ", ".join(judgements.judges[present[judge]] or "the judge" for judge in error.judges)
-        raise InvalidRequest(
-            f"Without a prior the preference of {names} for whoever is shown first has no finite estimate.",
-            hint="Leave it out with --position-term off, or let --prior be auto.",
-        ) from error
+    counted = replace(
+        kept,
+        first=place[kept.first],
+        second=place[kept.second],
+        judge=np.searchsorted(present, kept.judge),
+    )
+    if endless.all():  # an empty fit, for its form alone: it says nothing of anybody
+        known = replace(fit(counted, 1, sigma=1.0), sigma=math.inf, reliability=math.nan)
+    else:
+        known = fit(counted, int((~endless).sum()), sigma=sigma, position=position)
     return replace(
         known,
         scores=_spread_out(known.scores, ~endless),
@@ -214,6 +235,8 @@ def _judges(judgements: Judgements, known: Fit, *, position: bool) -> Iterator[O
 def _reliability(verdicts: Verdicts, known: Fit, endless: Mask) -> OwnReliability:
     """Split-half and EB need a prior: without one a half may have no finite scores, and no spread is supposed."""
     separation = separation_reliability(known.scores[~endless], known.standard_errors[~endless])
+    if endless.all():
+        separation = SeparationReliability(math.nan, math.nan)
     by_judges = verdicts.judges > 1
     half = math.nan
     if math.isfinite(known.sigma):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from app.cj.own_fit import OwnFit
 
 _NUMBER = re.compile(r"[0-9]*\.?[0-9]+")
+_NARROWEST, _WIDEST = 0.001, 1000.0  # what the estimator takes
 _NAMED = 8
 
 
@@ -105,15 +106,14 @@ def _sigma(prior: str) -> float | None:
 
     :raises InvalidRequest: it is neither a word nor a number in range.
     """
-    from app.cj.statistics.bradley_terry import SIGMAS  # noqa: PLC0415 - as above
-
     if prior == "auto":
         return None
     if prior == "none":
         return float("inf")
-    low, high = SIGMAS
-    if not _NUMBER.fullmatch(prior) or not low <= float(prior) <= high:
-        raise InvalidRequest(f"--prior {prior}: it is auto, none, or a number from {low:g} to {high:g}.")
+    if not _NUMBER.fullmatch(prior) or not _NARROWEST <= float(prior) <= _WIDEST:
+        raise InvalidRequest(
+            f"--prior {prior}: it is auto, none, or a number from {_NARROWEST:g} to {_WIDEST:g}."
+        )
     return float(prior)
 
 
@@ -168,6 +168,8 @@ def _talk(found: OwnFit) -> None:
             say(
                 f"{who}confidence {'used' if judge.confidence_used else 'not used'}: {judge.confidence_reason}"
             )
+    for note in found.notes:
+        say(f"note: {note}")
     if found.unbounded:
         say(f"no finite estimate without a prior, so none is given: {_names(found.unbounded)}")
     if len(found.islands) > 1:

@@ -82,6 +82,20 @@ def test_without_a_prior_a_perfect_order_has_no_estimate_at_all(tmp_path: Path) 
     assert all(item["score"] is not None for item in json.loads(juxta("fit", file, "--json").stdout)["items"])
 
 
+def test_a_position_term_without_an_end_is_left_out_and_that_is_said(tmp_path: Path) -> None:
+    done = juxta("fit", write(tmp_path, CYCLE), "--prior", "none", "--json")
+    found = json.loads(done.stdout)
+    assert found["position"] is None
+    assert found["unbounded"] == []
+    assert "was left out" in found["notes"][0]
+
+
+def test_a_file_that_names_winners_first_is_suspected(tmp_path: Path) -> None:
+    file = write(tmp_path, CYCLE)
+    assert "if your file names winners first" in juxta("fit", file).stderr
+    assert "winners first" not in juxta("fit", file, "--position-term", "off").stderr
+
+
 @pytest.mark.parametrize("prior", ["auto", "none"])
 def test_islands_are_said_openly_and_ranked_apart(tmp_path: Path, prior: str) -> None:
     file = write(tmp_path, f"{CYCLE}p,q,a\nq,p,a\nq,p,a\n")
@@ -89,14 +103,20 @@ def test_islands_are_said_openly_and_ranked_apart(tmp_path: Path, prior: str) ->
     assert found["islands"] == [["x", "y", "z"], ["p", "q"]]
     assert {item["id"]: (item["island"], item["rank"]) for item in found["items"]} == {
         "x": (0, 1),
-        "y": (0, 2),
-        "z": (0, 3),
+        "z": (0, 2),
+        "y": (0, 3),
         "q": (1, 1),
         "p": (1, 2),
     }
     done = juxta("fit", file, "--prior", prior)
     assert "2 islands" in done.stderr
     assert "island 2: p, q" in done.stderr
+
+
+@pytest.mark.parametrize("prior", ["0.001", "1000"])
+def test_the_narrowest_and_the_widest_prior_are_taken(tmp_path: Path, prior: str) -> None:
+    found = json.loads(juxta("fit", write(tmp_path, CYCLE), "--json", "--prior", prior).stdout)
+    assert found["sigma"] == float(prior)
 
 
 def test_several_judges_are_told_apart(tmp_path: Path) -> None:
@@ -124,7 +144,7 @@ def test_fit_names_every_fault_by_line_and_exits_1(tmp_path: Path) -> None:
         (("fit", "-", "--prior", "wide"), 1, "auto, none, or a number"),
         (("fit", "-", "--prior", "0"), 1, "auto, none, or a number"),
         (("fit", "-", "--position-term", "maybe"), 2, "'maybe'"),
-        (("simulate", "--items", "1"), 2, "x>=2"),
+        (("simulate", "--items", "1"), 2, "greater than or equal to 2"),
         (("simulate", "--judge", "sharpnes=1"), 1, "there is no 'sharpnes'"),
         (("simulate", "--judge", "bias=much"), 1, "'bias=much' cannot be read"),
         (("simulate", "--judge", "pair_noise=2"), 1, "out of range"),

@@ -100,7 +100,18 @@ def rehearse(scene: Scene, seed: int | Sequence[int]) -> Course:
             )
         )
         rows.append(_measure(fits[-1], so_far, truth, scale))
-    return Course(*map(np.array, zip(*rows, strict=True)), fits[-1], _joined(rounds), truth)
+    per_item, r2, tau, reliability, coverage, ready = (np.array(column) for column in zip(*rows, strict=True))
+    return Course(
+        per_item=per_item,
+        r2=r2,
+        tau=tau,
+        reliability=reliability,
+        coverage=coverage,
+        ready=ready,
+        last=fits[-1],
+        verdicts=_joined(rounds),
+        truth=truth,
+    )
 
 
 def _measure(fitted: Fit, verdicts: Verdicts, truth: FloatArray, scale: float) -> tuple[float, ...]:
