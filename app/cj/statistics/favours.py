@@ -5,7 +5,7 @@ held: theta ~ N(t, v). Under the null the number of wins of i with j is a sum of
 p_k = logistic(slope (theta - theta_k) +- position), mixed over that normal (Gauss-Hermite). The tail of that exact
 distribution is the p-value. n * J essays and judges are tested at once, so p-values are adjusted by Holm (1979), which
 bounds the chance of even one false accusation by the level. With a single judge nothing can be said: an essay that
-always wins is then simply the best.
+always wins is then simply the best. With two, one of them is off, and nobody can tell which.
 """
 
 from dataclasses import dataclass
@@ -128,7 +128,7 @@ def _with_judge(judge: int, seen: _View, items: int, sigma: float) -> list[tuple
     essays, starts = np.unique(seen.essay[mine], return_index=True)
     return [
         (float(essay), float(judge), *_tail(seen.only(rows), float(score[essay]), float(variance[essay])))
-        for essay, rows in zip(essays.tolist(), np.split(mine, starts[1:]), strict=True)
+        for essay, rows in zip(essays.tolist(), np.split(mine, starts)[1:], strict=True)
         if known[essay]
     ]
 
