@@ -42,7 +42,7 @@ def test_an_essay_that_is_too_short_says_how_short() -> None:
 
 
 def test_an_essay_that_straddles_a_boundary_says_between_which_grades() -> None:
-    chances = np.array([[0.9, 0.1, 0.0], [0.5, 0.4, 0.1], [0.3, 0.3, 0.4], [0.04, 0.5, 0.46]])
+    chances = np.array([[0.9, 0.1, 0.0], [0.55, 0.35, 0.1], [0.3, 0.3, 0.4], [0.04, 0.5, 0.46]])
     grading = Grading(chances, {}, {}, (True, True, True), ())
     rows = worklist(evidence(grading=grading, grades=("low", "middle", "high"), anchors=frozenset({2})))
     assert reasons(rows) == {"Dora": [Reason.BOUNDARY]}
