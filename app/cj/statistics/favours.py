@@ -5,7 +5,7 @@ held: theta ~ N(t, v). Under the null the number of wins of i with j is a sum of
 p_k = logistic(slope (theta - theta_k) +- position), mixed over that normal (Gauss-Hermite). The tail of that exact
 distribution is the p-value. n * J essays and judges are tested at once, so p-values are adjusted by Holm (1979), which
 bounds the chance of even one false accusation by the level. With a single judge nothing can be said: an essay that
-always wins is then simply the best.
+always wins is then simply the best. With two, one of them is off, and nobody can tell which.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,9 @@ from app.cj.statistics.verdicts import Verdicts
 LEVEL = 0.05
 """Of the family of all tests."""
 
-_NODES = 15
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
+_SHARES = _WEIGHTS / _WEIGHTS.sum()
+_AT_ONCE = 1000  # essays: 15 nodes of 20 verdicts each are 2 MB
 _NEWTON_STEPS = 50
 _LONGEST_STEP = 2.0
 _SETTLED = 1e-9
@@ -61,9 +63,10 @@ def favours(verdicts: Verdicts, fit: Fit) -> Favours:
     """Test every essay with every judge that saw it, against the judges that are left."""
     items = len(fit.scores)
     seen = _View.from_both_ends(verdicts, fit)
-    rows = [row for judge in range(len(fit.positions)) for row in _with_judge(judge, seen, items, fit.sigma)]
-    rows.sort(key=lambda row: row[:2])
-    table = np.array(rows, dtype=np.float64).reshape(len(rows), 8)
+    table = np.concatenate(
+        [_with_judge(judge, seen, items, fit.sigma) for judge in range(len(fit.positions))]
+    )
+    table = table[np.lexsort((table[:, 1], table[:, 0]))]
     more, less = table[:, 6], table[:, 7]
     return Favours(
         essay=table[:, 0].astype(np.int64),
@@ -118,19 +121,22 @@ class _View:
         return _View(self.essay[rows], self.judge[rows], self.won[rows], self.slope[rows], self.rest[rows])
 
 
-def _with_judge(judge: int, seen: _View, items: int, sigma: float) -> list[tuple[float, ...]]:
-    """A row for each essay that this judge and others saw."""
-    mine = np.flatnonzero(seen.judge == judge)
-    mine = mine[np.argsort(seen.essay[mine], kind="stable")]
+def _with_judge(judge: int, seen: _View, items: int, sigma: float) -> FloatArray:
+    """A row for each essay that this judge and others saw, shape (k, 8)."""
     others = seen.only(np.flatnonzero(seen.judge != judge))
-    score, variance = _scores_of(others, items, sigma)
     known = np.bincount(others.essay, minlength=items) > 0
-    essays, starts = np.unique(seen.essay[mine], return_index=True)
-    return [
-        (float(essay), float(judge), *_tail(seen.only(rows), float(score[essay]), float(variance[essay])))
-        for essay, rows in zip(essays.tolist(), np.split(mine, starts)[1:], strict=True)
-        if known[essay]
-    ]
+    mine = np.flatnonzero((seen.judge == judge) & known[seen.essay])
+    mine = mine[np.argsort(seen.essay[mine], kind="stable")]
+    score, variance = _scores_of(others, items, sigma)
+    essays, starts, counts = np.unique(seen.essay[mine], return_index=True, return_counts=True)
+    table = np.empty((len(essays), 8))
+    table[:, 0], table[:, 1] = essays, judge
+    for count in np.unique(counts).tolist():  # essays with equally many verdicts are worked out together
+        alike = np.flatnonzero(counts == count)
+        for some in np.array_split(alike, -(-len(alike) // _AT_ONCE)):
+            verdicts = seen.only(mine[starts[some][:, None] + np.arange(count)])
+            table[some, 2:] = _tails(verdicts, score[essays[some]], variance[essays[some]])
+    return table
 
 
 def _scores_of(view: _View, items: int, sigma: float) -> tuple[FloatArray, FloatArray]:
@@ -147,29 +153,33 @@ def _scores_of(view: _View, items: int, sigma: float) -> tuple[FloatArray, Float
     return score, np.asarray(1.0 / curvature, dtype=np.float64)
 
 
-def _tail(view: _View, score: float, variance: float) -> tuple[float, ...]:
-    """Verdicts, wins, expected wins, z, and the chances of as many wins or more, and as many or fewer."""
-    nodes, shares = np.polynomial.hermite_e.hermegauss(_NODES)
-    shares = shares / shares.sum()
-    theta = score + np.sqrt(variance) * nodes
-    chance = _logistic(np.outer(theta, view.slope) + view.rest)  # (nodes, verdicts)
-    wins = float(view.won.sum())
-    expected = float(shares @ chance.sum(axis=1))
-    spread = float(shares @ ((chance * (1.0 - chance)).sum(axis=1) + (chance.sum(axis=1) - expected) ** 2))
-    ways = shares @ _sum_of_coins(chance)
+def _tails(view: _View, score: FloatArray, variance: FloatArray) -> FloatArray:
+    """For k essays with c verdicts each: verdicts, wins, expected wins, z, chance of as many or more, and as many or fewer.
+
+    `view` holds arrays of shape (k, c), `score` and `variance` are of shape (k,).
+    """
+    theta = score[:, None] + np.sqrt(variance)[:, None] * _NODES
+    chance = _logistic(theta[:, :, None] * view.slope[:, None, :] + view.rest[:, None, :])  # (k, nodes, c)
+    wins, likely = view.won.sum(axis=1), chance.sum(axis=2)
+    expected = likely @ _SHARES
+    spread = ((chance * (1.0 - chance)).sum(axis=2) + (likely - expected[:, None]) ** 2) @ _SHARES
+    ways = np.einsum("n,kns->ks", _SHARES, _sums_of_coins(chance))
     # ties leave halves between whole numbers of wins; rounding away from the extreme keeps the test honest
-    more, less = float(ways[int(np.floor(wins)) :].sum()), float(ways[: int(np.ceil(wins)) + 1].sum())
-    z = (wins - expected) / max(np.sqrt(spread), 1e-12)
-    return float(len(view.won)), wins, expected, float(z), min(more, 1.0), min(less, 1.0)
+    sums = np.arange(ways.shape[1])
+    more = (ways * (sums >= np.floor(wins)[:, None])).sum(axis=1)
+    less = (ways * (sums <= np.ceil(wins)[:, None])).sum(axis=1)
+    z = (wins - expected) / np.sqrt(np.maximum(spread, 1e-24))
+    count = np.full(len(wins), view.won.shape[1])
+    return np.column_stack((count, wins, expected, z, np.minimum(more, 1.0), np.minimum(less, 1.0)))
 
 
-def _sum_of_coins(chance: FloatArray) -> FloatArray:
-    """Distribution of the number of heads of independent coins, one row per row of `chance`, (nodes, c + 1)."""
-    ways = np.zeros((len(chance), chance.shape[1] + 1))
-    ways[:, 0] = 1.0
-    for coin in chance.T[:, :, None]:
-        ways[:, 1:] = ways[:, 1:] * (1.0 - coin) + ways[:, :-1] * coin
-        ways[:, :1] *= 1.0 - coin
+def _sums_of_coins(chance: FloatArray) -> FloatArray:
+    """Distribution of the number of heads of c independent coins, (k, nodes, c) to (k, nodes, c + 1)."""
+    ways = np.zeros((*chance.shape[:2], chance.shape[2] + 1))
+    ways[..., 0] = 1.0
+    for coin in np.moveaxis(chance, 2, 0)[..., None]:
+        ways[..., 1:] = ways[..., 1:] * (1.0 - coin) + ways[..., :-1] * coin
+        ways[..., :1] *= 1.0 - coin
     return ways
 
 

@@ -18,6 +18,9 @@ from app.cj.statistics.verdicts import Verdicts
 MISFIT_Z = 2.5
 """Infit this many standard deviations above 1 is misfit: by chance one essay in 160."""
 
+MISFIT_SIZE = 1.2
+"""Below, misfit is too small to matter: where all chances are near one half, any z is made of next to nothing."""
+
 _LEAST_WEIGHT = 1e-12  # p beyond 1 - 1e-12: one upset there would be all that the mean shows
 
 
@@ -40,8 +43,8 @@ class FitStatistics:
 
     @property
     def misfits(self) -> IntArray:
-        """Numbers of those whose infit lies `MISFIT_Z` above what chance gives, worst first."""
-        z = np.nan_to_num(self.infit_z)
+        """Numbers of those whose infit is at least `MISFIT_SIZE` and `MISFIT_Z` above chance, worst first."""
+        z = np.where(self.infit >= MISFIT_SIZE, self.infit_z, 0.0)
         order = np.argsort(-z, kind="stable")
         return np.asarray(order[z[order] > MISFIT_Z], dtype=np.int64)
 
