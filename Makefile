@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
-.PHONY: help setup run test engines check faults bench lock clean
+.PHONY: help setup run test engines check faults bench bench-statistics lock clean
 help:
 	@echo "make run    set up and serve on http://127.0.0.1:8000"
 	@echo "make test   set up everything, Chromium, Kafka, Redis and PostgreSQL included, and run the tests"
@@ -16,6 +16,7 @@ help:
 	@echo "make check  ruff, mypy --strict, module borders"
 	@echo "make faults  every fault campaign in full; writes docs/reliability.md"
 	@echo "make bench  each road beside its floor, as ratios"
+	@echo "make bench-statistics  the statistics against their bars, beside choix and evalica"
 
 setup: .venv/run.stamp
 
@@ -58,6 +59,9 @@ faults: .venv/dev.stamp
 bench: .venv/dev.stamp
 	@tests/install-engines
 	$(BIN)/python -m benchmarks
+
+bench-statistics: .venv/dev.stamp
+	$(BIN)/python -m benchmarks.statistics
 
 # For those who change dependencies; needs uv.
 lock:

@@ -16,13 +16,16 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ExceptionHandler
 
-from app import dead_letters
+from app import __version__, dead_letters
 from app.access import routes as access_routes
 from app.access.access import Access
 from app.access.gate import principal
 from app.access.policy import CJ, PLATFORM, PROVIDER, WEB, Need
 from app.bus.redrive import DeadLetters
+from app.cj.analyses import Analyses
+from app.cj.analysis_routes import AnalysisApi
 from app.cj.batch import NewBatch
+from app.cj.bundle import LOCK, origin
 from app.cj.changes import Changes
 from app.cj.folder import read_folder
 from app.cj.provider_client import ProviderClient
@@ -169,9 +172,17 @@ def _cj_routes(container: punq.Container, settings: Settings, closing: anyio.Eve
         body_limit=settings.http.upload_limit,
         body_timeout=settings.http.body_timeout,
     )
+    analysis = AnalysisApi(
+        container.resolve(Analyses),
+        views,
+        made_with=origin(juxta=__version__, lock=ROOT / LOCK),
+        body_limit=settings.http.upload_limit,
+        body_timeout=settings.http.body_timeout,
+    )
     look = ProviderLook(provider)
     return [
         *api.routes(),
+        *analysis.routes(),
         *live.routes(views=views, changes=changes, look=look, closing=closing),
         *pages.routes(
             workflow=workflow,

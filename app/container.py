@@ -17,8 +17,10 @@ from app.access.access import Access
 from app.access.hosts import Hosts
 from app.bus.protocol import Bus
 from app.bus.redrive import DeadLetters
+from app.cj.analyses import Analyses
 from app.cj.changes import Changes
 from app.cj.event_processor import EventProcessor
+from app.cj.grade_scales import load_scales
 from app.cj.http_provider_client import HttpProviderClient
 from app.cj.planner import Planner
 from app.cj.provider_client import ProviderClient
@@ -41,7 +43,7 @@ from app.provider.rate_limiter import PERIOD
 from app.provider.spending import Spending
 from app.provider.status import Status
 from app.provider_port import ProviderPort
-from app.settings import JudgeLimits, LLMSettings, Settings
+from app.settings import ROOT, JudgeLimits, LLMSettings, Settings
 
 TRAVEL = 1.0
 """Seconds by which calls that start a minute apart may arrive closer together."""
@@ -176,6 +178,10 @@ def _cj(container: punq.Container, settings: Settings) -> None:
     single(ProviderClient, lambda: _provider_client(container, settings))
     single(BatchStore, lambda: BatchStore(container.resolve(Databases).cj))
     single(Views, lambda: Views(container.resolve(Databases).cj))
+    single(
+        Analyses,
+        lambda: Analyses(container.resolve(Databases).cj, load_scales(ROOT / "config" / "grade_scales")),
+    )
     single(
         Planner,
         lambda: Planner(

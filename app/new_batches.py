@@ -26,6 +26,7 @@ def batch_settings(
         comparisons_per_essay=settings.cj.comparisons_per_essay,
         target_reliability=settings.cj.target_reliability,
         random_rounds=settings.cj.random_rounds,
+        audit_share=settings.cj.audit_share,
         expires_in=settings.cj.expires_in,
         seed=draw_seed() if seed is None else seed,
     )
@@ -65,6 +66,7 @@ def batch_defaults(settings: Settings) -> BatchDefaults:
         comparisons_per_essay=chosen.comparisons_per_essay,
         target_reliability=chosen.target_reliability,
         random_rounds=chosen.random_rounds,
+        audit_share=chosen.audit_share,
         seed=draw_seed,
         expires_in=chosen.expires_in,
     )

@@ -10,6 +10,7 @@ from uuid import UUID, uuid5
 from pydantic import ConfigDict, Field, computed_field
 from pydantic_core import from_json
 
+from app.cj.statistics.stopping import most_comparisons
 from app.contracts import (
     JudgeKind,
     LLMComparisonRequest,
@@ -56,7 +57,8 @@ class BatchSettings(Wire):
 
     Each pair is judged by one of `judges`, shared fairly. `comparisons_per_essay` caps the verdicts an essay gets on
     average, `target_reliability` ends the batch earlier. Once what verdicts and failures cost has reached `budget_usd`,
-    nothing more is sent: only calls under way at that moment can exceed it.
+    nothing more is sent: only calls under way at that moment can exceed it. `audit_share` of the verdicts are asked for
+    again with the sides swapped, within the cap: they say how consistent a judge is, and count in no score.
     """
 
     judges: Annotated[tuple[LLMConfigOverrides, ...], Field(min_length=1)]
@@ -64,9 +66,14 @@ class BatchSettings(Wire):
     target_reliability: float = Field(0.8, gt=0, lt=1)
     budget_usd: float | None = Field(None, gt=0)
     random_rounds: int = Field(5, ge=1, le=50)
+    audit_share: float = Field(0.05, ge=0, le=0.5)
     seed: int = Field(0, ge=0, lt=2**63)
     expires_in: float = Field(DAY, gt=0, le=MOST_EXPIRES_IN)
     priority: int = Field(5, ge=0, le=9)
+
+    def most_comparisons(self, essays: int) -> int:
+        """How many comparisons so many essays come to at most."""
+        return most_comparisons(essays, self.comparisons_per_essay, self.audit_share)
 
 
 def _without_defaults(schema: dict[str, Any]) -> None:
@@ -105,7 +112,11 @@ class NewBatch(Wire):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """A batch as stored. Counts are of comparisons; `fitted_wave` is the last wave inside the shown scores."""
+    """A batch as stored. Counts are of comparisons; `fitted_wave` is the last wave inside the shown scores.
+
+    Once comparisons were added to it when it had finished, it goes on to `extended_to` verdicts; `extended_from` is how
+    many comparisons had been planned then.
+    """
 
     id: UUID
     title: str
@@ -125,6 +136,18 @@ class Batch:
     created_at: At
     finished_at: At | None
     version: int
+    extended_from: int | None = None
+    extended_to: int | None = None
+
+    @property
+    def most_verdicts(self) -> int:
+        """How many verdicts it asks for at most."""
+        return self.extended_to or self.settings.most_comparisons(self.essays)
+
+    @property
+    def freshly_extended(self) -> bool:
+        """Whether comparisons were added to it and none of them is planned yet: then every wave is complete."""
+        return self.extended_from == self.planned
 
     @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated properties
     @property
@@ -176,13 +199,17 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedPair:
-    """A pair to be judged: essays by position, `first` shown as essay A; `again` counts earlier failures of the pair."""
+    """A pair to be judged: essays by position, `first` shown as essay A; `again` counts earlier failures of the pair.
+
+    `audit_of` is the sequence number of the verdict that it asks for again, with the sides swapped.
+    """
 
     sequence: int
     first: int
     second: int
     judge: int
     again: int
+    audit_of: int | None = None
 
 
 NEVER_SENT = "budget-spent"

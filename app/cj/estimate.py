@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.cj.batch import BatchSettings
-from app.cj.statistics.stopping import most_comparisons
 from app.contracts import LLMConfigOverrides, ModelInfo, ModelList, Pricing
 from app.errors import InvalidRequest
 
@@ -44,10 +43,11 @@ def estimate(
 ) -> Estimate:
     """What comparing essays of `sizes` bytes costs under a question of so many bytes.
 
-    Rounds pair each essay once, so that none is shown more than one time above its share.
+    Rounds pair each essay once, so that none is shown more than one time above its share; audits may fall on the longest.
     """
-    comparisons = most_comparisons(len(sizes), settings.comparisons_per_essay)
-    shown = math.ceil(2 * comparisons / max(1, len(sizes))) * sum(sizes)
+    comparisons = settings.most_comparisons(len(sizes))
+    audits = int(settings.audit_share * comparisons)
+    shown = math.ceil(2 * comparisons / max(1, len(sizes))) * sum(sizes) + 2 * audits * max(sizes, default=0)
     costs = [_cost(asked, comparisons, question, shown, known) for asked in settings.judges]
     total = [cost for cost in costs if cost is not None]
     return Estimate(

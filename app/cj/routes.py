@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -36,6 +36,13 @@ class BatchRequest(Wire):
     essays: NewEssays
     settings: AskedSettings = AskedSettings()
     start: bool = True
+
+
+class Addition(Wire):
+    """POST /api/v1/batches/{batch_id}/add. `beyond` is how many comparisons the batch had when this was decided."""
+
+    comparisons: int = Field(ge=1, le=1_000_000)
+    beyond: int | None = Field(None, ge=0)
 
 
 class BatchApi:
@@ -78,6 +85,7 @@ class BatchApi:
             Route(f"{one}/start", _action(self._workflow.start), methods=["POST"]),
             Route(f"{one}/resume", _action(self._workflow.resume), methods=["POST"]),
             Route(f"{one}/pause", _action(self._workflow.pause), methods=["POST"]),
+            Route(f"{one}/add", strict(self.add), methods=["POST"]),
             Route(f"{one}/cancel", _action(self._workflow.cancel), methods=["POST"]),
         ]
 
@@ -141,19 +149,19 @@ class BatchApi:
 
     async def show(self, request: Request) -> Response:
         """One batch with its counts."""
-        summary = await self._views.summary(_id(request, "batch_id"))
+        summary = await self._views.summary(identify(request, "batch_id"))
         return written(answers.COUNTED_BATCH, CountedBatch.of(summary))
 
     async def ranking(self, request: Request) -> Response:
         """The essays by score, best first."""
-        batch_id = _id(request, "batch_id")
+        batch_id = identify(request, "batch_id")
         batch = await self._views.batch(batch_id)
         rows = await self._views.ranking(batch_id)
         return written(answers.RANKING, BatchRanking(batch=batch, ranking=rows))
 
     async def comparisons(self, request: Request) -> Response:
         """Every comparison in order, a page at a time."""
-        batch_id = _id(request, "batch_id")
+        batch_id = identify(request, "batch_id")
         await self._views.batch(batch_id)
         rows = await self._views.comparisons(batch_id, after=_number(request, "after"), limit=PAGE)
         following = rows[-1].sequence if len(rows) == PAGE else None
@@ -161,11 +169,18 @@ class BatchApi:
 
     async def comparison(self, request: Request) -> Response:
         """One comparison by its correlation_id."""
-        return written(answers.COMPARISON, await self._views.comparison(_id(request, "comparison_id")))
+        return written(answers.COMPARISON, await self._views.comparison(identify(request, "comparison_id")))
+
+    async def add(self, request: Request) -> Response:
+        """The batch as it is now: it goes on for so many comparisons."""
+        batch_id = identify(request, "batch_id")
+        asked = parse(Addition, await read_body(request, limit=self._body_limit, deadline=self._body_timeout))
+        batch = await self._workflow.add(batch_id, asked.comparisons, beyond=asked.beyond)
+        return written(answers.BATCH, batch)
 
     async def delete(self, request: Request) -> Response:
         """204; texts, verdicts and scores are gone once cancellations have been passed on."""
-        await self._workflow.delete(_id(request, "batch_id"))
+        await self._workflow.delete(identify(request, "batch_id"))
         return Response(status_code=204)
 
 
@@ -180,7 +195,7 @@ def _by_method(path: str, **endpoints: Endpoint) -> Route:
 
 def _action(change: Callable[[UUID], Awaitable[Batch]]) -> Endpoint:
     async def endpoint(request: Request) -> Response:
-        return written(answers.BATCH, await change(_id(request, "batch_id")))
+        return written(answers.BATCH, await change(identify(request, "batch_id")))
 
     return strict(endpoint)
 
@@ -200,7 +215,11 @@ def merged(defaults: BatchSettings, asked: dict[str, Any]) -> BatchSettings:
         raise InvalidRequest("Some settings are not allowed.", errors=faults) from error
 
 
-def _id(request: Request, name: str) -> UUID:
+def identify(request: Request, name: str) -> UUID:
+    """The id in the path.
+
+    :raises NotFound: it is none.
+    """
     text = request.path_params[name]
     try:
         return UUID(text)

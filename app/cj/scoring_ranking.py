@@ -7,19 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.cj.statistics import FloatArray, IntArray
-from app.cj.statistics.bradley_terry import Fit, Verdicts, fit, islands
+from app.cj.statistics import IntArray
+from app.cj.statistics.bradley_terry import Fit, Verdicts, fit
 
 _TWO_SIDED_95 = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """A fitted scale with what it stands on: verdicts per essay, and whether the comparisons connect all essays."""
+    """A fitted scale with what it stands on: verdicts per essay, and how many groups no comparison connects."""
 
     fit: Fit
     verdicts: IntArray
-    connected: bool
+    islands: int
+
+    @property
+    def connected(self) -> bool:
+        """Whether the comparisons connect all essays."""
+        return self.islands == 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +44,8 @@ class RankedEssay:
 
 def score(verdicts: Verdicts, items: int, *, start: Fit | None) -> Scoring:
     """Fit the scale; warm-started, deterministic to the convergence of the fit."""
-    labels = islands(verdicts, items)
-    return Scoring(
-        fit=fit(verdicts, items, start=start),
-        verdicts=verdicts.count(items),
-        connected=len(set(labels.tolist())) == 1,
-    )
+    fitted = fit(verdicts, items, start=start)
+    return Scoring(fit=fitted, verdicts=verdicts.count(items), islands=int(fitted.islands.max(initial=0)) + 1)
 
 
 def ranking(
@@ -76,7 +77,18 @@ def ranking(
     return rows
 
 
-def as_verdicts(first: Sequence[int], second: Sequence[int], share: Sequence[float]) -> Verdicts:
-    """Pack verdicts in comparison order."""
-    outcome: FloatArray = np.asarray(share, dtype=np.float64)
-    return Verdicts(np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64), outcome)
+def as_verdicts(
+    first: Sequence[int],
+    second: Sequence[int],
+    share: Sequence[float],
+    judge: Sequence[int],
+    confidence: Sequence[float | None],
+) -> Verdicts:
+    """Pack verdicts in comparison order; a confidence of None was not stated."""
+    return Verdicts(
+        first=np.asarray(first, dtype=np.int64),
+        second=np.asarray(second, dtype=np.int64),
+        outcome=np.asarray(share, dtype=np.float64),
+        judge=np.asarray(judge, dtype=np.int64),
+        confidence=np.asarray(confidence, dtype=np.float64),
+    )

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, text
 
 from app.cj.batch import Batch, ComparisonState, NewEssay, Road
 from app.cj.scoring_ranking import RankedEssay, ranking
-from app.cj.store import batch_of
+from app.cj.store import Milestone, batch_of
+from app.cj.store.fits import milestones
 from app.contracts import JudgeKind, Winner
 from app.contracts.wire import At
 from app.database import Database
@@ -23,8 +24,8 @@ from app.errors import NotFound
 _VERDICTS = """SELECT c.id, c.batch_id, c.sequence, c.wave, c.first, c.second, a.name AS essay_a, b.name AS essay_b,
     c.judge, c.again, c.state, c.posts, c.planned_at, c.submitted_at, c.queued_at, c.ended_at, c.ended_order, c.road,
     c.winner, c.confidence, c.justification, c.provider, c.model, c.judge_kind, c.cost_usd, c.tokens,
-    c.response_time_ms, c.attempts, c.prompt_sha256, c.prompt_version, c.flags, c.error_code, c.error_detail
-    FROM comparisons c
+    c.response_time_ms, c.attempts, c.prompt_sha256, c.prompt_version, c.flags, c.error_code, c.error_detail,
+    c.audit_of FROM comparisons c
     JOIN essays a ON a.batch_id = c.batch_id AND a.position = c.first
     JOIN essays b ON b.batch_id = c.batch_id AND b.position = c.second"""
 
@@ -34,7 +35,7 @@ class Comparison:
     """One comparison for people. `essay_a` was shown first; `ended_order` numbers results as they came in.
 
     `queued_at` is when the provider answered 202. `flags` is what a person should look at, each with its essay:
-    `essay_a:addresses-judge`.
+    `essay_a:addresses-judge`. `audit_of` is the `sequence` of the verdict that was asked for again with the sides swapped.
     """
 
     id: UUID
@@ -70,6 +71,7 @@ class Comparison:
     flags: tuple[str, ...]
     error_code: str | None
     error_detail: str | None
+    audit_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +202,18 @@ class Views:
                 [r.se if r.verdicts else None for r in rows],
                 [r.verdicts for r in rows],
             )
+
+        return await self._database.read(work)
+
+    async def fits(self, batch_id: UUID) -> Sequence[Milestone]:
+        """The path of the scale, a step for each fitted wave that had a verdict.
+
+        :raises NotFound: as `batch`.
+        """
+
+        def work(connection: Connection) -> Sequence[Milestone]:
+            _find(connection, batch_id)
+            return milestones(connection, batch_id)
 
         return await self._database.read(work)
 

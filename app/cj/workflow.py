@@ -88,6 +88,19 @@ class Workflow:
         """End the batch as it stands; open comparisons are cancelled here and at the provider."""
         return await self._to(batch_id, BatchState.CANCELLED, _ALIVE)
 
+    async def add(self, batch_id: UUID, comparisons: int, *, beyond: int | None = None) -> Batch:
+        """Go on with a finished batch for so many comparisons more, whatever reliability it has reached.
+
+        They are planned as they would have been without the end: from the same seed, wave after wave. `beyond`, the
+        number of comparisons that the batch had, makes it safe to ask again when the answer was lost.
+
+        :raises Conflict: it has not finished, has more than `beyond` comparisons, no money or no pair is left.
+        """
+        try:
+            return await self._store.extend(batch_id, comparisons, beyond=beyond)
+        finally:
+            self._visit(batch_id)
+
     async def delete(self, batch_id: UUID) -> None:
         """Cancel what is open, then delete texts, verdicts and scores; a late callback meets a tombstone."""
         await self._to(batch_id, BatchState.DELETING, (*_ALIVE, BatchState.FINISHED, BatchState.CANCELLED))

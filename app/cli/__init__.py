@@ -7,7 +7,21 @@ import sys
 
 import typer
 
-from app.cli import breakers, dead_letters, keys, look, money, queue_rows, rank, serve, spec
+from app.cli import (
+    batch_files,
+    batches,
+    breakers,
+    dead_letters,
+    fit,
+    keys,
+    look,
+    money,
+    queue_rows,
+    rank,
+    serve,
+    simulate,
+    spec,
+)
 from app.errors import (
     ConfigurationError,
     Conflict,
@@ -26,6 +40,13 @@ app = typer.Typer(
 )
 app.callback(invoke_without_command=True)(serve.serve)
 app.command("rank")(rank.rank)
+app.command("fit")(fit.fit)
+app.command("simulate")(simulate.simulate)
+batch = typer.Typer(help="Work on the batches of a running server.", no_args_is_help=True)
+batch.command("add")(batches.add)
+app.add_typer(batch, name="batch")
+app.command("what-if")(batch_files.what_if)
+app.command("export")(batch_files.export)
 app.command("trace")(look.trace)
 app.command("doctor")(look.doctor)
 app.command("models")(money.models)

@@ -7,7 +7,7 @@ import logging
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import structlog
@@ -41,6 +41,7 @@ BaseUrl = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+OnOff = Literal["on", "off"]
 
 talk = Console(stderr=True)
 """People are spoken to on stderr; stdout is for data."""

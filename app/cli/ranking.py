@@ -27,7 +27,6 @@ from app.cj.folder import Folder, read_folder
 from app.cj.provider_client import ProviderClient
 from app.cj.scoring_ranking import RankedEssay
 from app.cj.statistics.reliability import kendall_tau_b
-from app.cj.statistics.stopping import most_comparisons
 from app.cj.views import Comparison, Summary, Views, flagged
 from app.cj.workflow import Workflow
 from app.cli.options import say, settings_of, talk
@@ -155,9 +154,8 @@ def _look_at_the_money(known: ModelList, new: NewBatch, *, quiet: bool) -> None:
 
 
 async def _follow(progress: Progress, views: Views, changes: Changes, batch_id: UUID) -> None:
-    settings = (batch := await views.batch(batch_id)).settings
-    total = most_comparisons(batch.essays, settings.comparisons_per_essay)
-    task = progress.add_task("", total=total, rate=0.0, cost=0.0)
+    batch = await views.batch(batch_id)
+    task = progress.add_task("", total=batch.most_verdicts, rate=0.0, cost=0.0)
     began = time.monotonic()
     while batch.state is BatchState.RUNNING:
         news = changes.listen(batch_id)

@@ -56,6 +56,13 @@ class Server:
         """Have something done; raises as `get`."""
         return await self._ask("POST", path, json=body)
 
+    async def download(self, path: str, **query: str) -> bytes:
+        """A file; raises as `get`."""
+        status, content = await self._exchange("GET", path, params=query)
+        if status != 200:  # noqa: PLR2004 - success
+            _content(self.url, status, content)
+        return content
+
     async def __aenter__(self) -> Self:
         import aiohttp  # noqa: PLC0415 - slow to import, and `--help` needs none
 
@@ -70,19 +77,21 @@ class Server:
         await self._session.close()
 
     async def _ask(self, method: str, path: str, **given: Any) -> dict[str, Any]:
+        return _content(self.url, *await self._exchange(method, path, **given))
+
+    async def _exchange(self, method: str, path: str, **given: Any) -> tuple[int, bytes]:
         import aiohttp  # noqa: PLC0415 - as above
 
         try:
             async with self._session.request(
                 method, self.url + path, allow_redirects=False, **given
             ) as response:
-                status, content = response.status, await response.read()
+                return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise ProviderUnavailable(
                 f"No server answers at {self.url} ({type(error).__name__}).",
                 hint="Start it, or name its address with --url.",
             ) from error
-        return _content(self.url, status, content)
 
 
 def _content(url: str, status: int, content: bytes) -> dict[str, Any]:

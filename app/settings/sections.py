@@ -192,6 +192,7 @@ class CjSettings(Section):
     comparisons_per_essay: Annotated[int, Field(ge=1, le=1000)]
     target_reliability: Annotated[float, Field(gt=0, lt=1)]
     random_rounds: Annotated[int, Field(ge=1, le=50)]
+    audit_share: Annotated[float, Field(ge=0, le=0.5)]
     expires_in: Annotated[float, Field(gt=0, le=MOST_EXPIRES_IN)]
 
 

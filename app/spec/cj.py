@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import TypeAdapter, WithJsonSchema
 
-from app.cj import answers
-from app.cj.routes import BatchRequest
+from app.cj import answers, reports, what_if
+from app.cj.routes import Addition, BatchRequest
+from app.cj.what_if import Question
 from app.errors import (
     Conflict,
     InvalidRequest,
@@ -57,8 +58,14 @@ _OF_A_BATCH = tuple(
         "batch",
         "ranking",
         "comparisons",
+        "judges",
+        "diagnostics",
+        "grades",
+        "whatIf",
+        "exportBatch",
         "startBatch",
         "resumeBatch",
+        "addComparisons",
         "pauseBatch",
         "cancelBatch",
         "deleteBatch",
@@ -159,6 +166,31 @@ OPERATIONS = (
     _change("pause", "Plan and send nothing more for now", "What is under way still arrives and counts."),
     _change("cancel", "End the batch as it stands", "Open comparisons are cancelled, also at the provider."),
     Operation(
+        method="POST",
+        path=f"{ONE}/add",
+        name="addComparisons",
+        module="cj",
+        summary="Go on with a finished batch for so many comparisons",
+        description=(
+            "They are planned as they would have been without the end, from the same seed, whatever reliability was "
+            "reached; a budget still ends it. `beyond` is the number of comparisons `planned` when this was decided: with it, a repeat adds "
+            "nothing. 409 when the batch has not finished, or no pair or no money is left."
+        ),
+        parameters=(_BATCH,),
+        body=TypeAdapter(Addition),
+        example={"comparisons": 45, "beyond": 150},
+        answers=(Answer(status=200, description="The batch as it is now.", body=answers.BATCH),),
+        problems=(
+            NotFound,
+            Conflict,
+            MalformedBody,
+            InvalidRequest,
+            RequestTimeout,
+            TooLarge,
+            StoreUnavailable,
+        ),
+    ),
+    Operation(
         method="GET",
         path=f"{ONE}/ranking",
         name="ranking",
@@ -167,6 +199,86 @@ OPERATIONS = (
         description="Scores in logits; `low` and `high` bound a score with 95 % probability. Null until an essay has a verdict.",
         parameters=(_BATCH,),
         answers=(Answer(status=200, description="The ranking.", body=answers.RANKING),),
+        problems=_READ,
+    ),
+    Operation(
+        method="GET",
+        path=f"{ONE}/judges",
+        name="judges",
+        module="cj",
+        summary="The judges of a batch: bias, agreement, consistency",
+        description="Over the complete waves in the shown scores. A figure is null where there is nothing to compute it from.",
+        parameters=(_BATCH,),
+        answers=(Answer(status=200, description="Each judge, and each two.", body=reports.JUDGES),),
+        problems=_READ,
+    ),
+    Operation(
+        method="GET",
+        path=f"{ONE}/diagnostics",
+        name="diagnostics",
+        module="cj",
+        summary="How far the scores can be trusted, and what a person should look at",
+        description="Reliability by several methods and over time, misfit of essays, circular triads, the list of essays that need a human look.",
+        parameters=(_BATCH,),
+        answers=(Answer(status=200, description="The diagnostics.", body=reports.DIAGNOSTICS),),
+        problems=_READ,
+    ),
+    Operation(
+        method="GET",
+        path=f"{ONE}/grades",
+        name="grades",
+        module="cj",
+        summary="Grades by anchors: the probability of each",
+        description="`reason` says why there are none when the anchors do not carry them: then this is a ranking, not grades.",
+        parameters=(
+            _BATCH,
+            Parameter(
+                name="scale",
+                where="query",
+                description="The scale, by the name of its file; without it the first that has the level of every anchor.",
+                schema={"type": "string", "maxLength": 100},
+            ),
+        ),
+        answers=(Answer(status=200, description="The grades.", body=reports.GRADES),),
+        problems=_READ,
+    ),
+    Operation(
+        method="POST",
+        path=f"{ONE}/what-if",
+        name="whatIf",
+        module="cj",
+        summary="The ranking without a judge, an essay, an anchor or the position term",
+        description="The verdicts there are, fitted anew; nobody is asked, and the batch stays as it is.",
+        parameters=(_BATCH,),
+        body=TypeAdapter(Question),
+        example={"without_judges": [0], "position_term": False},
+        answers=(Answer(status=200, description="Both rankings.", body=what_if.ANSWER),),
+        problems=(NotFound, MalformedBody, InvalidRequest, RequestTimeout, TooLarge, StoreUnavailable),
+    ),
+    Operation(
+        method="GET",
+        path=f"{ONE}/export",
+        name="exportBatch",
+        module="cj",
+        summary="The batch as evidence, in one file",
+        description="A zip with every comparison, settings, seed, versions and hashes, the same bytes for the same batch; `fit --bundle` makes its scores again. No text of an essay is in it.",
+        parameters=(
+            _BATCH,
+            Parameter(
+                name="format",
+                where="query",
+                description="What to export.",
+                schema={"type": "string", "enum": ["bundle"], "default": "bundle"},
+            ),
+        ),
+        answers=(
+            Answer(
+                status=200,
+                description="The zip.",
+                body=TypeAdapter(Annotated[str, WithJsonSchema({"type": "string", "format": "binary"})]),
+                media_type="application/zip",
+            ),
+        ),
         problems=_READ,
     ),
     Operation(

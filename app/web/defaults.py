@@ -39,6 +39,7 @@ class BatchDefaults:
     comparisons_per_essay: int
     target_reliability: float
     random_rounds: int
+    audit_share: float
     seed: Callable[[], int]
     expires_in: float = 86_400.0
     known: ModelList = ModelList(models=())

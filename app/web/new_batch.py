@@ -273,6 +273,7 @@ def _settings(typed: Typed, defaults: BatchDefaults) -> BatchSettings | None:
                 "target_reliability": typed.target_reliability.strip().replace(",", "."),
                 "budget_usd": typed.budget_usd.strip().replace(",", ".") or None,
                 "random_rounds": defaults.random_rounds,
+                "audit_share": defaults.audit_share,
                 "seed": defaults.seed(),
                 "expires_in": defaults.expires_in,
             }

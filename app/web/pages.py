@@ -13,11 +13,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from app.cj.batch import BatchState
+from app.cj.batch import Batch, BatchState
 from app.cj.scoring_ranking import RankedEssay
 from app.cj.views import Views
 from app.cj.workflow import Workflow
-from app.errors import NotFound
+from app.errors import InvalidRequest, NotFound
 from app.web.defaults import Offered
 from app.web.downloads import FILES, Downloads
 from app.web.new_batch import CheckJudge, NewBatches, essay_looks, what_it_comes_to
@@ -32,6 +32,7 @@ _PAGES = {
     BatchState.FINISHED: "ranking",
     BatchState.CANCELLED: "ranking",
 }
+_DIGITS = 6
 _SORTS: dict[str, Callable[[RankedEssay], Any]] = {
     "rank": lambda row: row.rank,
     "essay": lambda row: row.essay.casefold(),
@@ -143,11 +144,19 @@ class Pages:
             falling=falling,
             plot=caterpillar(rows),
             narrow_plot=caterpillar(rows, width=NARROW, ident="narrow"),
+            addition=addition(summary.batch),
         )
 
     async def start(self, request: Request) -> Response:
         """POST …/start: begin."""
         batch = await self._workflow.start(_id(request))
+        return RedirectResponse(f"/batches/{batch.id}/live", status_code=303)
+
+    async def add(self, request: Request) -> Response:
+        """POST …/add: go on with a finished batch; sent twice, it adds once."""
+        async with request.form(max_files=0, max_fields=10) as form:
+            more, beyond = (whole_number(form.get(name), name) for name in ("comparisons", "beyond"))
+        batch = await self._workflow.add(_id(request), more, beyond=beyond)
         return RedirectResponse(f"/batches/{batch.id}/live", status_code=303)
 
     async def resume(self, request: Request) -> Response:
@@ -225,12 +234,29 @@ def routes(
         get(f"{one}/ranking", pages.ranking),
         *(get(f"{one}/{name}", downloads.file) for name in FILES),
         post(f"{one}/start", pages.start),
+        post(f"{one}/add", pages.add),
         post(f"{one}/resume", pages.resume),
         post(f"{one}/pause", pages.pause),
         *(add(f"{one}/cancel", pages.cancel) for add in (get, post)),
         *(add(f"{one}/delete", pages.delete) for add in (get, post)),
         Mount("/static", StaticFiles(directory=STATIC), name="static"),
     ]
+
+
+def addition(batch: Batch) -> int:
+    """How many comparisons the page offers to add: three rounds, or what is left of all pairs."""
+    every_pair = batch.essays * (batch.essays - 1) // 2
+    return max(0, min(3 * (batch.essays // 2), every_pair - batch.planned))
+
+
+def whole_number(typed: object, name: str) -> int:
+    """A number from a form.
+
+    :raises InvalidRequest: it is none, or none that makes sense.
+    """
+    if isinstance(typed, str) and typed.isascii() and typed.isdecimal() and 1 <= len(typed) <= _DIGITS:
+        return int(typed)
+    raise InvalidRequest("That is no number of comparisons.", errors=((name, "must be a whole number"),))
 
 
 async def _confirmed(request: Request) -> bool:

@@ -41,6 +41,7 @@ JUDGEMENT_COLUMNS = (
     "prompt_version",
     "prompt_sha256",
     "flags",
+    "audit_of",
 )
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - what spreadsheets take for ASCII
 _MOMENTS = ("planned_at", "submitted_at", "ended_at")

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from app.cj.batch import Batch, BatchState
 from app.cj.scoring_ranking import RankedEssay
-from app.cj.statistics.stopping import most_comparisons
 from app.cj.views import Comparison, Summary, Views
 from app.contracts import ProviderStatus
 from app.web import words
@@ -86,7 +85,7 @@ def total(batch: Batch) -> int:
     """How many comparisons this batch comes to at most; exact once it has stopped asking."""
     if batch.stop_reason is not None:
         return batch.planned
-    return max(batch.planned, most_comparisons(batch.essays, batch.settings.comparisons_per_essay))
+    return max(batch.planned, batch.most_verdicts)
 
 
 def picture(

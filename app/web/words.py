@@ -189,6 +189,8 @@ def stopped(batch: Batch) -> str:
         return "It has not stopped: the ranking below is provisional."
     if batch.stop_reason == StopReason.BUDGET and not is_broke(batch):
         return "Stopped because the budget would not have lasted for another round of pairs."
+    if batch.stop_reason == StopReason.COMPARISONS and batch.extended_to is not None:
+        return "Stopped because the comparisons added to it are used up."
     because = _STOPS.get(batch.stop_reason, batch.stop_reason.replace("_", " "))
     return f"Stopped because {because}."
 

@@ -107,7 +107,7 @@ def plan(batch_id: UUID, *, waves: int = 0, finished: bool = False) -> Plan:
         scores=[0.0] * ESSAYS,
         standard_errors=[1.0] * ESSAYS,
         verdicts=[0] * ESSAYS,
-        reliability=None,
+        fitted=None,
         stop_reason="comparisons_spent" if finished else None,
         finished=finished,
         pairs=[]

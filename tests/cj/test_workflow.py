@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from uuid import UUID
@@ -10,7 +11,7 @@ from uuid import UUID
 import anyio
 import pytest
 
-from app.cj.batch import Arrival, BatchState, Fate, Road
+from app.cj.batch import Arrival, Batch, BatchState, Fate, Road
 from app.cj.provider_client import Answer
 from app.contracts import LLMComparisonRequest, Outcome
 from app.errors import Conflict, JudgeFailed, JuxtaError, NotFound, ProviderUnavailable, QueueFull
@@ -466,3 +467,144 @@ async def test_processes_that_take_turns_with_a_batch_plan_it_as_one_would(place
         expected.waves,
     )
     assert len(set(asked)) == len(asked) == batch.planned
+
+
+async def test_every_fitted_wave_leaves_a_milestone_and_the_last_one_is_what_is_shown(place: Place) -> None:
+    async with cj_on(place, ScriptedProvider()) as cj:
+        batch_id = await cj.workflow.create(batch_of(8, comparisons_per_essay=6), start=True)
+        batch = await cj.finish(batch_id)
+        path = await cj.views.fits(batch_id)
+        await cj.workflow.delete(batch_id)
+        with pytest.raises(NotFound):
+            await cj.views.fits(batch_id)
+    assert [step.wave for step in path[:3]] == [1, 2, 3]
+    assert path[-1].wave == batch.waves  # the two waves in flight at the end are fitted as one
+    assert [step.verdicts for step in path] == [4 * step.wave for step in path]
+    assert [step.cost_usd for step in path] == pytest.approx([0.04 * step.wave for step in path])
+    assert (path[0].islands, path[-1].islands) == (4, 1)
+    assert path[-1].reliability == batch.reliability
+    assert all(step.sigma > 0 and step.fitted_at > 0 for step in path)
+
+
+async def test_one_verdict_in_twenty_is_asked_again_the_other_way_round_and_counts_in_no_score(
+    place: Place,
+) -> None:
+    judges = [RULES.model_copy(update={"model": f"panel-v1/{name}"}) for name in ("balanced", "language")]
+    plans = []
+    for name, restarts in (("straight", False), ("restarted", True)):
+        provider, own = ScriptedProvider(), place.beside(name)
+        async with cj_on(own, provider) as cj:
+            batch_id = await cj.workflow.create(
+                batch_of(20, comparisons_per_essay=9, judges=judges), start=True
+            )
+            await (cj.until(batch_id, lambda b: b.waves >= 6) if restarts else cj.finish(batch_id))
+        async with cj_on(own, provider) as cj:
+            batch = await cj.finish(batch_id)
+            rows = await cj.views.ranking(batch_id)
+            asked = {one.sequence: one for one in await cj.views.comparisons(batch_id)}
+            path = await cj.views.fits(batch_id)
+        audits = [one for one in asked.values() if one.audit_of is not None]
+        plans.append([(one.first, one.second, one.judge, one.audit_of) for one in asked.values()])
+        assert batch.decided == batch.planned == 90
+        assert len(audits) == 3  # of 80 verdicts that waves were planned from, but for rounding
+        for audit in audits:
+            original = asked[audit.audit_of or 0]
+            assert (original.first, original.second) == (audit.second, audit.first)
+            assert (original.judge, original.audit_of) == (audit.judge, None)
+            assert original.wave <= audit.wave - 2
+        assert len({one.audit_of for one in audits}) == len(audits)
+        assert sum(row.comparisons for row in rows) == 2 * (batch.decided - len(audits))
+        assert path[-1].verdicts == batch.decided - len(audits)
+    assert plans[0] == plans[1]
+
+
+async def test_where_every_pair_can_be_asked_no_audit_takes_the_place_of_one(place: Place) -> None:
+    found = {}
+    async with cj_on(place, ScriptedProvider()) as cj:
+        for per_essay in (7, 9):
+            new = batch_of(8, comparisons_per_essay=per_essay)
+            batch = await cj.finish(await cj.workflow.create(new, start=True))
+            comparisons = await cj.views.comparisons(batch.id)
+            pairs = {frozenset((one.first, one.second)) for one in comparisons}
+            found[per_essay] = (len(pairs), batch.decided, batch.stop_reason)
+    assert found == {7: (28, 28, "comparisons_spent"), 9: (28, 29, "no_pairs_left")}
+
+
+async def test_without_a_share_of_audits_no_pair_is_asked_twice(place: Place) -> None:
+    async with cj_on(place, ScriptedProvider()) as cj:
+        new = batch_of(20, comparisons_per_essay=8, audit_share=0.0)
+        batch = await cj.finish(await cj.workflow.create(new, start=True))
+        comparisons = await cj.views.comparisons(batch.id)
+    assert len({frozenset((one.first, one.second)) for one in comparisons}) == batch.planned == 80
+
+
+async def test_a_finished_batch_goes_on_for_the_comparisons_that_are_added(place: Place) -> None:
+    provider = ScriptedProvider()
+    async with cj_on(place, provider) as cj:
+        batch_id = await cj.workflow.create(
+            batch_of(14, comparisons_per_essay=13, target_reliability=0.5), start=True
+        )
+        before = await cj.finish(batch_id)
+        assert before.stop_reason == "reliability_reached"
+        added = await cj.workflow.add(batch_id, 12, beyond=before.planned)
+        assert (added.state, added.stop_reason) == (BatchState.RUNNING, None)
+        after = await cj.finish(batch_id)
+        again = await cj.workflow.add(batch_id, 12, beyond=before.planned)
+        comparisons = await cj.views.comparisons(batch_id)
+        path = await cj.views.fits(batch_id)
+    assert (after.decided, after.stop_reason) == (before.decided + 12, "comparisons_spent")
+    assert again == after
+    assert path[-1].wave == after.waves == after.fitted_wave
+    pairs = [frozenset((one.first, one.second)) for one in comparisons if one.audit_of is None]
+    assert len(set(pairs)) == len(pairs)
+
+
+def has_sent(provider: ScriptedProvider, number: int) -> Callable[[Batch], bool]:
+    return lambda _: len(provider.requests) == number
+
+
+async def test_what_is_added_depends_on_the_seed_and_not_on_when_results_arrive_or_processes_end(
+    place: Place,
+) -> None:
+    plans = []
+    for name, restarts in (("straight", False), ("restarted", True)):
+        own = place.beside(name)
+        silent = ScriptedProvider(queued)
+        async with cj_on(own, ScriptedProvider()) as cj:
+            batch_id = await cj.workflow.create(batch_of(10, comparisons_per_essay=3), start=True)
+            await cj.finish(batch_id)
+        if restarts:
+            async with cj_on(own, silent) as cj:
+                await cj.workflow.add(batch_id, 14)
+                await cj.until(batch_id, has_sent(silent, 10))
+                for request in reversed(silent.requests[:7]):
+                    await cj.deliver(request, batch_id)
+        async with cj_on(own, ScriptedProvider()) as cj:
+            if not restarts:
+                await cj.workflow.add(batch_id, 14)
+            await cj.finish(batch_id)
+            plans.append(
+                [(c.first, c.second, c.wave, c.audit_of) for c in await cj.views.comparisons(batch_id)]
+            )
+    assert plans[0] == plans[1]
+    assert len(plans[0]) == 29
+
+
+async def test_to_a_batch_that_cannot_go_on_nothing_is_added_and_it_says_why(place: Place) -> None:
+    async with cj_on(place, ScriptedProvider()) as cj:
+        ready = await cj.workflow.create(batch_of(4), start=False)
+        with pytest.raises(Conflict, match="is ready"):
+            await cj.workflow.add(ready, 5)
+        every = await cj.workflow.create(batch_of(4), start=True)
+        batch = await cj.finish(every)
+        with pytest.raises(Conflict, match="Every pair"):
+            await cj.workflow.add(every, 5)
+        with pytest.raises(Conflict, match="6 comparisons by now, not 4"):
+            await cj.workflow.add(every, 5, beyond=4)
+        poor = await cj.workflow.create(batch_of(8, budget_usd=0.04, comparisons_per_essay=7), start=True)
+        assert (await cj.finish(poor)).stop_reason == "budget_spent"
+        with pytest.raises(Conflict, match="budget"):
+            await cj.workflow.add(poor, 5)
+        with pytest.raises(NotFound):
+            await cj.workflow.add(UUID(int=1), 5)
+    assert batch.planned == 6

@@ -162,6 +162,9 @@ class Checked:
             assert answer.content == b""
             return None
         media_type = answer.headers["content-type"].split(";")[0]
+        if media_type == "application/zip":
+            assert answer.content.startswith(b"PK")
+            return None
         schema = response["content"][media_type]["schema"] | {"components": self.document["components"]}
         jsonschema_rs.validator_for(schema, validate_formats=True).validate(answer.json())
         return answer.json()
@@ -190,6 +193,21 @@ def test_the_answers_of_a_whole_batch_are_as_described(ask: Checked) -> None:
     (comparison,) = ask("GET", f"{here}/comparisons", as_=f"{one}/comparisons")["comparisons"]
     found = ask("GET", f"/api/v1/comparisons/{comparison['id']}", as_="/api/v1/comparisons/{comparison_id}")
     assert found == comparison
+    (judge,) = [
+        each for each in ask("GET", f"{here}/judges", as_=f"{one}/judges")["judges"] if each["verdicts"]
+    ]
+    assert judge["verdicts"] == 1
+    assert ask("GET", f"{here}/diagnostics", as_=f"{one}/diagnostics")["path"][0]["verdicts"] == 1
+    assert "Ranking, not grades" in ask("GET", f"{here}/grades", as_=f"{one}/grades")["reason"]
+    supposed = ask("POST", f"{here}/what-if", as_=f"{one}/what-if", json={"position_term": False})
+    assert [row["rise"] for row in supposed["essays"]] == [0, 0]
+    assert (
+        ask("POST", f"{here}/what-if", as_=f"{one}/what-if", json={"without_essays": ["x"]})["status"] == 422
+    )
+    assert ask("GET", f"{here}/export", as_=f"{one}/export") is None
+    assert ask("GET", f"{here}/export?format=docx", as_=f"{one}/export")["status"] == 422
+    added = ask("POST", f"{here}/add", as_=f"{one}/add", json={"comparisons": 5})
+    assert "Every pair" in added["detail"]
     for verb in ("start", "resume", "pause", "cancel"):
         assert ask("POST", f"{here}/{verb}", as_=f"{one}/{verb}")["status"] == 409
     assert ask("DELETE", here, as_=one) is None

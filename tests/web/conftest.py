@@ -66,6 +66,7 @@ DEFAULTS = BatchDefaults(
     comparisons_per_essay=4,
     target_reliability=0.8,
     random_rounds=3,
+    audit_share=0.0,
     seed=lambda: 11,
     known=ModelList(
         models=(

@@ -67,6 +67,25 @@ def test_a_batch_leads_to_the_page_of_its_state(site: Site, client: TestClient) 
     assert client.get(f"/batches/{running}").headers["location"].endswith("/ranking")
 
 
+def test_a_finished_batch_offers_more_comparisons_and_a_double_click_adds_them_once(
+    site: Site, client: TestClient
+) -> None:
+    batch_id = site.finished()
+    page = client.get(f"/batches/{batch_id}/ranking").text
+    assert "Add 3 comparisons" in page
+    assert f"python run.py batch add {batch_id} 3" in page
+    typed = {"comparisons": "3", "beyond": "12"}
+    for _ in range(2):
+        answer = client.post(f"/batches/{batch_id}/add", data=typed)
+        assert answer.headers["location"] == f"/batches/{batch_id}/live"
+    site.call(site.cj.finish, batch_id)
+    assert site.batch(batch_id).decided == 15
+    after = client.get(f"/batches/{batch_id}/ranking").text
+    assert "Stopped because" in after
+    assert "Add " not in after
+    assert client.post(f"/batches/{batch_id}/add", data={"comparisons": "x"}).status_code == 422
+
+
 def test_the_live_page_speaks_without_javascript(site: Site, client: TestClient) -> None:
     site.provider.verdict = queued
     site.status = ProviderStatus(lanes=(lane("rules/panel-v1"), lane("rules/other"), lane("openai/m")))

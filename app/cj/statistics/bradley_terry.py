@@ -1,70 +1,48 @@
 """Scores and honest standard errors from pairwise verdicts: the way in to the Bradley-Terry model."""
 
-from dataclasses import dataclass
-from typing import Self
+import math
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray
-from app.cj.statistics.information import Wiring
-from app.cj.statistics.posterior import Tally
+from app.cj.statistics.calibration import Calibration, Judges
+from app.cj.statistics.confidence import (
+    ConfidenceLevels,
+    Fitted,
+    Reading,
+    Trial,
+    counted,
+    graded,
+    level_bounds,
+    level_means,
+    proves,
+    untried,
+)
+from app.cj.statistics.graph import islands, unbounded
 from app.cj.statistics.reliability import eb_reliability
 from app.cj.statistics.spread import TYPICAL_SIGMA, SpreadSearch
+from app.cj.statistics.tally import Tally, Terms
+from app.cj.statistics.verdicts import Verdicts
+
+__all__ = ["ConfidenceLevels", "Fit", "Unbounded", "Verdicts", "fit", "islands", "unbounded"]
 
 _SIGMAS = (1e-3, 1e3)  # beyond, the information matrix is no longer safe to factorise
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Verdicts:
-    """Verdicts in parallel arrays of shape (m,): who was shown first, who second, and what the judge said.
-
-    `outcome` is 1.0 when the first won, 0.0 when the second won, 0.5 for a tie. The arrays are copied and
-    made read-only.
-    """
-
-    first: IntArray
-    second: IntArray
-    outcome: FloatArray
-
-    def __post_init__(self) -> None:
-        for name, dtype in (("first", np.int64), ("second", np.int64), ("outcome", np.float64)):
-            given = np.asarray(getattr(self, name))
-            if given.size and dtype is np.int64 and given.dtype.kind not in "iu":
-                raise ValueError(f"`{name}` holds item numbers, not {given.dtype}")
-            array = np.array(given, dtype=dtype)
-            array.setflags(write=False)
-            object.__setattr__(self, name, array)
-        if self.first.ndim != 1 or not self.first.shape == self.second.shape == self.outcome.shape:
-            shapes = f"{self.first.shape}, {self.second.shape}, {self.outcome.shape}"
-            raise ValueError(f"first, second and outcome must be equally long rows, not {shapes}")
-        if (np.minimum(self.first, self.second) < 0).any():
-            raise ValueError("item numbers start at 0")
-        if (self.first == self.second).any():
-            raise ValueError(f"item {self.first[self.first == self.second][0]} is compared with itself")
-        if not ((self.outcome >= 0.0) & (self.outcome <= 1.0)).all():
-            raise ValueError("an outcome lies between 0.0 (second won) and 1.0 (first won)")
-
-    @classmethod
-    def empty(cls) -> Self:
-        """No verdicts yet."""
-        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
-
-    def __len__(self) -> int:
-        return len(self.first)
-
-    def count(self, items: int) -> IntArray:
-        """Verdicts per item, shape (items,)."""
-        _refuse_strangers(self, items)
-        return np.bincount(np.concatenate((self.first, self.second)), minlength=items).astype(np.int64)
+_FARTHEST = 15.0  # logits: nobody has verdicts enough to show a larger position
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
-    """What the verdicts say about each item.
+    """What the verdicts say about each item, and about each judge.
 
-    `scores`: logits, shape (n,), mean 0. `standard_errors`: posterior sd of theta_i - mean(theta), shape
-    (n,). `sigma`: prior sd of the scores. `reliability`: see `eb_reliability`; at an estimated sigma below 1.3
-    it rests on the verdicts alone (`SpreadSearch.proven_sigma`). `iterations`: Newton steps.
+    Per item, shape (n,): `scores`, logits, mean 0; `standard_errors`, posterior sd of theta_i - mean(theta);
+    `islands`, the number of the connected component: only scores of one island may be compared.
+    Per judge configuration, shape (J,): `positions`, the advantage in logits of whoever is shown first, with
+    `position_errors`, its posterior sd; `slopes`, discrimination, geometric mean 1: at half the slope a
+    judge's odds are the square root; `levels`, what the stated confidence is worth.
+    `sigma`: prior sd of the scores, infinite without a prior. `reliability`: see `eb_reliability`; at an
+    estimated sigma below 1.3 it rests on the verdicts alone (`SpreadSearch.proven_sigma`); NaN without a prior.
+    `iterations`: Newton steps.
     """
 
     scores: FloatArray
@@ -72,70 +50,206 @@ class Fit:
     sigma: float
     reliability: float
     iterations: int
+    positions: FloatArray = field(default_factory=lambda: np.zeros(1))
+    position_errors: FloatArray = field(default_factory=lambda: np.zeros(1))
+    slopes: FloatArray = field(default_factory=lambda: np.ones(1))
+    levels: tuple[ConfidenceLevels, ...] = ()
+    islands: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
-def fit(verdicts: Verdicts, items: int, *, sigma: float | None = None, start: Fit | None = None) -> Fit:
+def fit(
+    verdicts: Verdicts,
+    items: int,
+    *,
+    sigma: float | None = None,
+    position: bool = True,
+    slopes: bool = True,
+    levels: bool = True,
+    start: Fit | None = None,
+) -> Fit:
     """Posterior mode (MAP) under theta_i ~ N(0, sigma^2), with standard errors.
 
     Without `sigma` the spread is estimated too, by the Laplace approximation to the marginal likelihood with
-    hyperprior log sigma ~ N(log 1.3, 0.6^2). `start` is an earlier fit to begin from: it saves time and does
-    not change the result. Order, sides and numbering of the verdicts do not matter up to `EXACT_ITEMS`
-    items; above, numbering moves sigma and standard errors within the error of their estimation.
+    hyperprior log sigma ~ N(log 1.3, 0.6^2). An infinite `sigma` takes every prior on scores and positions away:
+    maximum likelihood, each island on a scale of its own with mean 0.
+
+    `position` gives each judge an advantage of being shown first, with prior N(0, 1); its uncertainty is in the
+    standard errors. `slopes` lets judges differ in sharpness, if there are several. `levels` reads stated
+    confidence where it proves itself (`ConfidenceLevels`). Slopes and levels are taken as known once they are
+    fitted, as sigma is.
+
+    `start` is an earlier fit to begin from: it saves time and does not change the result. Order and numbering of
+    the verdicts do not matter up to `EXACT_ITEMS` items; above, numbering moves sigma and standard errors within
+    the error of their estimation. Numbering also deals the pairs into the folds of `Trial`. Reversing all
+    verdicts turns scores and positions round exactly.
+
+    Scores of different islands have nothing but the prior in common: each island then has mean 0, and the
+    standard errors hold the doubt of the prior about where it lies, so that an essay without verdicts is not
+    called certain.
 
     Raises:
         ValueError: no items, an item number out of range, a sigma out of range, another batch's start.
+        Unbounded: without a prior, some items or positions have no finite estimate.
         NotConverged: an iteration reached its limit.
     """
-    if sigma is not None and not _SIGMAS[0] <= sigma <= _SIGMAS[1]:
-        raise ValueError(f"sigma must lie between {_SIGMAS[0]} and {_SIGMAS[1]}, not {sigma}")
+    if sigma is not None and not (_SIGMAS[0] <= sigma <= _SIGMAS[1] or sigma == math.inf):
+        raise ValueError(f"sigma must lie between {_SIGMAS[0]} and {_SIGMAS[1]} or be infinite, not {sigma}")
     if start is not None and start.scores.shape != (items,):
         raise ValueError(f"the start has {len(start.scores)} items, this batch {items}")
-    search = SpreadSearch(_tally(verdicts, items), np.zeros(items) if start is None else start.scores)
-    if sigma is None:
-        sigma = search.likely_sigma(near=TYPICAL_SIGMA if start is None else start.sigma)
-        proven = search.proven_sigma(likely=sigma)
-    else:
-        proven = sigma
-    scores, standard_errors = _scores(search, sigma)
-    doubted = standard_errors if proven == sigma else _scores(search, proven)[1]
-    return Fit(scores, standard_errors, sigma, eb_reliability(doubted, proven), search.steps)
+    if sigma == math.inf and (lost := unbounded(verdicts, items)).size:
+        raise Unbounded(lost)
+    work = _Work(verdicts, items, given=sigma, position=position)
+    work.begin(start)
+    if slopes and verdicts.judges > 1:
+        work.calibrate(sharpening=True)
+    described = work.read_confidence(sharpening=slopes and verdicts.judges > 1) if levels else ()
+    return work.finish(described)
 
 
-def islands(verdicts: Verdicts, items: int) -> IntArray:
-    """Number of the connected component of each item, shape (items,); all 0 when the graph is connected.
+class Unbounded(ValueError):
+    """Without a prior some scores run off to infinity; `items` are theirs, `judges` those of positions that do."""
 
-    Across components only the prior compares, so a ranking over several islands is a guess.
-    """
-    _refuse_strangers(verdicts, items)
-    root = np.arange(items)
-    while True:
-        ends = np.sort(np.stack((root[verdicts.first], root[verdicts.second])), axis=0)
-        low, high = ends[:, ends[0] < ends[1]]
-        if not low.size:
-            return np.unique(root, return_inverse=True)[1].astype(np.int64)
-        np.minimum.at(root, high, low)
-        while (root[root] != root).any():
-            root = root[root]
+    def __init__(self, items: IntArray, judges: IntArray | None = None) -> None:
+        self.items = items
+        self.judges = np.zeros(0, np.int64) if judges is None else judges
+        whose = f"items {items.tolist()}" if items.size else f"the position of judges {self.judges.tolist()}"
+        super().__init__(f"without a prior there is no finite estimate for {whose}")
 
 
-def _scores(search: SpreadSearch, sigma: float) -> tuple[FloatArray, FloatArray]:
-    scores = search.mode(sigma)
-    return scores, np.sqrt(search.tally.information(scores, sigma**-2).centred_variances())
+class _Work:
+    """One fit under way: winners first, then what is known of the judges, with sigma after each."""
 
+    def __init__(self, verdicts: Verdicts, items: int, *, given: float | None, position: bool) -> None:
+        self._verdicts = verdicts
+        self._items = items
+        self._given = given
+        self._position = position
+        self._judges = Judges.alike(verdicts.judges)
+        self._reading = Reading.of(verdicts, [])
+        self._steps = 0
 
-def _tally(verdicts: Verdicts, items: int) -> Tally:
-    """Sum the verdicts per pair, pairs in ascending order."""
-    _refuse_strangers(verdicts, items)
-    low, high = np.minimum(verdicts.first, verdicts.second), np.maximum(verdicts.first, verdicts.second)
-    surplus = np.where(verdicts.first < verdicts.second, 1.0, -1.0) * (verdicts.outcome - 0.5)
-    pairs, inverse = np.unique(low * items + high, return_inverse=True)
-    wiring = Wiring(items, pairs // items, pairs % items)
-    count = np.bincount(inverse, minlength=len(pairs)).astype(np.float64)
-    return Tally(wiring, count, np.bincount(inverse, surplus, len(pairs)).astype(np.float64))
+    def begin(self, start: Fit | None) -> None:
+        """Fit who won, all judges alike."""
+        tally = self._tally()
+        state = tally.blank()
+        if start is not None:
+            state[: self._items] = start.scores
+            if len(start.positions) == tally.positions:
+                state[self._items :] = start.positions
+        self._settle(tally, state, near=TYPICAL_SIGMA if start is None else min(start.sigma, _SIGMAS[1]))
 
+    def calibrate(self, *, sharpening: bool) -> None:
+        """Fit slopes, if `sharpening`, and the confidence that is read; then sigma by its evidence."""
+        model = self._model
+        calibration = Calibration(
+            self._terms,
+            counted(self._reading.levels, self._verdicts, self._verdicts.judges),
+            self._given,
+            self._position,
+            sharpening=sharpening,
+        )
+        self._judges, state, near = calibration.climb(model.judges, model.state, model.sigma)
+        self._steps += calibration.steps
+        self._settle(self._tally(), state, near=near)
 
-def _refuse_strangers(verdicts: Verdicts, items: int) -> None:
-    if items < 1:
-        raise ValueError("a batch has at least one item")
-    if len(verdicts) and (last := int(max(verdicts.first.max(), verdicts.second.max()))) >= items:
-        raise ValueError(f"a verdict names item {last}, but there are only {items} items")
+    def read_confidence(self, *, sharpening: bool) -> tuple[ConfidenceLevels, ...]:
+        """Try the confidence of each judge, and go on with that which foretells winners."""
+        verdicts, plain = self._verdicts, self._model
+        hindrances = [untried(verdicts, judge) for judge in range(verdicts.judges)]
+        eligible = [judge for judge, known in enumerate(hindrances) if known is None]
+        if not eligible:
+            return tuple(known for known in hindrances if known)
+        self._read(eligible, plain, sharpening=sharpening)
+        trial = Trial(verdicts, self._items, self._position, plain, self._model)
+        gains = {judge: trial.gains(judge) for judge in eligible}
+        used = [judge for judge in eligible if proves(gains[judge])]
+        if used != eligible:
+            self._read(used, plain, sharpening=sharpening)
+        return tuple(
+            known or self._described(judge, gains[judge], used=judge in used)
+            for judge, known in enumerate(hindrances)
+        )
+
+    def _read(self, judges: list[int], plain: Fitted, *, sharpening: bool) -> None:
+        """From a plain fit to one that reads the confidence of these judges."""
+        self._reading = Reading.of(self._verdicts, judges)
+        self._judges = plain.judges.graded(self._reading.steps) if judges else plain.judges
+        self._search, self._sigma = SpreadSearch(self._tally(), plain.state), plain.sigma
+        if judges:
+            self.calibrate(sharpening=sharpening)
+        else:
+            self._settle(self._search.tally, plain.state, near=plain.sigma)
+
+    @property
+    def _model(self) -> Fitted:
+        return Fitted(self._judges, self._search.state, self._sigma)
+
+    def _described(self, judge: int, saved: FloatArray, *, used: bool) -> ConfidenceLevels:
+        verdicts, items = self._verdicts, self._items
+        mine = graded(verdicts) & (verdicts.judge == judge)
+        means = np.zeros(0)
+        if used:
+            state, only = self._search.state, verdicts.where(mine)
+            towards = self._judges.slopes[judge] * (state[only.first] - state[only.second])
+            if self._position:
+                towards = towards + state[items + judge]
+            hurdles = self._judges.hurdles[judge, : self._judges.steps[judge]]
+            towards = np.where(only.outcome == 1.0, towards, -towards)
+            means = level_means(hurdles, self._reading.levels[mine], towards)
+        gain = float(saved.mean())
+        reason = (
+            f"used: it foretells held-out winners better, by {gain:.3f} nats a verdict"
+            if used
+            else f"not used: it does not foretell held-out winners clearly better ({gain:+.3f} nats a verdict)"
+        )
+        return ConfidenceLevels(
+            level_bounds(verdicts.confidence[mine]),
+            means,
+            used=used,
+            reason=reason,
+            gain=gain,
+            verdicts=int(mine.sum()),
+        )
+
+    def finish(self, described: tuple[ConfidenceLevels, ...]) -> Fit:
+        """Standard errors, and all of it together."""
+        search, sigma, items = self._search, self._sigma, self._items
+        state = search.mode(sigma)
+        information = search.tally.information(state, sigma**-2)
+        errors = np.sqrt(information.centred_variances())
+        proven = sigma if self._given is not None else search.proven_sigma(likely=sigma)
+        doubted = errors
+        if proven != sigma:
+            curvature = search.tally.information(search.mode(proven), proven**-2)
+            doubted = np.sqrt(curvature.centred_variances())
+        silent = np.zeros(self._verdicts.judges)
+        if self._position and sigma == math.inf and (np.abs(state[items:]) > _FARTHEST).any():
+            raise Unbounded(np.zeros(0, np.int64), np.flatnonzero(np.abs(state[items:]) > _FARTHEST))
+        return Fit(
+            scores=state[:items],
+            standard_errors=errors,
+            sigma=sigma,
+            reliability=math.nan if sigma == math.inf else eb_reliability(doubted, proven),
+            iterations=self._steps + search.steps,
+            positions=state[items:] if self._position else silent,
+            position_errors=np.sqrt(information.position_variances()) if self._position else silent,
+            slopes=self._judges.slopes,
+            levels=described,
+            islands=islands(self._verdicts, items),
+        )
+
+    def _tally(self) -> Tally:
+        reading, judges = self._reading, self._judges
+        self._terms = Terms.of(
+            self._verdicts,
+            self._items,
+            judges=self._verdicts.judges,
+            levels=reading.levels,
+            steps=reading.steps,
+        )
+        return Tally(self._terms, slopes=judges.slopes, hurdles=judges.hurdles, position=self._position)
+
+    def _settle(self, tally: Tally, state: FloatArray, *, near: float) -> None:
+        self._search = SpreadSearch(tally, state)
+        self._sigma = self._search.likely_sigma(near=near) if self._given is None else self._given
+        self._search.mode(self._sigma)

@@ -10,14 +10,19 @@ from functools import cached_property
 import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray, NotConverged
+from app.cj.statistics.graph import components
 
 EXACT_ITEMS = 2000
 """Up to here covariance and determinant are exact (dense Cholesky, 0.3 s); above they are estimated."""
+
+_COVARIANCE_ITEMS = 300
+"""Up to here the whole covariance is cheap enough to have in every round of an iteration."""
 
 _PROBE_SEED = 20_240_229  # fixed: the same verdicts must always give the same standard errors
 _VARIANCE_PROBES = 64
 _DETERMINANT_PROBES = 4
 _LANCZOS_STEPS = 12
+_BORDER_TOLERANCE = 1e-8
 _PROBE_TOLERANCE = 1e-2  # below the noise of 64 probes on every graph tried
 _MAX_CG_STEPS = 10_000
 
@@ -55,6 +60,23 @@ class Wiring:
         pair, _, _, _ = self._from_both_ends
         return per_pair[pair]
 
+    @cached_property
+    def islands(self) -> IntArray:
+        """Number of the connected component of each item, shape (n,)."""
+        return components(self.low, self.high, self.items)
+
+    @cached_property
+    def island_sizes(self) -> FloatArray:
+        """Items on the island of each item, shape (n,)."""
+        return np.bincount(self.islands)[self.islands].astype(np.float64)
+
+    def centred(self, scores: FloatArray, *, by_island: bool) -> FloatArray:
+        """The scores with the mean of all, or of each island, taken away."""
+        if not by_island:
+            return scores - scores.mean()
+        means = np.bincount(self.islands, scores) / np.bincount(self.islands)
+        return np.asarray(scores - means[self.islands])
+
     def per_item(self, per_pair: FloatArray) -> FloatArray:
         """Sum one value per pair over the pairs of each item."""
         ends = np.bincount(self.low, per_pair, self.items) + np.bincount(self.high, per_pair, self.items)
@@ -62,34 +84,60 @@ class Wiring:
 
 
 class Information:
-    """H = L(weights) + precision * I, the negative Hessian of the log posterior at some scores."""
+    """H = [[L(weights) + precision * I, border], [border', corner]], the negative Hessian of the log posterior.
 
-    def __init__(self, wiring: Wiring, weights: FloatArray, precision: float) -> None:
+    `border`, shape (n, J), and `corner`, shape (J,), belong to the position terms; left out, there are none. The
+    columns of the border sum to 0 over every island, as the rows of L do: being first adds to one score
+    what it takes from the other. `precision` may be 0 where every item has neighbours; then L is singular, and
+    everything here is meant in the space of scores with mean 0 on every island.
+    """
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        weights: FloatArray,
+        precision: float,
+        border: FloatArray | None = None,
+        corner: FloatArray | None = None,
+    ) -> None:
         self.wiring = wiring
         self.precision = precision
         self.diagonal = wiring.per_item(weights) + precision
+        self.border = np.zeros((wiring.items, 0)) if border is None else border
+        self.corner = np.zeros(0) if corner is None else corner
         self._weights = weights
         self._row_weights = wiring.both_ends(weights)
 
     def times(self, vector: FloatArray) -> FloatArray:
         """H @ vector in O(pairs)."""
+        items = self.wiring.items
+        if len(vector) == items:
+            return self._times_scores(vector)
+        scores, positions = vector[:items], vector[items:]
+        top = self._times_scores(scores) + self.border @ positions
+        return np.concatenate((top, scores @ self.border + self.corner * positions))
+
+    def _times_scores(self, vector: FloatArray) -> FloatArray:
         return self.diagonal * vector - self.wiring.neighbour_sums(self._row_weights, vector)
 
     def solve(self, target: FloatArray, *, tolerance: float) -> FloatArray:
         """H^-1 @ target by conjugate gradients with Jacobi preconditioning (Hestenes & Stiefel 1952).
 
-        Stops when the residual is `tolerance` times the target. It converges on every graph, also on chains
-        of neighbours where MM and fixed-point schemes stand still.
+        A target of length n is solved for the block of the scores alone. Stops when the residual is `tolerance`
+        times the target. It converges on every graph, also on chains of neighbours where MM and fixed-point
+        schemes stand still.
 
         Raises:
             NotConverged: the residual is still too large after many steps.
         """
+        items = self.wiring.items
+        diagonal = self.diagonal if len(target) == items else np.concatenate((self.diagonal, self.corner))
         solution = np.zeros_like(target)
         residual = target.copy()
         goal = tolerance * float(np.sqrt(target @ target))
         if goal == 0.0:
             return solution
-        direction = residual / self.diagonal
+        direction = residual / diagonal
         energy = float(residual @ direction)
         for _ in range(_MAX_CG_STEPS):
             image = self.times(direction)
@@ -98,40 +146,103 @@ class Information:
             residual -= length * image
             if float(np.sqrt(residual @ residual)) <= goal:
                 return solution
-            scaled = residual / self.diagonal
+            scaled = residual / diagonal
             previous, energy = energy, float(residual @ scaled)
             direction = scaled + (energy / previous) * direction
         raise NotConverged(f"conjugate gradients did not reach {tolerance:g} in {_MAX_CG_STEPS} steps")
 
     def centred_variances(self) -> FloatArray:
-        """Posterior variance of theta_i - mean(theta), shape (n,).
+        """Posterior variance of theta_i - mean(theta), shape (n,), with the positions integrated out.
 
-        The vector of ones is an eigenvector of H with eigenvalue `precision`, so taking the mean away takes
-        1 / (n * precision) away from the diagonal of H^-1. No item serves as a reference.
+        The vector of ones is an eigenvector of the scores' block with eigenvalue `precision`, so taking the mean
+        away takes 1 / (n * precision) away from the diagonal of the inverse. No item serves as a reference. With
+        precision 0 the mean is that of the item's island.
         """
-        items = self.wiring.items
-        level = 1.0 / (items * self.precision)
+        items, level = self.wiring.items, self._level
         if items <= EXACT_ITEMS:
-            half = _lower_inverse(self._cholesky)
+            half = self._half_inverse[:, :items]
             variances: FloatArray = (half * half).sum(axis=0)
             return np.maximum(variances - level, 0.0)
         # 1/H_ii and the prior variance bound the truth; the estimate may not leave them
         estimate = self._estimated_variances()
-        return np.clip(estimate, np.maximum(1.0 / self.diagonal - level, 0.0), 1.0 / self.precision - level)
+        most = 1.0 / self.precision - level if self.precision else np.inf
+        least = np.maximum(1.0 / self.diagonal - level, 0.0)
+        known = np.clip(estimate, least, most)
+        solved = self._border_solved
+        return np.asarray(known + ((solved @ np.linalg.inv(self._schur)) * solved).sum(axis=1))
+
+    def difference_variances(self) -> FloatArray:
+        """Posterior variance of the difference of scores of each pair, shape (e,): exact in small batches."""
+        low, high = self.wiring.low, self.wiring.high
+        if self._small:
+            covariance, spread = self._covariance, np.diag(self._covariance)
+            return np.asarray(spread[low] + spread[high] - 2.0 * covariance[low, high])
+        spread = self.rough_variances()
+        shared = self._weights / (self.diagonal[low] * self.diagonal[high])
+        return np.maximum(spread[low] + spread[high] - 2.0 * shared, 0.0)
+
+    def rough_variances(self) -> FloatArray:
+        """Posterior variance of each score, shape (n,): exact in small batches, else a second-order series."""
+        if self._small:
+            return np.diag(self._covariance)
+        return np.asarray((1.0 + self._squared_links) / self.diagonal)
+
+    @property
+    def _small(self) -> bool:
+        return self.wiring.items <= _COVARIANCE_ITEMS
+
+    @cached_property
+    def _covariance(self) -> FloatArray:
+        half = self._half_inverse[:, : self.wiring.items]
+        return np.asarray(half.T @ half)
+
+    def position_variances(self) -> FloatArray:
+        """Posterior variance of each position, shape (J,), with the scores integrated out."""
+        if self.wiring.items <= EXACT_ITEMS:
+            half = self._half_inverse[:, self.wiring.items :]
+            return np.asarray((half * half).sum(axis=0))
+        return np.diag(np.linalg.inv(self._schur)).astype(np.float64)
 
     def log_determinant(self) -> float:
         """Log of det H, exact up to `EXACT_ITEMS`, above by stochastic Lanczos quadrature with fixed probes."""
         if self.wiring.items <= EXACT_ITEMS:
             return 2.0 * float(np.log(np.diagonal(self._cholesky)).sum())
-        return self._estimated_log_determinant()
+        return self._estimated_log_determinant() + float(np.linalg.slogdet(self._schur)[1])
+
+    @property
+    def _level(self) -> FloatArray | float:
+        """Variance of the mean that is taken away."""
+        if self.precision:
+            return 1.0 / (self.wiring.items * self.precision)
+        return 1.0 / self.wiring.island_sizes
 
     @cached_property
     def _cholesky(self) -> FloatArray:
-        wiring = self.wiring
-        dense = np.diag(self.diagonal)
+        wiring, items = self.wiring, self.wiring.items
+        dense = np.diag(np.concatenate((self.diagonal, self.corner)))
         dense[wiring.low, wiring.high] = -self._weights
         dense[wiring.high, wiring.low] = -self._weights
+        dense[:items, items:] = self.border
+        dense[items:, :items] = self.border.T
+        if not self.precision:  # give the mean of each island the variance that `_level` takes away again
+            same = wiring.islands[:, None] == wiring.islands
+            dense[:items, :items] += same / wiring.island_sizes
         return np.linalg.cholesky(dense).astype(np.float64, copy=False)
+
+    @cached_property
+    def _half_inverse(self) -> FloatArray:
+        return _lower_inverse(self._cholesky)
+
+    @cached_property
+    def _border_solved(self) -> FloatArray:
+        """The scores' block solved for each column of the border, shape (n, J)."""
+        columns = [self.solve(column, tolerance=_BORDER_TOLERANCE) for column in self.border.T]
+        return np.stack(columns, axis=1) if columns else self.border
+
+    @cached_property
+    def _schur(self) -> FloatArray:
+        """What the verdicts know about the positions once the scores are taken into account, shape (J, J)."""
+        return np.asarray(np.diag(self.corner) - self.border.T @ self._border_solved)
 
     @cached_property
     def _squared_links(self) -> FloatArray:
@@ -151,7 +262,8 @@ class Information:
         remainder = np.zeros(self.wiring.items)
         for probe in self._probes(_VARIANCE_PROBES):
             target = probe * root
-            solved = root * self.solve(target - target.mean(), tolerance=_PROBE_TOLERANCE)
+            solved = self.solve(self._centred(target), tolerance=_PROBE_TOLERANCE)
+            solved = root * self._centred(solved)
             once = self._link(probe, root)
             remainder += probe * (solved - probe - once - self._link(once, root))
         return (1.0 + self._squared_links + remainder / _VARIANCE_PROBES) / self.diagonal
@@ -188,6 +300,9 @@ class Information:
             before, current = current, following / coupling
         nodes, vectors = np.linalg.eigh(np.diag(centres) + np.diag(couplings, 1) + np.diag(couplings, -1))
         return nodes, vectors[0] ** 2
+
+    def _centred(self, scores: FloatArray) -> FloatArray:
+        return self.wiring.centred(scores, by_island=not self.precision)
 
     def _link(self, vector: FloatArray, root: FloatArray) -> FloatArray:
         """A @ vector."""

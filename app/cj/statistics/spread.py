@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app.cj.statistics import FloatArray, NotConverged
-from app.cj.statistics.posterior import Tally, find_mode
+from app.cj.statistics.posterior import find_mode
+from app.cj.statistics.tally import Tally
 
 TYPICAL_SIGMA = 1.3
 _HYPERPRIOR_SD = 0.6  # of log sigma: weak, it decides only when the verdicts do not
@@ -27,16 +28,16 @@ class SpreadSearch:
     """The evidence seen so far and the last mode, from which the next one starts."""
 
     tally: Tally
-    scores: FloatArray
+    state: FloatArray
     steps: int = 0
     _evidence: dict[int, float] = field(default_factory=dict)
 
     def mode(self, sigma: float) -> FloatArray:
-        """Scores at the posterior mode for this sigma."""
-        found = find_mode(self.tally, sigma**-2, self.scores)
-        self.scores = found.scores
+        """Scores and positions at the posterior mode for this sigma."""
+        found = find_mode(self.tally, sigma**-2, self.state)
+        self.state = found.state
         self.steps += found.steps
-        return found.scores
+        return found.state
 
     def likely_sigma(self, *, near: float) -> float:
         """The sigma for scores and standard errors, with hyperprior log sigma ~ N(log 1.3, 0.6^2)."""
@@ -57,11 +58,27 @@ class SpreadSearch:
     def _at(self, place: int) -> float:
         if place not in self._evidence:
             sigma = _sigma_at(place)
-            scores = self.mode(sigma)
-            height = self.tally.log_posterior(scores, sigma**-2) - len(scores) * math.log(sigma)
-            determinant = self.tally.information(scores, sigma**-2).log_determinant()
+            state = self.mode(sigma)
+            height = self.tally.log_posterior(state, sigma**-2) - self.tally.wiring.items * math.log(sigma)
+            determinant = self.tally.information(state, sigma**-2).log_determinant()
             self._evidence[place] = height - determinant / 2.0
         return self._evidence[place]
+
+
+def likely_spread(squares: float, items: int) -> float:
+    """The sigma that maximises the expected log density of the scores, whose squares sum to `squares`.
+
+    Solves squares / sigma^2 = items + (log sigma - log 1.3) / 0.6^2 by Newton in log sigma.
+    """
+    log_sigma = math.log(max(squares / items, 1e-12)) / 2.0
+    for _ in range(50):
+        expected = squares * math.exp(-2.0 * log_sigma)
+        pull = expected - items - (log_sigma - math.log(TYPICAL_SIGMA)) / _HYPERPRIOR_SD**2
+        step = pull / (2.0 * expected + _HYPERPRIOR_SD**-2)
+        log_sigma += step
+        if abs(step) < 1e-14:  # noqa: PLR2004 -- as far as floats go
+            break
+    return math.exp(log_sigma)
 
 
 def _sigma_at(place: float) -> float:

@@ -28,13 +28,13 @@ def stop_reason(
     verdicts_per_item: IntArray,
     connected: bool,
     target: float,
-    comparisons_per_essay: int,
+    comparisons_per_essay: float,
     spent: float,
     budget: float | None,
 ) -> StopReason | None:
     """The first rule that applies, or None to go on.
 
-    Reliability counts when it reaches `target` AND the graph is connected AND every essay has six verdicts
+    An infinite `target` or cap is never reached. Reliability counts when it reaches `target` AND the graph is connected AND every essay has six verdicts
     (n - 1 in a batch too small for six, where no essay can have more without asking a pair twice). Then
     money; then the cap on the mean number of verdicts per essay, 2 m / n. `NO_PAIRS` and `CANCELLED` are never found
     here: whoever pairs sees the one, and people do the other.
@@ -49,6 +49,10 @@ def stop_reason(
     return None
 
 
-def most_comparisons(items: int, per_item: int) -> int:
-    """The most comparisons a batch asks for: `per_item` each, two items at a time, and no pair twice."""
-    return min(-(-items * per_item // 2), items * (items - 1) // 2)
+def most_comparisons(items: int, per_item: int, audit_share: float = 0.0) -> int:
+    """The most comparisons a batch asks for: `per_item` each, two items at a time, and no pair twice but to audit it.
+
+    Audits are inside the cap. Only where it has room for more than every pair do they come on top of these.
+    """
+    every_pair = items * (items - 1) // 2
+    return min(-(-items * per_item // 2), every_pair + int(audit_share * every_pair))

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from app.cj.batch import Arrival, Batch, BatchState, NewBatch, Task
+from app.cj.batch import Arrival, Batch, BatchState, NewBatch, PlannedPair, Task
 from app.cj.store import batches, locks, plans, results, sending
 from app.cj.store.plans import Plan, Progress
 from app.cj.store.results import Recorded
@@ -49,6 +49,14 @@ class BatchStore:
         :raises Conflict: its state does not allow it.
         """
         return await self._database.write(lambda c: batches.change(c, batch_id, to, out_of, self._now(c)))
+
+    async def extend(self, batch_id: UUID, more: int, *, beyond: int | None) -> Batch:
+        """Let a finished batch go on for `more` comparisons; with `beyond`, how many it had, a repeat adds nothing.
+
+        :raises NotFound: no such batch.
+        :raises Conflict: it has not finished, has more than `beyond` comparisons, no money or no pair is left.
+        """
+        return await self._database.write(lambda c: batches.extend(c, batch_id, more, beyond))
 
     async def pause(self, batch_id: UUID, problem: str) -> bool:
         """Pause a batch that still runs, with the reason for the screen; False when somebody was faster."""
@@ -136,8 +144,8 @@ class BatchStore:
         """
         return await self._database.read(lambda c: plans.progress(c, batch_id, since))
 
-    async def planned_pairs(self, batch_id: UUID) -> Sequence[tuple[int, int]]:
-        """Every pair planned so far as (first, second), in comparison order."""
+    async def planned_pairs(self, batch_id: UUID) -> Sequence[PlannedPair]:
+        """Every pair planned so far, in comparison order."""
         return await self._database.read(lambda c: plans.planned_pairs(c, batch_id))
 
     async def texts(self, batch_id: UUID) -> Sequence[str]:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 from app.cj.batch import Batch, BatchSettings, BatchState, NewBatch
 from app.cj.statistics.stopping import StopReason
 from app.cj.store import locks
+from app.cj.store.money import is_broke
 from app.database.statements import fetch
 from app.errors import Conflict, NotFound
 
@@ -18,6 +19,9 @@ _HELD = f"{_ONE} FOR UPDATE"
 _STOP = """UPDATE batches SET stop_reason = coalesce(stop_reason, :reason), version = version + 1 WHERE id = :id"""
 _RECALL = """UPDATE comparisons SET due_at = :now
     WHERE batch_id = :id AND state = 'submitted' AND queued_at IS NOT NULL AND due_at > :now"""
+_PAIRS = "SELECT count(*) AS asked FROM comparisons WHERE batch_id = :id AND again = 0 AND audit_of IS NULL"
+_EXTEND = """UPDATE batches SET state = 'running', stop_reason = NULL, finished_at = NULL, problem = NULL, excused = waves,
+    extended_from = planned, extended_to = decided + :more, version = version + 1 WHERE id = :id"""
 _DONE_WITH = """SELECT id FROM batches b WHERE state = 'deleting' AND NOT EXISTS
     (SELECT 1 FROM comparisons c WHERE c.batch_id = b.id AND c.due_at IS NOT NULL) ORDER BY id FOR UPDATE"""
 
@@ -102,6 +106,30 @@ def change(
     return find(connection, batch_id)
 
 
+def extend(connection: Connection, batch_id: UUID, more: int, beyond: int | None) -> Batch:
+    """Let a finished batch go on for `more` comparisons; the same again with the same `beyond` adds nothing.
+
+    :raises NotFound: no such batch.
+    :raises Conflict: it has not finished, has more than `beyond` comparisons, no money or no pair is left.
+    """
+    batch = find(connection, batch_id, held=True)
+    if batch.state is BatchState.DELETING:
+        raise NotFound(f"There is no batch {batch_id}.")
+    if beyond is not None and beyond == batch.extended_from:
+        return batch
+    if batch.state is not BatchState.FINISHED:
+        raise Conflict(f"The batch is {batch.state}; only to a finished one can comparisons be added.")
+    if beyond is not None and beyond != batch.planned:
+        raise Conflict(f"The batch has {batch.planned} comparisons by now, not {beyond}.", hint="Look again.")
+    if is_broke(batch):
+        raise Conflict("The budget of the batch is spent, so that no comparison would be sent.")
+    ((asked,),) = fetch(connection, _PAIRS, id=str(batch_id))
+    if asked >= batch.essays * (batch.essays - 1) // 2:
+        raise Conflict("Every pair of essays has been compared already.")
+    fetch(connection, _EXTEND, id=str(batch_id), more=more)
+    return find(connection, batch_id)
+
+
 def _set_state(connection: Connection, batch_id: UUID, to: BatchState, now: float) -> None:
     connection.execute(
         text(
@@ -145,6 +173,7 @@ def bury(connection: Connection, now: float) -> int:
         for table, column in (
             ("comparisons", "batch_id"),
             ("waves", "batch_id"),
+            ("fits", "batch_id"),
             ("essays", "batch_id"),
             ("texts", "batch_id"),
             ("batches", "id"),

@@ -9,34 +9,46 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from app.cj.batch import Batch, ComparisonState, PlannedPair, comparison_id
+from app.cj.store import fits
 from app.cj.store.batches import find
+from app.cj.store.fits import FittedWave
 from app.contracts import Winner
 from app.database.statements import fetch, insert, over
 
-_SHARE: Mapping[str, float] = {Winner.ESSAY_A: 1.0, Winner.ESSAY_B: 0.0, Winner.TIE: 0.5}
+SHARE: Mapping[str, float] = {Winner.ESSAY_A: 1.0, Winner.ESSAY_B: 0.0, Winner.TIE: 0.5}
 _SCORE = """UPDATE essays SET score = given.column2, se = given.column3, verdicts = given.column4
     FROM {given integer float8 float8 integer} WHERE batch_id = :id AND position = given.column1"""
 _STANDING = """SELECT excused, (SELECT min(number) FROM waves WHERE batch_id = :id AND open > 0) AS first_open
     FROM batches WHERE id = :id"""
 _FITTED = "UPDATE waves SET reliability = :reliability WHERE batch_id = :id AND number = :wave"
-_ENDED = """SELECT wave, first, second, judge, winner, again, retryable, cost_usd FROM comparisons
+_ENDED = """SELECT sequence, wave, first, second, judge, winner, confidence, again, retryable, cost_usd, audit_of
+    FROM comparisons
     WHERE batch_id = :id AND wave > :since AND wave <= :complete ORDER BY sequence"""
-_PLAN = """INSERT INTO comparisons (id, batch_id, sequence, wave, first, second, judge, again, body, state, due_at,
-    planned_at) {rows text text integer integer integer integer integer integer bytea text float8 float8}"""
+_PLANNED = """SELECT sequence, first, second, judge, again, audit_of FROM comparisons
+    WHERE batch_id = :id ORDER BY sequence"""
+_PLAN = """INSERT INTO comparisons (id, batch_id, sequence, wave, first, second, judge, again, audit_of, body,
+    state, due_at, planned_at)
+    {rows text text integer integer integer integer integer integer integer bytea text float8 float8}"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """One ended comparison as the planner reads it; `share` is what `first` won of it, None when there is no verdict."""
+    """One ended comparison as the planner reads it; `share` is what `first` won of it, None when there is no verdict.
 
+    `confidence` as the judge stated it, None when it stated none.
+    """
+
+    sequence: int
     wave: int
     first: int
     second: int
     judge: int
     share: float | None
+    confidence: float | None
     again: int
     retryable: bool
     cost_usd: float
+    audit_of: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +68,8 @@ class Progress:
 class Plan:
     """The planner's decision, committed only if the batch still has `waves` waves and runs.
 
-    Scores and standard errors are by essay position, over all waves up to `fitted_wave`.
+    Scores and standard errors are by essay position, over all waves up to `fitted_wave`; `fitted` says what else that
+    fit found, and is None while there is no verdict.
     """
 
     batch_id: UUID
@@ -65,7 +78,7 @@ class Plan:
     scores: Sequence[float]
     standard_errors: Sequence[float]
     verdicts: Sequence[int]
-    reliability: float | None
+    fitted: FittedWave | None
     stop_reason: str | None
     finished: bool
     pairs: Sequence[tuple[PlannedPair, bytes]]
@@ -85,24 +98,31 @@ def progress(connection: Connection, batch_id: UUID, since: int) -> Progress:
     rows = fetch(connection, _ENDED, id=str(batch_id), since=since, complete=complete)
     ended = [
         Ended(
+            sequence=r.sequence,
             wave=r.wave,
             first=r.first,
             second=r.second,
             judge=r.judge,
-            share=None if r.winner is None else _SHARE[r.winner],
+            share=None if r.winner is None else SHARE[r.winner],
+            confidence=r.confidence,
             again=r.again,
             retryable=bool(r.retryable),
             cost_usd=r.cost_usd or 0.0,
+            audit_of=r.audit_of,
         )
         for r in rows
     ]
     return Progress(batch=batch, complete=complete, excused=excused, ended=ended)
 
 
-def planned_pairs(connection: Connection, batch_id: UUID) -> list[tuple[int, int]]:
-    """Every pair planned so far as (first, second), in comparison order."""
-    sql = text("SELECT first, second FROM comparisons WHERE batch_id = :id ORDER BY sequence")
-    return [(row.first, row.second) for row in connection.execute(sql, {"id": str(batch_id)})]
+def planned_pairs(connection: Connection, batch_id: UUID) -> list[PlannedPair]:
+    """Every pair planned so far, in comparison order."""
+    return [
+        PlannedPair(
+            sequence=sequence, first=first, second=second, judge=judge, again=again, audit_of=audit_of
+        )
+        for sequence, first, second, judge, again, audit_of in fetch(connection, _PLANNED, id=str(batch_id))
+    ]
 
 
 def texts(connection: Connection, batch_id: UUID) -> list[str]:
@@ -127,7 +147,7 @@ def commit(connection: Connection, plan: Plan, now: float) -> bool:
             "more": int(bool(plan.pairs)),
             "planned": len(plan.pairs),
             "fitted": plan.fitted_wave,
-            "reliability": plan.reliability,
+            "reliability": plan.fitted.reliability if plan.fitted else None,
             "reason": plan.stop_reason,
             "finished": plan.finished,
             "now": now,
@@ -136,6 +156,8 @@ def commit(connection: Connection, plan: Plan, now: float) -> bool:
     if not done:
         return False
     _store_scores(connection, plan)
+    if plan.fitted:
+        fits.store(connection, plan.batch_id, plan.fitted, now)
     if plan.pairs:
         _store_wave(connection, plan, now)
     return True
@@ -145,7 +167,8 @@ def _store_scores(connection: Connection, plan: Plan) -> None:
     batch_id = str(plan.batch_id)
     shown = zip(plan.scores, plan.standard_errors, plan.verdicts, strict=True)
     over(connection, _SCORE, [(place, *values) for place, values in enumerate(shown)], id=batch_id)
-    fetch(connection, _FITTED, id=batch_id, wave=plan.fitted_wave, reliability=plan.reliability)
+    reliability = plan.fitted.reliability if plan.fitted else None
+    fetch(connection, _FITTED, id=batch_id, wave=plan.fitted_wave, reliability=reliability)
 
 
 def _store_wave(connection: Connection, plan: Plan, now: float) -> None:
@@ -164,6 +187,7 @@ def _store_wave(connection: Connection, plan: Plan, now: float) -> None:
             pair.second,
             pair.judge,
             pair.again,
+            pair.audit_of,
             body,
             ComparisonState.PLANNED,
             now,

@@ -25,26 +25,49 @@ def judged(items: int, per_essay: int, *, seed: int = 1, sd: float = 1.8) -> Ver
     return Verdicts(first, second, won.astype(float))
 
 
-def newton_in_full(given: Verdicts, items: int, sigma: float) -> tuple[FloatArray, FloatArray]:
-    """Plain Newton with dense algebra, verdict by verdict: the scores and the inverse of the Hessian."""
-    design = np.zeros((len(given), items))
-    design[np.arange(len(given)), given.first] = 1.0
-    design[np.arange(len(given)), given.second] = -1.0
-    scores, inverse = np.zeros(items), np.eye(items)
-    for _ in range(60):
-        chance = 1 / (1 + np.exp(-design @ scores))
-        gradient = design.T @ (given.outcome - chance) - scores / sigma**2
-        hessian = design.T @ (design * (chance * (1 - chance))[:, None]) + np.eye(items) / sigma**2
+def with_judges(given: Verdicts, judges: int, *, seed: int) -> Verdicts:
+    """The same verdicts dealt to several judges."""
+    judge = np.random.default_rng(seed).integers(0, judges, len(given))
+    return Verdicts(given.first, given.second, given.outcome, judge)
+
+
+def newton_in_full(
+    given: Verdicts, items: int, sigma: float, *, position: bool = True, slopes: FloatArray | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Plain Newton with dense algebra, verdict by verdict: scores, then positions; and the inverse of the Hessian."""
+    m, judges = len(given), given.judges if position else 0
+    sharpness = np.ones(m) if slopes is None else slopes[given.judge]
+    design, prior = np.zeros((m, items + judges)), np.zeros(items + judges)
+    design[np.arange(m), given.first] = sharpness
+    design[np.arange(m), given.second] = -sharpness
+    prior[:items] = sigma**-2
+    if position:
+        design[np.arange(m), items + given.judge] = 1.0
+        prior[items:] = float(math.isfinite(sigma))
+    ground = np.zeros((items + judges, items + judges))
+    ground[:items, :items] = 0.0 if math.isfinite(sigma) else 1.0 / items  # the mean, which no verdict moves
+    state = np.zeros(items + judges)
+    inverse = np.eye(items + judges)
+    for _ in range(200):
+        chance = 1 / (1 + np.exp(-design @ state))
+        gradient = design.T @ (given.outcome - chance) - prior * state
+        hessian = design.T @ (design * (chance * (1 - chance))[:, None]) + np.diag(prior) + ground
         inverse = np.linalg.inv(hessian).astype(np.float64)
         step = inverse @ gradient
-        scores = scores + step * min(1.0, 2.0 / max(1e-300, np.abs(step).max()))
-    return scores, inverse
+        state = state + step * min(1.0, 2.0 / max(1e-300, np.abs(step).max()))
+        if np.abs(step).max() < 1e-13:
+            break
+    return state, inverse
 
 
-def log_posterior(given: Verdicts, scores: FloatArray, sigma: float) -> float:
-    gap = scores[given.first] - scores[given.second]
-    likelihood = -given.outcome @ np.logaddexp(0, -gap) - (1 - given.outcome) @ np.logaddexp(0, gap)
-    return float(likelihood - scores @ scores / (2 * sigma**2))
+def log_likelihood(given: Verdicts, scores: FloatArray, position: float) -> float:
+    gap = scores[given.first] - scores[given.second] + position
+    return float(-given.outcome @ np.logaddexp(0, -gap) - (1 - given.outcome) @ np.logaddexp(0, gap))
+
+
+def log_posterior(given: Verdicts, state: FloatArray, sigma: float) -> float:
+    scores, position = state[:-1], state[-1]
+    return log_likelihood(given, scores, position) - float(scores @ scores / sigma**2 + position**2) / 2
 
 
 def assert_sound(found: Fit, items: int) -> None:
@@ -64,17 +87,36 @@ def test_scores_and_errors_are_those_of_a_plain_dense_newton(
     items: int, per_essay: int, sigma: float
 ) -> None:
     given = judged(items, per_essay)
-    scores, inverse = newton_in_full(given, items, sigma)
+    state, inverse = newton_in_full(given, items, sigma)
     centring = np.eye(items) - 1 / items
     found = fit(given, items, sigma=sigma)
-    assert np.abs(found.scores - scores).max() < 1e-9
-    assert np.abs(found.standard_errors**2 - np.diag(centring @ inverse @ centring)).max() < 1e-9
-    assert abs(log_posterior(given, scores, sigma) - log_posterior(given, found.scores, sigma)) < 1e-8
+    spread = np.diag(centring @ inverse[:items, :items] @ centring)
+    assert np.abs(found.scores - state[:items]).max() < 1e-9
+    assert np.abs(found.standard_errors**2 - spread).max() < 1e-9
+    assert abs(found.positions[0] - state[items]) < 1e-9
+    assert abs(found.position_errors[0] ** 2 - inverse[items, items]) < 1e-9
+    reached = np.concatenate((found.scores, found.positions))
+    assert abs(log_posterior(given, state, sigma) - log_posterior(given, reached, sigma)) < 1e-8
+
+
+@pytest.mark.parametrize("position", [True, False])
+def test_two_judges_have_a_position_each(*, position: bool) -> None:
+    given = with_judges(judged(30, 20), 2, seed=4)
+    state, inverse = newton_in_full(given, 30, 1.5, position=position)
+    found = fit(given, 30, sigma=1.5, position=position, slopes=False)
+    assert np.abs(found.scores - state[:30]).max() < 1e-9
+    centring = np.eye(30) - 1 / 30
+    spread = np.diag(centring @ inverse[:30, :30] @ centring)
+    assert np.abs(found.standard_errors**2 - spread).max() < 1e-9
+    expected = state[30:] if position else np.zeros(2)
+    assert np.abs(found.positions - expected).max() < 1e-9
+    if position:
+        assert np.abs(found.position_errors**2 - np.diag(inverse)[30:]).max() < 1e-9
 
 
 def test_the_gradient_vanishes_at_the_scores() -> None:
     given = judged(60, 10)
-    scores = fit(given, 60, sigma=1.5).scores
+    scores = fit(given, 60, sigma=1.5, position=False).scores
     surprise = given.outcome - 1 / (1 + np.exp(scores[given.second] - scores[given.first]))
     won = np.bincount(given.first, surprise, 60) - np.bincount(given.second, surprise, 60)
     assert np.abs(won - scores / 1.5**2).max() < 1e-10
@@ -146,13 +188,19 @@ def test_the_order_of_verdicts_does_not_matter(random: object, items: int, m: in
     assert np.abs(straight.standard_errors - mixed.standard_errors).max() < 1e-9
 
 
-def test_swapping_sides_changes_nothing_and_reversing_all_verdicts_turns_the_scores_round_exactly() -> None:
-    given = judged(50, 9)
+@pytest.mark.parametrize("judges", [1, 3])
+def test_swapping_sides_turns_positions_round_and_reversing_all_verdicts_turns_everything_round_exactly(
+    judges: int,
+) -> None:
+    given = with_judges(judged(50, 9), judges, seed=2)
     straight = fit(given, 50)
-    swapped = fit(Verdicts(given.second, given.first, 1 - given.outcome), 50)
-    reversed_ = fit(Verdicts(given.first, given.second, 1 - given.outcome), 50)
+    swapped = fit(Verdicts(given.second, given.first, 1 - given.outcome, given.judge), 50)
+    reversed_ = fit(Verdicts(given.first, given.second, 1 - given.outcome, given.judge), 50)
     assert (swapped.scores == straight.scores).all()
+    assert (swapped.positions == -straight.positions).all()
     assert (reversed_.scores == -straight.scores).all()
+    assert (reversed_.positions == -straight.positions).all()
+    assert (reversed_.slopes == straight.slopes).all()
     assert (reversed_.standard_errors == straight.standard_errors).all()
     assert reversed_.sigma == straight.sigma
 
@@ -210,7 +258,8 @@ def test_undefeated_and_winless_essays_stay_finite_and_uncertain() -> None:
 
 
 def test_a_perfect_order_is_kept() -> None:
-    found = fit(verdicts(*((i, j, 1.0) for i in range(30) for j in range(i + 1, 30))), 30)
+    pairs = ((i, j) for i in range(30) for j in range(i + 1, 30))
+    found = fit(verdicts(*((i, j, 1.0) if (i + j) % 2 else (j, i, 0.0) for i, j in pairs)), 30)
     assert_sound(found, 30)
     assert (np.diff(found.scores) < 0).all()
     assert found.reliability > 0.9
@@ -303,7 +352,7 @@ def test_unknown_items_and_impossible_arguments_are_refused() -> None:
             refuse(given, 5) if refuse is not Verdicts.count else given.count(5)
     with pytest.raises(ValueError, match="at least one item"):
         fit(Verdicts.empty(), 0)
-    for sigma in (0.0, -1.0, math.nan, math.inf):
+    for sigma in (0.0, -1.0, math.nan, -math.inf):
         with pytest.raises(ValueError, match="sigma must lie"):
             fit(given, 8, sigma=sigma)
     with pytest.raises(ValueError, match="has 2 items, this batch 8"):

@@ -6,7 +6,12 @@ import pytest
 from app.cj.statistics import FloatArray
 from app.cj.statistics.bradley_terry import Fit, Verdicts, fit
 from app.cj.statistics.pairing import next_pairs
-from app.cj.statistics.reliability import eb_reliability, kendall_tau_b
+from app.cj.statistics.reliability import (
+    SeparationReliability,
+    eb_reliability,
+    kendall_tau_b,
+    separation_reliability,
+)
 from app.cj.statistics.spread import SpreadSearch
 
 
@@ -95,6 +100,29 @@ def test_reliability_stays_between_nothing_and_everything() -> None:
     assert eb_reliability(np.array([3.0, 3.0]), sigma=1.0) == 0.0
     assert eb_reliability(np.array([0.0, 0.0]), sigma=1.0) == 1.0
     assert eb_reliability(np.array([0.0]), sigma=1.0) == 0.0
+
+
+def test_the_two_formulas_of_separation_reliability() -> None:
+    # variance of the scores 4, mean squared error 1
+    found = separation_reliability(np.array([-2.0, 0.0, 2.0]), np.array([1.0, 1.0, 1.0]))
+    assert found.of_true_spread == pytest.approx(0.75)
+    assert found.of_observed_spread == pytest.approx(0.8)
+
+
+def test_separation_reliability_of_too_little_is_nothing() -> None:
+    nothing = SeparationReliability(0.0, 0.0)
+    assert separation_reliability(np.zeros(1), np.zeros(1)) == nothing
+    assert separation_reliability(np.zeros(3), np.zeros(3)) == nothing
+    assert separation_reliability(np.array([-0.1, 0.1]), np.ones(2)).of_true_spread == 0.0
+    assert math.isnan(separation_reliability(np.array([math.inf, 0.0]), np.ones(2)).of_true_spread)
+
+
+def test_separation_reliability_praises_a_judge_who_tosses_coins_and_is_a_legacy_figure() -> None:
+    tossed = [judged_adaptively(true_scores(30, seed), 12, seed=seed, sharpness=0.0) for seed in range(4)]
+    stated = [separation_reliability(each.scores, each.standard_errors) for each in tossed]
+    assert np.mean([each.of_observed_spread for each in stated]) > np.mean(
+        [each.reliability for each in tossed]
+    )
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ class Remains:
 
     def left_after_erasure(self) -> Iterator[str]:
         """Nothing of the batch but a tombstone, and no word of an essay in any file of cj."""
-        for table in ("batches", "comparisons", "waves", "essays", "texts"):
+        for table in ("batches", "comparisons", "waves", "fits", "essays", "texts"):
             if left := self.cj(f"SELECT count(*) FROM {table}")[0][0]:
                 yield f"erasure: {left} rows of {table} outlived the erasure"
         if self.cj("SELECT count(*) FROM tombstones")[0][0] != 1:
@@ -141,15 +141,17 @@ class Remains:
 
     def _miscounted(self, weather: Weather, undisturbed: Verdicts) -> Iterator[str]:
         decided = self.cj(
-            "SELECT first, second, winner FROM comparisons WHERE state = 'decided' ORDER BY sequence"
+            "SELECT first, second, winner, judge, confidence FROM comparisons WHERE state = 'decided' ORDER BY sequence"
         )
         shown = dict(self.cj("SELECT position, verdicts FROM essays"))
-        if shown != (recount := Counter(n for first, second, _ in decided for n in (first, second))):
+        if shown != (recount := Counter(n for first, second, *_ in decided for n in (first, second))):
             yield f"recount: the essays show {shown} verdicts, a recount gives {dict(recount)}"
         if not decided:
             return
-        first, second, winners = zip(*decided, strict=True)
-        fitted = score(as_verdicts(first, second, [SHARE[w] for w in winners]), ESSAYS, start=None).fit.scores
+        first, second, winners, judge, confidence = zip(*decided, strict=True)
+        shares = [SHARE[w] for w in winners]
+        given = as_verdicts(first, second, shares, judge, confidence)
+        fitted = score(given, ESSAYS, start=None).fit.scores
         mine = self.verdicts()
         if any(mine.scores[n] is None or abs(mine.scores[n] - fitted[n]) > CLOSE for n in range(ESSAYS)):
             yield f"recount: the scores {mine.scores} are not those of a recount: {fitted.tolist()}"

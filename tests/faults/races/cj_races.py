@@ -167,7 +167,7 @@ async def erase_and_callback(stage: Stage) -> None:
             await cj.store.bury()
             await stage.until(stage.owes_nothing)
             await stage.until(lambda: not cj.bus.health().lag["cj", COMPARISON_RESULT_TOPIC])
-    for table in ("batches", "comparisons", "waves", "essays", "texts"):
+    for table in ("batches", "comparisons", "waves", "fits", "essays", "texts"):
         assert not stage.rows(f"SELECT 1 FROM {table}"), f"left in {table}"
     assert len(stage.rows("SELECT 1 FROM tombstones")) == 1
     assert not stage.letters, "the callback of a deleted batch was dead-lettered"

@@ -1,0 +1,108 @@
+"""Everything the statistics say about one batch. Pure: material in, figures out, the same for the same material."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from app.cj.grade_scales import GradeScale
+from app.cj.material import Material
+from app.cj.statistics import NotConverged
+from app.cj.statistics.bradley_terry import Fit, fit
+from app.cj.statistics.grades import Grading, RankingOnly, grade
+from app.cj.statistics.quality import Quality, quality
+from app.cj.statistics.reliability import SeparationReliability, separation_reliability
+from app.cj.statistics.sides import swap_consistencies
+from app.cj.statistics.split_half import SplitHalf, split_by_judges, split_by_verdicts
+from app.cj.worklist import Evidence, NeedsLook, worklist
+from app.errors import NotFound
+
+_NO_ANCHORS = RankingOnly("Ranking, not grades: no essay has a known grade.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Analysis:
+    """A batch and what is to be said of its scores, its judges and its essays, but for grades: these need a scale."""
+
+    material: Material
+    fit: Fit
+    separation: SeparationReliability
+    halves_of_verdicts: SplitHalf
+    halves_of_judges: SplitHalf
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Graded:
+    """Grades on the scale called `name`, or why there are none; without a scale there is none to name."""
+
+    name: str | None
+    scale: GradeScale | None
+    found: Grading | RankingOnly
+
+
+def analyse(material: Material) -> Analysis:
+    """Fit from the beginning, so that the figures depend on the verdicts alone; halves are drawn by the batch's seed."""
+    scored, items, seed = material.scored, len(material.names), material.batch.settings.seed
+    fitted = fit(scored, items)
+    return Analysis(
+        material=material,
+        fit=fitted,
+        separation=separation_reliability(fitted.scores, fitted.standard_errors),
+        halves_of_verdicts=split_by_verdicts(scored, fitted, seed=seed),
+        halves_of_judges=split_by_judges(scored, fitted, seed=seed),
+        quality=replace(quality(scored, fitted), swaps=swap_consistencies(material.all, fitted)),
+    )
+
+
+def grades_of(
+    fitted: Fit,
+    names: Sequence[str],
+    levels: Sequence[str | None],
+    scales: Mapping[str, GradeScale],
+    name: str | None = None,
+) -> Graded:
+    """Grade by the essays whose level is known, on the scale of that name, or on the first that has all their levels.
+
+    :raises NotFound: there is no scale of that name.
+    :raises InvalidRequest: a level is no grade of the scale that was named.
+    """
+    if name is not None and name not in scales:
+        raise NotFound(f"There is no grade scale {name!r}.", hint=f"There are {', '.join(scales)}.")
+    known = [level for level in levels if level is not None]
+    if not known:
+        return Graded(name=name, scale=scales.get(name or ""), found=_NO_ANCHORS)
+    if name is None:
+        name = next((each for each, scale in scales.items() if set(known) <= set(scale.grades)), None)
+    if name is None:
+        why = f"Ranking, not grades: no scale has all of {', '.join(sorted(set(known)))}."
+        return Graded(name=None, scale=None, found=RankingOnly(why))
+    scale = scales[name]
+    anchors = np.array([-1 if n is None else n for n in scale.numbers(names, levels)], dtype=np.int64)
+    shares = None if scale.shares is None else np.array(scale.shares)
+    try:
+        found = grade(fitted, anchors, grades=len(scale.grades), shares=shares)
+    except NotConverged:
+        found = RankingOnly("Ranking, not grades: no boundaries between grades fit these anchors.")
+    return Graded(name=name, scale=scale, found=found)
+
+
+def needs_a_look(analysis: Analysis, graded: Graded) -> list[NeedsLook]:
+    """The essays that a person should look at, with the reasons."""
+    material = analysis.material
+    return worklist(
+        Evidence(
+            names=material.names,
+            words=material.words,
+            judges=material.judges,
+            flags=material.flags,
+            grading=graded.found if isinstance(graded.found, Grading) else None,
+            grades=graded.scale.grades if graded.scale else (),
+            anchors=frozenset(n for n, level in enumerate(material.levels) if level is not None),
+            fit=analysis.quality.essays,
+            favours=analysis.quality.favours,
+            disagreements=analysis.quality.disagreements,
+        )
+    )

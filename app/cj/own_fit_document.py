@@ -1,0 +1,71 @@
+"""The scale of judgements that people bring, as JSON."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from app.cj.own_fit import OwnFit
+
+
+def document(found: OwnFit) -> dict[str, object]:
+    """The fit as JSON. Figures that are not defined are null."""
+    return {
+        "items": [
+            {
+                "id": item.id,
+                "rank": item.rank,
+                "score": item.score,
+                "se": item.se,
+                "low": item.low,
+                "high": item.high,
+                "comparisons": item.comparisons,
+                "island": item.island,
+            }
+            for item in found.items
+        ],
+        "reliability": {
+            "eb": found.reliability.eb,
+            "split_half": found.reliability.split_half,
+            "ssr": found.reliability.ssr,
+            "split_half_by": found.reliability.split_by,
+            "ssr_observed": found.reliability.ssr_observed,
+        },
+        "position": _position(found),
+        "sigma": found.sigma,
+        "sigma_estimated": found.sigma_estimated,
+        "islands": found.islands,
+        "unbounded": found.unbounded,
+        "notes": found.notes,
+        "judgements": found.judgements,
+        "judges": [
+            {
+                "name": judge.name,
+                "comparisons": judge.comparisons,
+                "position": None
+                if judge.position is None
+                else {"estimate": judge.position, "se": judge.position_se},
+                "slope": judge.slope,
+                "confidence": {
+                    "stated": judge.stated,
+                    "used": judge.confidence_used,
+                    "reason": judge.confidence_reason,
+                },
+            }
+            for judge in found.judges
+        ],
+        "scale": {"unit": "logit", "interval": 0.95, "centred": "mean 0 in each island"},
+    }
+
+
+def _position(found: OwnFit) -> dict[str, float | None] | None:
+    """One judge's position term; of several judges their mean, weighted by precision, and its standard error."""
+    terms = [
+        (judge.position, judge.position_se)
+        for judge in found.judges
+        if judge.position is not None and judge.position_se
+    ]
+    if not terms:
+        return None
+    weights = np.array([se**-2 for _, se in terms])
+    estimate = float(weights @ np.array([value for value, _ in terms]) / weights.sum())
+    return {"estimate": estimate, "se": float(weights.sum() ** -0.5)}

@@ -1,0 +1,233 @@
+"""What the judges are like: how sharp each is, and where the levels of its confidence begin.
+
+Found by expectation and maximisation (Dempster, Laird & Rubin 1977): slopes, hurdles and sigma are likeliest for the
+scores averaged over their posterior, a Gaussian around its mean, not at its mode. At the mode the sharper of two judges would be made ever
+sharper, since that lets all scores shrink towards the prior at once.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from app.cj.statistics import FloatArray, IntArray, NotConverged
+from app.cj.statistics.posterior import find_mode
+from app.cj.statistics.spread import likely_spread
+from app.cj.statistics.tally import HURDLES, Tally, Terms
+
+SLOPE_SD = 1.0
+"""Prior sd of a log slope: weak, a judge three times as sharp as another is nothing special."""
+
+_NODES, _SHARES = np.polynomial.hermite_e.hermegauss(5)
+_SHARES = _SHARES / _SHARES.sum()
+_FIRST_HURDLES = 0.8 * np.arange(HURDLES)
+_SETTLED = 1e-5
+_MAX_ROUNDS = 200
+_LONGEST_LEAP = 64.0  # in rounds
+_WIDEST_LEAP = 2.0  # of any logarithm
+_SKEW_TOLERANCE = 1e-8
+_MAX_HALVINGS = 40
+_LONGEST_STEP = 0.5  # of a log slope, and the share of the way to the next hurdle
+
+
+@dataclass(frozen=True, slots=True)
+class Judges:
+    """`slopes`, shape (J,), geometric mean 1; `hurdles`, shape (J, HURDLES), ascending from 0 in logits.
+
+    `steps`, shape (J,): levels of confidence of each judge, 0 where only the winner counts.
+    """
+
+    slopes: FloatArray
+    hurdles: FloatArray
+    steps: IntArray
+
+    @classmethod
+    def alike(cls, judges: int) -> Self:
+        """All equally sharp, confidence not used."""
+        return cls(np.ones(judges), np.zeros((judges, HURDLES)), np.zeros(judges, np.int64))
+
+    def graded(self, steps: IntArray) -> Self:
+        """The same judges before the levels of their confidence are fitted."""
+        hurdles = np.where(np.arange(HURDLES) < steps[:, None], _FIRST_HURDLES, 0.0)
+        return replace(self, hurdles=hurdles, steps=steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Sums over the terms, averaged over the scores' posterior by Gauss-Hermite quadrature."""
+
+    tally: Tally
+    state: FloatArray
+    spread: FloatArray  # posterior sd of the difference of scores in each term
+
+    def height(self) -> float:
+        """Log likelihood."""
+        return sum(
+            share * self.tally.log_likelihood(self.state, shift)
+            for share, shift in zip(_SHARES.tolist(), self._shifts(), strict=True)
+        )
+
+    def of_slopes(self) -> tuple[FloatArray, FloatArray]:
+        """First derivative by each log slope, and the information about it."""
+        terms, slope = self.tally.terms, self.tally.slopes[self.tally.terms.judge]
+        pull, bend = np.zeros(len(slope)), np.zeros(len(slope))
+        for share, shift in zip(_SHARES.tolist(), self._shifts(), strict=True):
+            lever = slope * (self.tally.differences(self.state) + shift)
+            pull += share * self.tally.residuals(self.state, shift) * lever
+            bend += share * self.tally.weights(self.state, shift) * lever**2
+        return terms.summed(pull, terms.judge, terms.judges), terms.summed(bend, terms.judge, terms.judges)
+
+    def of_hurdles(self) -> tuple[FloatArray, FloatArray]:
+        """First derivative by each hurdle, and the information about it, shape (J, HURDLES)."""
+        terms = self.tally.terms
+        pull, bend = np.zeros(len(terms.count)), np.zeros(len(terms.count))
+        for share, shift in zip(_SHARES.tolist(), self._shifts(), strict=True):
+            pull -= share * self.tally.residuals(self.state, shift) * terms.sign
+            bend += share * self.tally.weights(self.state, shift)
+        place, shape = terms.judge * HURDLES + terms.hurdle, (terms.judges, HURDLES)
+        length = terms.judges * HURDLES
+        return terms.summed(pull, place, length).reshape(shape), terms.summed(bend, place, length).reshape(
+            shape
+        )
+
+    def _shifts(self) -> list[FloatArray]:
+        return [node * self.spread for node in _NODES.tolist()]
+
+
+@dataclass(slots=True)
+class Calibration:
+    """Fits judges and sigma together.
+
+    `counts`, shape (J, HURDLES): verdicts per judge and level. The priors are log slope ~ N(0, SLOPE_SD^2) and, for
+    the distance of two hurdles, Gamma(2, 1), which weighs as much as one verdict and keeps an empty level open.
+    A `given` sigma stays.
+    """
+
+    terms: Terms
+    counts: FloatArray
+    given: float | None
+    position: bool
+    sharpening: bool
+    steps: int = 0
+
+    def climb(self, judges: Judges, state: FloatArray, sigma: float) -> tuple[Judges, FloatArray, float]:
+        """From here to where nothing moves any more, two rounds and a leap at a time.
+
+        The rounds of such a climb become ever shorter and point the same way. The leap is that of SQUAREM
+        (Varadhan & Roland 2008, their third scheme), as long as the last two rounds suggest; the rounds after it put
+        it right.
+
+        Raises:
+            NotConverged: it still moves after many rounds.
+        """
+        for _ in range(_MAX_ROUNDS):
+            here = _packed(judges, sigma)
+            judges, state, sigma = self._round(judges, state, sigma)
+            first = _packed(judges, sigma) - here
+            if float(np.abs(first).max()) <= _SETTLED:
+                return judges, state, sigma
+            judges, state, sigma = self._round(judges, state, sigma)
+            turn = _packed(judges, sigma) - here - 2.0 * first
+            length = math.sqrt(float(first @ first) / max(float(turn @ turn), 1e-300))
+            if length > 1.0:
+                length = min(length, _LONGEST_LEAP)
+                leap = here + 2.0 * length * first + length**2 * turn
+                if float(np.abs(leap - here).max()) <= _WIDEST_LEAP:
+                    judges, sigma = _unpacked(leap, judges, sigma)
+        raise NotConverged(f"slopes and confidence levels still moved after {_MAX_ROUNDS} leaps")
+
+    def _round(self, judges: Judges, state: FloatArray, sigma: float) -> tuple[Judges, FloatArray, float]:
+        """Scores given all else, then sigma, slopes and hurdles given the scores' posterior."""
+        tally = self._tally(judges)
+        found = find_mode(tally, sigma**-2, state)
+        state, self.steps = found.state, self.steps + found.steps
+        information = tally.information(state, sigma**-2)
+        spread = np.sqrt(information.difference_variances())[self.terms.pair]
+        beyond = information.solve(tally.skew(state, spread), tolerance=_SKEW_TOLERANCE)
+        if self.given is None:
+            scores, further = state[: tally.wiring.items], beyond[: tally.wiring.items]
+            unknown = float(information.rough_variances().sum())
+            sigma = likely_spread(float(scores @ scores + 2.0 * scores @ further) + unknown, len(scores))
+        if self.sharpening:
+            judges = self._sharpened(judges, state + beyond, spread)
+        for judge in np.flatnonzero(judges.steps).tolist():
+            judges = self._shifted(judges, state + beyond, spread, judge)
+        return judges, state, sigma
+
+    def _tally(self, judges: Judges) -> Tally:
+        return Tally(self.terms, slopes=judges.slopes, hurdles=judges.hurdles, position=self.position)
+
+    def _height(self, judges: Judges, state: FloatArray, spread: FloatArray) -> float:
+        """What a turn may not lower."""
+        height = Expected(self._tally(judges), state, spread).height()
+        height -= float((np.log(judges.slopes) ** 2).sum()) / (2.0 * SLOPE_SD**2)
+        for judge in np.flatnonzero(judges.steps).tolist():
+            apart = np.diff(judges.hurdles[judge, : judges.steps[judge]])
+            between = self.counts[judge, : len(apart)] @ np.log(-np.expm1(-apart))
+            height += float(between + (np.log(apart) - apart).sum())
+        return height
+
+    def _sharpened(self, judges: Judges, state: FloatArray, spread: FloatArray) -> Judges:
+        """One Gauss-Newton step in the log slopes under the constraint that they sum to 0."""
+        logs = np.log(judges.slopes)
+        pull, bend = Expected(self._tally(judges), state, spread).of_slopes()
+        pull, bend = pull - logs / SLOPE_SD**2, bend + 1.0 / SLOPE_SD**2
+        step = (pull - (pull / bend).sum() / (1.0 / bend).sum()) / bend
+        step *= min(1.0, _LONGEST_STEP / max(float(np.abs(step).max()), _SETTLED))
+        return self._higher(
+            judges, state, spread, lambda share: replace(judges, slopes=np.exp(logs + share * step))
+        )
+
+    def _shifted(self, judges: Judges, state: FloatArray, spread: FloatArray, judge: int) -> Judges:
+        """One Newton step in the hurdles of one judge, in which the likelihood is concave."""
+        steps = int(judges.steps[judge])
+        pulls, bends = Expected(self._tally(judges), state, spread).of_hurdles()
+        apart = np.diff(judges.hurdles[judge, :steps])
+        between = self.counts[judge, : len(apart)]
+        stretch = between / np.expm1(apart) + 1.0 / apart - 1.0
+        tension = between * np.exp(apart) / np.expm1(apart) ** 2 + 1.0 / apart**2
+        gaps = np.eye(steps - 1) - np.eye(steps - 1, k=-1)  # apart = gaps @ hurdles, the first of which is 0
+        step = np.zeros(HURDLES)
+        step[1:steps] = np.linalg.solve(
+            np.diag(bends[judge, 1:steps]) + gaps.T @ (tension[:, None] * gaps),
+            pulls[judge, 1:steps] + gaps.T @ stretch,
+        )
+        narrowing = float((-np.diff(step[:steps]) / apart).max())
+        step *= min(1.0, _LONGEST_STEP / narrowing) if narrowing > 0.0 else 1.0
+        row = (np.arange(len(judges.slopes)) == judge)[:, None] * step
+        return self._higher(
+            judges, state, spread, lambda share: replace(judges, hurdles=judges.hurdles + share * row)
+        )
+
+    def _higher(
+        self, judges: Judges, state: FloatArray, spread: FloatArray, moved: Callable[[float], Judges]
+    ) -> Judges:
+        """The whole step, or the first half, quarter... of it that does not lose height; else none."""
+        height = self._height(judges, state, spread)
+        slack, share = 1e-12 * (1.0 + abs(height)), 1.0
+        for _ in range(_MAX_HALVINGS):
+            candidate = moved(share)
+            if self._height(candidate, state, spread) >= height - slack:
+                return candidate
+            share /= 2.0
+        return judges
+
+
+def _packed(judges: Judges, sigma: float) -> FloatArray:
+    """All that a climb moves, on scales without bounds."""
+    apart = [np.diff(row[:steps]) for row, steps in zip(judges.hurdles, judges.steps.tolist(), strict=True)]
+    of_sigma = [math.log(sigma)] if sigma < math.inf else []
+    return np.concatenate((np.log(judges.slopes), *(np.log(gaps) for gaps in apart), of_sigma))
+
+
+def _unpacked(point: FloatArray, judges: Judges, sigma: float) -> tuple[Judges, float]:
+    """What `_packed` packed; `judges` says which judges have hurdles."""
+    count = len(judges.slopes)
+    slopes, hurdles, at = np.exp(point[:count]), judges.hurdles.copy(), count
+    for judge in np.flatnonzero(judges.steps).tolist():
+        further = int(judges.steps[judge]) - 1
+        hurdles[judge, 1 : further + 1] = np.cumsum(np.exp(point[at : at + further]))
+        at += further
+    return replace(judges, slopes=slopes, hurdles=hurdles), sigma if at == len(point) else math.exp(point[at])

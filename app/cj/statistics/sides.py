@@ -1,0 +1,119 @@
+"""Does it matter which essay is shown first? Position bias, and what the same judge says with sides swapped."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.cj.statistics.bradley_terry import Fit
+from app.cj.statistics.expected import expected
+from app.cj.statistics.normal import TWO_SIDED_95, wilson_interval
+from app.cj.statistics.verdicts import Verdicts
+
+MOST_BIAS = 0.9
+"""Logits: beyond, the first essay wins more than 71 of 100 equal pairs, or fewer than 29."""
+
+LEAST_CONSISTENCY = 0.80
+FEWEST_AUDITS = 10
+"""Below, one or two audits that went the other way would raise the alarm."""
+
+
+@dataclass(frozen=True, slots=True)
+class PositionBias:
+    """Of one judge configuration, in logits with its 95 % interval; above 0 whoever is shown first is favoured.
+
+    `first_share`: how often the first of two equal essays wins. `first_wins`: how often the first did win, whatever
+    the essays, of `verdicts`; NaN without verdicts.
+    """
+
+    judge: int
+    verdicts: int
+    estimate: float
+    se: float
+    low: float
+    high: float
+    first_share: float
+    first_wins: float
+
+    @property
+    def alarming(self) -> bool:
+        """Beyond `MOST_BIAS`, on either side."""
+        return abs(self.estimate) > MOST_BIAS
+
+
+@dataclass(frozen=True, slots=True)
+class SwapConsistency:
+    """Of one judge configuration: `share` of `audits` in which swapping the sides left the winner the same.
+
+    A tie against a win counts half. NaN without audits. `low`, `high`: the 95 % interval. `expected`: by the fit, if
+    the judge's errors were drawn anew each time; a judge at temperature 0 repeats itself and lies above.
+    """
+
+    judge: int
+    audits: int
+    share: float
+    low: float
+    high: float
+    expected: float
+
+    @property
+    def alarming(self) -> bool:
+        """Below `LEAST_CONSISTENCY` in at least `FEWEST_AUDITS` audits."""
+        return self.audits >= FEWEST_AUDITS and self.share < LEAST_CONSISTENCY
+
+
+def position_biases(verdicts: Verdicts, fit: Fit) -> list[PositionBias]:
+    """One for each judge configuration, from the position terms of the fit."""
+    found = []
+    for judge, (estimate, se) in enumerate(
+        zip(fit.positions.tolist(), fit.position_errors.tolist(), strict=True)
+    ):
+        mine = verdicts.outcome[verdicts.judge == judge]
+        found.append(
+            PositionBias(
+                judge=judge,
+                verdicts=len(mine),
+                estimate=estimate,
+                se=se,
+                low=estimate - TWO_SIDED_95 * se,
+                high=estimate + TWO_SIDED_95 * se,
+                first_share=1.0 / (1.0 + math.exp(-estimate)),
+                first_wins=float(mine.mean()) if mine.size else math.nan,
+            )
+        )
+    return found
+
+
+def swap_consistencies(verdicts: Verdicts, fit: Fit) -> list[SwapConsistency]:
+    """One for each judge configuration, over the pairs that it judged in both orders.
+
+    A pair judged several times in one order counts once, with its mean.
+    """
+    items, known = len(fit.scores), expected(verdicts, fit)
+    found = []
+    for judge in range(len(fit.positions)):
+        mine = verdicts.judge == judge
+        asked, place, count = np.unique(
+            verdicts.first[mine] * items + verdicts.second[mine], return_inverse=True, return_counts=True
+        )
+        said = np.bincount(place, verdicts.outcome[mine], len(asked)) / count
+        chance = np.bincount(place, known.chance[mine], len(asked)) / count
+        swapped = asked % items * items + asked // items
+        _, one, other = np.intersect1d(asked, swapped, assume_unique=True, return_indices=True)
+        once = asked[one] // items < asked[one] % items
+        one, other = one[once], other[once]
+        audits = len(one)
+        same = float((1.0 - np.abs(said[one] - (1.0 - said[other]))).sum())
+        p, q = chance[one], 1.0 - chance[other]
+        low, high = wilson_interval(same, audits)
+        found.append(
+            SwapConsistency(
+                judge=judge,
+                audits=audits,
+                share=same / audits if audits else math.nan,
+                low=low,
+                high=high,
+                expected=float((p * q + (1.0 - p) * (1.0 - q)).mean()) if audits else math.nan,
+            )
+        )
+    return found

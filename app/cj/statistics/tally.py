@@ -1,0 +1,241 @@
+"""Verdicts summed into the terms of the likelihood.
+
+A term is a bet at even stakes on a hurdle: did the lower-numbered item clear it? Without confidence there is one
+hurdle, at 0, and the bet is the verdict. A verdict with confidence says that the difference which the judge
+saw, the true one and logistic noise, lies between two hurdles of that judge: it cleared the one below and not
+the one above. For the logistic distribution F the chance of that is
+
+    F(b - x) - F(a - x) = F(b - x) F(x - a) (1 - exp(a - b)),
+
+one bet won and one lost, so the cumulative link for ordered categories (Agresti 1992) needs no formula that a
+plain verdict does not need.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Self
+
+import numpy as np
+
+from app.cj.statistics import FloatArray, IntArray
+from app.cj.statistics.information import Information, Wiring
+from app.cj.statistics.verdicts import Verdicts, refuse_strangers
+
+HURDLES = 5
+"""Hurdles of a judge with five levels, that at 0 included."""
+
+PLAIN = -1
+"""The level of a verdict of which only the winner counts."""
+
+_ORDER = {0: 0, 1: 1, -1: 2}  # blocks of terms by the sign of their hurdle
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Equal bets summed: `count` and `surplus` = won by the lower-numbered item minus count / 2, shape (t,).
+
+    `pair` is the place in `wiring`, `side` +1 where the lower-numbered item was shown first and -1 where it was
+    second, `hurdle` 0..4 with `sign`. Sums over sorted terms make the order of arrival disappear. Reversing all
+    verdicts exchanges the blocks of the two signs, swapping the sides of all exchanges those of the two sides;
+    `blocks` is cut so that both come down to exchanging two sides of one addition, and change no bit.
+    """
+
+    wiring: Wiring
+    judges: int
+    pair: IntArray
+    judge: IntArray
+    side: FloatArray
+    hurdle: IntArray
+    sign: FloatArray
+    count: FloatArray
+    surplus: FloatArray
+    blocks: tuple[tuple[slice, ...], ...]
+
+    @classmethod
+    def of(
+        cls,
+        verdicts: Verdicts,
+        items: int,
+        *,
+        judges: int,
+        levels: IntArray | None = None,
+        steps: IntArray | None = None,
+    ) -> Self:
+        """Sum the verdicts; `levels` gives the level of each verdict's confidence from below, or `PLAIN`.
+
+        `steps`, shape (J,), says how many levels each judge has.
+
+        Raises:
+            ValueError: no items, or an item number out of range.
+        """
+        refuse_strangers(verdicts, items)
+        pair = np.minimum(verdicts.first, verdicts.second) * items + np.maximum(
+            verdicts.first, verdicts.second
+        )
+        low_first = verdicts.first < verdicts.second
+        surplus = np.where(low_first, 1.0, -1.0) * (verdicts.outcome - 0.5)
+        place = pair * judges + verdicts.judge
+        if levels is None or steps is None or (levels == PLAIN).all():
+            return cls._summed(items, judges, (place, low_first, np.zeros_like(place), surplus))
+        won = np.sign(surplus).astype(np.int64)
+        cleared = np.where(levels == PLAIN, 0, won * levels)
+        above = (levels != PLAIN) & (
+            levels + 1 < steps[verdicts.judge]
+        )  # nothing lies above the highest level
+        both = (
+            np.concatenate((place, place[above])),
+            np.concatenate((low_first, low_first[above])),
+            np.concatenate((cleared, (won * (levels + 1))[above])),
+            np.concatenate((surplus, -surplus[above])),
+        )
+        return cls._summed(items, judges, both)
+
+    @classmethod
+    def _summed(
+        cls, items: int, judges: int, bets: tuple[IntArray, np.typing.NDArray[np.bool_], IntArray, FloatArray]
+    ) -> Self:
+        place, low_first, hurdle, surplus = bets
+        block = np.array([_ORDER[0], _ORDER[1], _ORDER[-1]])[np.sign(hurdle)] * 2 + ~low_first
+        places = items * items * judges
+        keys, inverse = np.unique((block * places + place) * HURDLES + np.abs(hurdle), return_inverse=True)
+        block, place = np.divmod(keys // HURDLES, places)
+        pairs, pair = np.unique(place // judges, return_inverse=True)
+        cuts = np.searchsorted(block, np.arange(7)).tolist()
+        slices = [slice(*cut) for cut in pairwise(cuts)]
+        return cls(
+            wiring=Wiring(items, pairs // items, pairs % items),
+            judges=judges,
+            pair=pair,
+            judge=place % judges,
+            side=1.0 - 2.0 * (block % 2),
+            hurdle=keys % HURDLES,
+            sign=np.array([0.0, 1.0, -1.0])[block // 2],
+            count=np.bincount(inverse, minlength=len(keys)).astype(np.float64),
+            surplus=np.bincount(inverse, surplus, len(keys)).astype(np.float64),
+            blocks=tuple(tuple(slices[k : k + 2]) for k in (0, 2, 4) if k == 0 or cuts[2] < cuts[6]),
+        )
+
+    def summed(self, values: FloatArray, index: IntArray, length: int) -> FloatArray:
+        """Sum `values`, one per term, by `index`, shape (length,); exact under reversal, see the class."""
+        halves = [
+            np.bincount(index[one], values[one], length) + np.bincount(index[other], values[other], length)
+            for one, other in self.blocks
+        ]
+        return np.asarray(halves[0] if len(halves) == 1 else halves[0] + (halves[1] + halves[2]))
+
+    def total(self, values: FloatArray) -> float:
+        """Sum `values`, one per term, exact in the same way."""
+        halves = [float(values[one].sum()) + float(values[other].sum()) for one, other in self.blocks]
+        return halves[0] if len(halves) == 1 else halves[0] + (halves[1] + halves[2])
+
+
+class Tally:
+    """The log posterior at a state: the n scores and, with a position term, the J advantages of being first.
+
+    Of a bet between scores x and y, judged by a judge of slope s with the advantage b for the first (side +-1),
+    at a hurdle c, the gap is s (x - y) +- b - c, and the chance to win it F(gap) (Bradley & Terry 1952; position as
+    in Davidson & Beaver 1977). Priors: scores N(0, 1 / precision), positions N(0, 1); precision 0 means none at
+    all, for maximum likelihood.
+    """
+
+    def __init__(self, terms: Terms, *, slopes: FloatArray, hurdles: FloatArray, position: bool) -> None:
+        """`slopes` per judge, shape (J,); `hurdles` per judge, shape (J, HURDLES), the first 0."""
+        self.terms = terms
+        self.wiring = terms.wiring
+        self.slopes = slopes
+        self.hurdles = hurdles
+        self.positions = terms.judges if position else 0
+        self._slope = slopes[terms.judge]
+        self._offset = terms.sign * hurdles[terms.judge, terms.hurdle]
+
+    def blank(self) -> FloatArray:
+        """The state that knows nothing."""
+        return np.zeros(self.wiring.items + self.positions)
+
+    def log_posterior(self, state: FloatArray, precision: float) -> float:
+        """Log likelihood + log prior density, without the parts that the state does not change."""
+        return self.log_likelihood(state) - float(self._precisions(precision) @ (state * state)) / 2.0
+
+    def log_likelihood(self, state: FloatArray, shift: FloatArray | float = 0.0) -> float:
+        """Of the bets, without the constants of the hurdles, with every difference of scores shifted."""
+        terms, gaps = self.terms, self.gaps(state, shift)
+        apart = np.abs(gaps)
+        against = terms.count / 2.0 - terms.surplus * np.sign(gaps)  # the bets that contradict the scores
+        # no term can cancel another
+        return -terms.total(against * apart + terms.count * np.log1p(np.exp(-apart)))
+
+    def gradient(self, state: FloatArray, precision: float) -> FloatArray:
+        """First derivative of `log_posterior`."""
+        return self._by_parameter(self.residuals(state)) - self._precisions(precision) * state
+
+    def skew(self, state: FloatArray, spread: FloatArray) -> FloatArray:
+        """How much steeper the posterior falls on one side of the mode than on the other.
+
+        Half the third derivative of the log likelihood, contracted with the posterior variance of each bet's
+        difference; `spread` are their roots, shape (t,). Solved by the information it is the way from the mode to the
+        mean of the posterior (Tierney & Kadane 1986).
+        """
+        third = self.weights(state) * np.tanh(self.gaps(state) / 2.0)
+        return self._by_parameter(third * (self._slope * spread) ** 2 / 2.0)
+
+    def _by_parameter(self, per_term: FloatArray) -> FloatArray:
+        """Sum what each bet says about its gap over scores and positions."""
+        wiring, terms = self.wiring, self.terms
+        per_pair = terms.summed(self._slope * per_term, terms.pair, len(wiring.low))
+        won = np.bincount(wiring.low, per_pair, wiring.items) - np.bincount(
+            wiring.high, per_pair, wiring.items
+        )
+        if self.positions:
+            won = np.concatenate((won, terms.summed(terms.side * per_term, terms.judge, terms.judges)))
+        return np.asarray(won, dtype=np.float64)
+
+    def information(self, state: FloatArray, precision: float) -> Information:
+        """Negative second derivative of `log_posterior`; a bet weighs p * (1 - p)."""
+        wiring, terms = self.wiring, self.terms
+        weights = self.weights(state)
+        per_pair = terms.summed(self._slope**2 * weights, terms.pair, len(wiring.low))
+        if not self.positions:
+            return Information(wiring, per_pair, precision)
+        judges, leaning = terms.judges, self._slope * terms.side * weights
+        border = np.zeros(wiring.items * judges)
+        per_edge = terms.summed(leaning, terms.pair * judges + terms.judge, len(wiring.low) * judges)
+        for ends, sign in ((wiring.low, 1.0), (wiring.high, -1.0)):
+            at = (ends[:, None] * judges + np.arange(judges)).ravel()
+            border += sign * np.bincount(at, per_edge, len(border))
+        corner = terms.summed(weights, terms.judge, judges) + (precision > 0.0)
+        return Information(wiring, per_pair, precision, border.reshape(-1, judges), corner)
+
+    def gaps(self, state: FloatArray, shift: FloatArray | float = 0.0) -> FloatArray:
+        """Logits of every bet, shape (t,)."""
+        gaps = self._slope * (self.differences(state) + shift) - self._offset
+        if self.positions:
+            gaps += self.terms.side * state[self.wiring.items :][self.terms.judge]
+        return gaps
+
+    def differences(self, state: FloatArray) -> FloatArray:
+        """Score of the lower-numbered item minus that of the other, per bet."""
+        return np.asarray((state[self.wiring.low] - state[self.wiring.high])[self.terms.pair])
+
+    def residuals(self, state: FloatArray, shift: FloatArray | float = 0.0) -> FloatArray:
+        """Bets won by the lower-numbered item beyond what its chances promise, shape (t,)."""
+        return np.asarray(
+            self.terms.surplus - self.terms.count * np.tanh(self.gaps(state, shift) / 2.0) / 2.0
+        )
+
+    def weights(self, state: FloatArray, shift: FloatArray | float = 0.0) -> FloatArray:
+        """Count * p * (1 - p) of every bet, shape (t,)."""
+        odds = np.exp(-np.abs(self.gaps(state, shift)))
+        return np.asarray(self.terms.count * odds / (1.0 + odds) ** 2)
+
+    @cached_property
+    def busiest(self) -> float:
+        """The bets on the item or the judge with the most of them, which bounds the rounding of a gradient."""
+        per_pair = self.terms.summed(self.terms.count, self.terms.pair, len(self.wiring.low))
+        if self.positions:
+            return float(self.terms.summed(self.terms.count, self.terms.judge, self.terms.judges).max())
+        return float(self.wiring.per_item(per_pair).max(initial=0.0))
+
+    def _precisions(self, precision: float) -> FloatArray:
+        of_positions = np.full(self.positions, float(precision > 0.0))
+        return np.concatenate((np.full(self.wiring.items, precision), of_positions))

@@ -1,0 +1,1 @@
+"""Measures what docs/statistics.md claims, each bar by one command, with fixed seeds."""
