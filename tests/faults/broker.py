@@ -30,6 +30,7 @@ BACK, LOOSE = 5.0, 30.0
 
 ACCEPT, LOOSE_ACCEPT = 0.25, 5.0
 CALLBACKS_ONLY = "judges.simulated.direct_concurrency=0"
+NO_REPAIR = "cj.repair_after=86400"
 UNREAD = 0.3
 """Seconds for which callbacks gather on a topic before it is deleted."""
 
@@ -191,8 +192,15 @@ def _caught(defect: str, toll: Toll) -> Figure:
 def _unrepaired(folder: Path, server: Kafka) -> Toll:
     """Nobody sweeps: what was on the topic is never asked for again."""
     engines = (*on_kafka(servers=server.servers), *on_redis(), *on_postgresql())
-    options = {"provider_options": [CALLBACKS_ONLY], "cj_options": ["cj.repair_after=86400"]}
-    with Fleet(folder, engines, providers=1, cjs=1, latency=0.1, **options) as fleet:
+    with Fleet(
+        folder,
+        engines,
+        providers=1,
+        cjs=1,
+        latency=0.1,
+        provider_options=[CALLBACKS_ONLY],
+        cj_options=[NO_REPAIR],
+    ) as fleet:
         fleet.wiped = True
         with fleet.working(4):
             until_the_next(fleet, "the start")
@@ -205,8 +213,16 @@ def _unrepaired(folder: Path, server: Kafka) -> Toll:
 def _swallowed(folder: Path, server: Kafka) -> Toll:
     """The broker hangs for longer than a publish waits."""
     engines = (*on_kafka(servers=server.servers), *on_redis(), *on_postgresql(), "bus.publish_timeout=1")
-    options = {"provider_options": [CALLBACKS_ONLY], "cj_options": ["cj.repair_after=86400"]}
-    with Fleet(folder, engines, providers=1, cjs=1, latency=0.1, defect=VOID, **options) as fleet:
+    with Fleet(
+        folder,
+        engines,
+        providers=1,
+        cjs=1,
+        latency=0.1,
+        provider_options=[CALLBACKS_ONLY],
+        cj_options=[NO_REPAIR],
+        defect=VOID,
+    ) as fleet:
         with fleet.working(4):
             until_the_next(fleet, "the start")
             server.pause()
