@@ -149,7 +149,8 @@ def _endless(verdicts: Verdicts, items: int) -> Mask:
     endless = np.zeros(items, dtype=np.bool_)
     endless[unbounded(verdicts, items)] = True
     kept = verdicts.where(~endless[verdicts.first] & ~endless[verdicts.second])
-    return endless | (kept.count(items) == 0)
+    endless[kept.count(items) == 0] = True
+    return endless
 
 
 def _fit(judgements: Judgements, endless: Mask, *, sigma: float | None, position: bool) -> Fit:
