@@ -50,7 +50,7 @@ def level_bounds(confidence: FloatArray) -> FloatArray:
     if len(values) <= HURDLES:
         return np.asarray((values[:-1] + values[1:]) / 2.0)
     cuts = np.unique(np.quantile(confidence, np.arange(1, HURDLES) / HURDLES))
-    return cuts[cuts > values[0]]
+    return np.asarray(cuts[cuts > values[0]])
 
 
 def graded(verdicts: Verdicts) -> np.typing.NDArray[np.bool_]:

@@ -68,7 +68,7 @@ class Wiring:
     @cached_property
     def island_sizes(self) -> FloatArray:
         """Items on the island of each item, shape (n,)."""
-        return np.bincount(self.islands)[self.islands].astype(np.float64)
+        return np.asarray(np.bincount(self.islands)[self.islands], dtype=np.float64)
 
     def centred(self, scores: FloatArray, *, by_island: bool) -> FloatArray:
         """The scores with the mean of all, or of each island, taken away."""

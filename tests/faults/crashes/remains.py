@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from app.cj.scoring_ranking import as_verdicts, score
+from tests.faults.recount import COUNTS, VERDICT, refitted
 from tests.flow.house import rows
 
 from .diary import Event, read
@@ -21,7 +21,6 @@ from .life import ESSAYS, PAIRS, words_of_essays_in
 from .probes import twofold_tests
 from .weather import Weather
 
-SHARE = {"essay_a": 1.0, "essay_b": 0.0, "tie": 0.5}
 CLOSE = 1e-6
 
 
@@ -133,25 +132,20 @@ class Remains:
         if wrong := self.cj("SELECT number, open FROM waves WHERE open <> 0"):
             yield f"double: waves count open comparisons that have ended: {wrong}"
         twice = self.cj(
-            "SELECT first, second FROM comparisons WHERE state = 'decided' GROUP BY min(first, second),"
+            f"SELECT first, second FROM comparisons WHERE {COUNTS} GROUP BY min(first, second),"
             " max(first, second) HAVING count(*) > 1"
         )
         if twice:
             yield f"double: pairs that were decided twice: {twice}"
 
     def _miscounted(self, weather: Weather, undisturbed: Verdicts) -> Iterator[str]:
-        decided = self.cj(
-            "SELECT first, second, winner, judge, confidence FROM comparisons WHERE state = 'decided' ORDER BY sequence"
-        )
+        decided = self.cj(f"SELECT {VERDICT} FROM comparisons WHERE {COUNTS} ORDER BY sequence")
         shown = dict(self.cj("SELECT position, verdicts FROM essays"))
         if shown != (recount := Counter(n for first, second, *_ in decided for n in (first, second))):
             yield f"recount: the essays show {shown} verdicts, a recount gives {dict(recount)}"
         if not decided:
             return
-        first, second, winners, judge, confidence = zip(*decided, strict=True)
-        shares = [SHARE[w] for w in winners]
-        given = as_verdicts(first, second, shares, judge, confidence)
-        fitted = score(given, ESSAYS, start=None).fit.scores
+        fitted = refitted(decided, ESSAYS)
         mine = self.verdicts()
         if any(mine.scores[n] is None or abs(mine.scores[n] - fitted[n]) > CLOSE for n in range(ESSAYS)):
             yield f"recount: the scores {mine.scores} are not those of a recount: {fitted.tolist()}"

@@ -13,12 +13,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from app.cj.scoring_ranking import as_verdicts, score
 from app.provider.judges.simulated import MODEL, PROVIDER
+from tests.faults.recount import COUNTS, VERDICT, refitted
 from tests.flow.house import QUESTION, SCORES, essay, furnish, rows
 from tests.flow.process import ROOT, Process, process_on, until
 
-SHARE = {"essay_a": 1.0, "essay_b": 0.0, "tie": 0.5}
 CLOSE = 1e-6
 START = 120.0
 """Seconds to start in at the most: on a quiet machine it takes two, beside other campaigns twenty."""
@@ -120,8 +119,7 @@ def miscounts(folder: Path) -> list[str]:
         name = f"'{batch_id}'"
         ended = rows(
             folder / "cj.db",
-            "SELECT ended_order, state, first, second, winner FROM comparisons"
-            f" WHERE batch_id = {name} ORDER BY sequence",
+            f"SELECT ended_order, state FROM comparisons WHERE batch_id = {name} ORDER BY sequence",
         )
         if sorted(row[0] or 0 for row in ended) != list(range(1, len(ended) + 1)):
             said.append(f"double: endings of batch {batch_id} have gaps or doubles")
@@ -132,12 +130,12 @@ def miscounts(folder: Path) -> list[str]:
             folder / "cj.db",
             f"SELECT position, score, verdicts FROM essays WHERE batch_id = {name} ORDER BY 1",
         )
-        _, _, first, second, winners = zip(*ended, strict=True)
-        fitted = score(as_verdicts(first, second, [SHARE[w] for w in winners]), len(shown), start=None)
-        counted = Counter([*first, *second])
-        if any(
-            abs(found - fitted.fit.scores[n]) > CLOSE or verdicts != counted[n]
-            for n, found, verdicts in shown
-        ):
+        counts = rows(
+            folder / "cj.db",
+            f"SELECT {VERDICT} FROM comparisons WHERE batch_id = {name} AND {COUNTS} ORDER BY sequence",
+        )
+        fitted = refitted(counts, len(shown))
+        counted = Counter(n for first, second, *_ in counts for n in (first, second))
+        if any(abs(found - fitted[n]) > CLOSE or verdicts != counted[n] for n, found, verdicts in shown):
             said.append(f"recount: the scores of batch {batch_id} are not those of a recount")
     return said

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from itertools import chain
 from uuid import UUID, uuid5
 
-from app.cj.scoring_ranking import as_verdicts, score
 from tests.faults.findings import Figure
+from tests.faults.recount import COUNTS, VERDICT, refitted
 
 from .books import Books, Copy, Request, Topic
 from .posting import Answer
 
-SHARE = {"essay_a": 1.0, "essay_b": 0.0, "tie": 0.5}
 CLOSE = 1e-9
 """Scores are written with all their digits; a warm start and a cold one end nearer than this."""
 
@@ -142,7 +141,7 @@ def _two_outcomes(copies: Mapping[UUID, Sequence[Copy]], *, forgetful: bool) -> 
 def _miscounted(books: Books) -> Iterator[str]:
     """Fit the scores of each finished batch again, from the verdicts that are there."""
     verdicts = defaultdict(list)
-    sql = "SELECT batch_id, first, second, winner FROM comparisons WHERE state = 'decided' ORDER BY batch_id, sequence"
+    sql = f"SELECT batch_id, {VERDICT} FROM comparisons WHERE {COUNTS} ORDER BY batch_id, sequence"
     for batch_id, *verdict in books.cj(sql):
         verdicts[batch_id].append(verdict)
     shown = defaultdict(list)
@@ -153,10 +152,9 @@ def _miscounted(books: Books) -> Iterator[str]:
     for batch_id, *row in books.cj(essays):
         shown[batch_id].append(row)
     for batch_id, rows in shown.items():
-        first, second, winners = zip(*verdicts[batch_id], strict=True)
-        fitted = score(as_verdicts(first, second, [SHARE[one] for one in winners]), len(rows), start=None)
-        away = max(abs(mine - theirs) for (mine, _), theirs in zip(rows, fitted.fit.scores, strict=True))
-        count = Counter((*first, *second))
+        fitted = refitted(verdicts[batch_id], len(rows))
+        away = max(abs(mine - theirs) for (mine, _), theirs in zip(rows, fitted, strict=True))
+        count = Counter(n for first, second, *_ in verdicts[batch_id] for n in (first, second))
         if away > CLOSE:
             yield f"a score of batch {batch_id} is {away:.2g} away from a recount"
         if [n for _, n in rows] != [count[position] for position in range(len(rows))]:
