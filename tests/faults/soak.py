@@ -43,10 +43,11 @@ FIRST, SHORT_FIRST = 0.2, 0.5
 MEBIBYTE = 2**20
 GROWTH = 20
 OBJECTS = 0.05
-KEPT, SHORT_KEPT = 0.05, 0.5
+KEPT, SHORT_KEPT = 0.05, 0.75
 """Growth by comparison: what is kept for each shows itself here long before it shows in megabytes.
 
-Pools and caches fill up at first; of all objects only the full form can tell that from growth, of one class both can.
+Pools and caches fill up at first, and the planner holds the results of the batch it saw last, which is half of what the
+short form adds; of all objects only the full form can tell that from growth, of one class both can.
 """
 
 READY, SHORT_READY = 5.0, 60.0
