@@ -46,8 +46,8 @@ OBJECTS = 0.05
 KEPT, SHORT_KEPT = 0.05, 0.75
 """Growth by comparison: what is kept for each shows itself here long before it shows in megabytes.
 
-Pools and caches fill up at first, and the planner holds the results of the batch it saw last, which is half of what the
-short form adds; of all objects only the full form can tell that from growth, of one class both can.
+Pools and caches fill up at first, and the results of one batch (`Ended`) were seen to be held still at the end: half of
+what the short form adds. Of all objects only the full form can tell that from growth, of one class both can.
 """
 
 READY, SHORT_READY = 5.0, 60.0
