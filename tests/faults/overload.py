@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -32,8 +32,8 @@ SETTINGS = (
     f"queue.limit={LIMIT}",
 )
 DEFECT = "an unbounded line"
-SLACK = 10
-"""In the short form, which runs beside other tests, times may be so many times longer."""
+PATIENCE = 120.0
+"""Seconds in which a crowd on a busy machine has to have sent enough to fill the line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,6 @@ def run(seed: int, *, full: bool) -> Findings:
     began = time.monotonic()
     seconds, limit = (60.0, LIMIT) if full else (4.0, 200)
     found = flood(seconds, limit=limit, seed=seed)
-    slack = 1 if full else SLACK
     statuses = Counter(answer.status for answer in found.answers)
     refused = found.times(429, 503)
     late = nth([answer.late for answer in found.answers], 0.99)
@@ -66,17 +65,13 @@ def run(seed: int, *, full: bool) -> Findings:
     bound = limit + CLIENTS
     figures = [
         Figure.at_least("seconds of overload", round(found.seconds, 1), seconds),
-        Figure.at_least("times what the judge can do", round(offered, 1), TIMES * (0.9 if full else 0.5)),
+        _timed(Figure.at_least("times what the judge can do", round(offered, 1), TIMES * 0.9), full=full),
         Figure.at_least("clients at once", CLIENTS, 200),
-        Figure.at_most(
-            "the crowd's own delay, p99, ms: later than this no figure below is of the house",
-            milliseconds(late),
-            50 * slack,
-        ),
+        _timed(Figure.at_most("the crowd's own delay, p99, ms", milliseconds(late), 50), full=full),
         Figure.at_least("answered 202", statuses[202], 1),
-        Figure.at_most("202: p99, ms", milliseconds(nth(found.times(202), 0.99)), 250 * slack),
+        _timed(Figure.at_most("202: p99, ms", milliseconds(nth(found.times(202), 0.99)), 250), full=full),
         Figure.at_least("answered 429 or 503", len(refused), 1),
-        Figure.at_most("429 or 503: p99, ms", milliseconds(nth(refused, 0.99)), 50 * slack),
+        _timed(Figure.at_most("429 or 503: p99, ms", milliseconds(nth(refused, 0.99)), 50), full=full),
         Figure.none("429 or 503 without Retry-After", len(unnamed)),
         Figure.none("anything but 200, 202, 429, 503", len(found.answers) - _regular(statuses)),
         Figure.at_most("requests open at once", found.longest, bound),
@@ -105,6 +100,7 @@ def flood(seconds: float, *, limit: int, seed: int, defect: str = "", drain: boo
                 began = time.monotonic()
                 with posting(process.url, rate=TIMES * JUDGE, clients=CLIENTS) as crowd:
                     time.sleep(seconds)
+                    until(lambda: _enough(crowd.answers, limit, time.monotonic() - began), patience=PATIENCE)
                     took = time.monotonic() - began
                 began = time.monotonic()
                 if drain:
@@ -141,6 +137,16 @@ class Watch:
 
 def milliseconds(seconds: float) -> float:
     return round(seconds * 1000, 1)
+
+
+def _enough(answers: Sequence[Answer], limit: int, seconds: float) -> bool:
+    """Whether more was answered than the judge can have judged and the line can hold."""
+    return len(answers) > limit + CLIENTS + JUDGE * seconds
+
+
+def _timed(figure: Figure, *, full: bool) -> Figure:
+    """The short form runs beside other tests, where times say nothing of the house: they are told, not judged."""
+    return figure if full else replace(figure, bar=f"{figure.bar} in the full form", met=True)
 
 
 def _regular(statuses: Counter[int]) -> int:
