@@ -199,7 +199,7 @@ def test_arrival_and_reversal_do_not_matter_to_the_full_model(*, confident: bool
     assert (turned.positions == -straight.positions).all()
     name = np.random.default_rng(3).permutation(60)
     renamed = fit(
-        Verdicts(name[data.first], name[data.second], data.outcome, data.judge, data.confidence), 40
+        Verdicts(name[data.first], name[data.second], data.outcome, data.judge, data.confidence), 60
     )
     assert np.abs(renamed.scores[name] - straight.scores).max() < 1e-9
 
