@@ -16,7 +16,6 @@ from app.cj.statistics.confidence import (
     graded,
     level_bounds,
     level_means,
-    proves,
     untried,
 )
 from app.cj.statistics.graph import islands, unbounded
@@ -159,11 +158,14 @@ class _Work:
         eligible = [judge for judge, known in enumerate(hindrances) if known is None]
         if not eligible:
             return tuple(known for known in hindrances if known)
+        before = (self._terms, self._reading, self._judges, self._search, self._sigma)
         self._read(eligible, plain, sharpening=sharpening)
         trial = Trial(verdicts, self._items, self._position, plain, self._model)
         gains = {judge: trial.gains(judge) for judge in eligible}
-        used = [judge for judge in eligible if proves(gains[judge])]
-        if used != eligible:
+        used = [judge for judge in eligible if gains[judge].mean() > 0.0]
+        if not used:
+            self._terms, self._reading, self._judges, self._search, self._sigma = before
+        elif used != eligible:
             self._read(used, plain, sharpening=sharpening)
         return tuple(
             known or self._described(judge, gains[judge], used=judge in used)
@@ -173,12 +175,9 @@ class _Work:
     def _read(self, judges: list[int], plain: Fitted, *, sharpening: bool) -> None:
         """From a plain fit to one that reads the confidence of these judges."""
         self._reading = Reading.of(self._verdicts, judges)
-        self._judges = plain.judges.graded(self._reading.steps) if judges else plain.judges
+        self._judges = plain.judges.graded(self._reading.steps)
         self._search, self._sigma = SpreadSearch(self._tally(), plain.state), plain.sigma
-        if judges:
-            self.calibrate(sharpening=sharpening)
-        else:
-            self._settle(self._search.tally, plain.state, near=plain.sigma)
+        self.calibrate(sharpening=sharpening)
 
     @property
     def _model(self) -> Fitted:
@@ -200,7 +199,7 @@ class _Work:
         reason = (
             f"used: it foretells held-out winners better, by {gain:.3f} nats a verdict"
             if used
-            else f"not used: it does not foretell held-out winners clearly better ({gain:+.3f} nats a verdict)"
+            else f"not used: it does not foretell held-out winners better ({gain:+.3f} nats a verdict)"
         )
         return ConfidenceLevels(
             level_bounds(verdicts.confidence[mine]),

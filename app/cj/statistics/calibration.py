@@ -64,36 +64,33 @@ class Expected:
 
     def height(self) -> float:
         """Log likelihood."""
-        return sum(
-            share * self.tally.log_likelihood(self.state, shift)
-            for share, shift in zip(_SHARES.tolist(), self._shifts(), strict=True)
-        )
+        return float(self._averaged(lambda shift: np.array(self.tally.log_likelihood(self.state, shift))))
 
     def of_slopes(self) -> tuple[FloatArray, FloatArray]:
         """First derivative by each log slope, and the information about it."""
-        terms, slope = self.tally.terms, self.tally.slopes[self.tally.terms.judge]
-        pull, bend = np.zeros(len(slope)), np.zeros(len(slope))
-        for share, shift in zip(_SHARES.tolist(), self._shifts(), strict=True):
-            lever = slope * (self.tally.differences(self.state) + shift)
-            pull += share * self.tally.residuals(self.state, shift) * lever
-            bend += share * self.tally.weights(self.state, shift) * lever**2
+        terms, tally = self.tally.terms, self.tally
+        slope, apart = tally.slopes[terms.judge], tally.differences(self.state)
+        pull = self._averaged(lambda shift: tally.residuals(self.state, shift) * slope * (apart + shift))
+        bend = self._averaged(lambda shift: tally.weights(self.state, shift) * (slope * (apart + shift)) ** 2)
         return terms.summed(pull, terms.judge, terms.judges), terms.summed(bend, terms.judge, terms.judges)
 
     def of_hurdles(self) -> tuple[FloatArray, FloatArray]:
         """First derivative by each hurdle, and the information about it, shape (J, HURDLES)."""
-        terms = self.tally.terms
-        pull, bend = np.zeros(len(terms.count)), np.zeros(len(terms.count))
-        for share, shift in zip(_SHARES.tolist(), self._shifts(), strict=True):
-            pull -= share * self.tally.residuals(self.state, shift) * terms.sign
-            bend += share * self.tally.weights(self.state, shift)
+        terms, tally = self.tally.terms, self.tally
+        pull = self._averaged(lambda shift: -terms.sign * tally.residuals(self.state, shift))
+        bend = self._averaged(lambda shift: tally.weights(self.state, shift))
         place, shape = terms.judge * HURDLES + terms.hurdle, (terms.judges, HURDLES)
         length = terms.judges * HURDLES
         return terms.summed(pull, place, length).reshape(shape), terms.summed(bend, place, length).reshape(
             shape
         )
 
-    def _shifts(self) -> list[FloatArray]:
-        return [node * self.spread for node in _NODES.tolist()]
+    def _averaged(self, figure: Callable[[FloatArray], FloatArray]) -> FloatArray:
+        """Mean over the posterior; nodes of the two signs meet in one addition, so that reversal is exact."""
+        lowest, low, middle, high, highest = (
+            share * figure(node * self.spread) for node, share in zip(_NODES, _SHARES, strict=True)
+        )
+        return np.asarray(middle + (low + high) + (lowest + highest))
 
 
 @dataclass(slots=True)
@@ -174,7 +171,9 @@ class Calibration:
         logs = np.log(judges.slopes)
         pull, bend = Expected(self._tally(judges), state, spread).of_slopes()
         pull, bend = pull - logs / SLOPE_SD**2, bend + 1.0 / SLOPE_SD**2
-        step = (pull - (pull / bend).sum() / (1.0 / bend).sum()) / bend
+        heard = self.terms.summed(self.terms.count, self.terms.judge, len(logs)) > 0.0
+        free = heard / bend  # who never judged stays as sharp as the average
+        step = (pull - (pull * free).sum() / free.sum()) * free
         step *= min(1.0, _LONGEST_STEP / max(float(np.abs(step).max()), _SETTLED))
         return self._higher(
             judges, state, spread, lambda share: replace(judges, slopes=np.exp(logs + share * step))

@@ -55,7 +55,7 @@ def level_bounds(confidence: FloatArray) -> FloatArray:
 
 def graded(verdicts: Verdicts) -> np.typing.NDArray[np.bool_]:
     """Which verdicts name a winner and a confidence."""
-    return ~np.isnan(verdicts.confidence) & np.isin(verdicts.outcome, (0.0, 1.0))
+    return np.asarray(~np.isnan(verdicts.confidence) & np.isin(verdicts.outcome, (0.0, 1.0)), dtype=np.bool_)
 
 
 def counted(levels: IntArray, verdicts: Verdicts, judges: int) -> FloatArray:
@@ -98,11 +98,6 @@ def untried(verdicts: Verdicts, judge: int) -> ConfidenceLevels | None:
     return ConfidenceLevels(
         np.zeros(0), np.zeros(0), used=False, reason=reason, gain=math.nan, verdicts=len(stated)
     )
-
-
-def proves(saved: FloatArray) -> bool:
-    """Whether what was saved on held-out verdicts is more than chance: above its own standard error."""
-    return float(saved.mean()) > float(saved.std()) / math.sqrt(len(saved))
 
 
 @dataclass(frozen=True, slots=True)

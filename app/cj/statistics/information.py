@@ -73,7 +73,7 @@ class Wiring:
     def centred(self, scores: FloatArray, *, by_island: bool) -> FloatArray:
         """The scores with the mean of all, or of each island, taken away."""
         if not by_island:
-            return scores - scores.mean()
+            return np.asarray(scores - scores.mean())
         means = np.bincount(self.islands, scores) / np.bincount(self.islands)
         return np.asarray(scores - means[self.islands])
 
