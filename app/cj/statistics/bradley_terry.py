@@ -118,6 +118,10 @@ class Unbounded(ValueError):
 class _Work:
     """One fit under way: winners first, then what is known of the judges, with sigma after each."""
 
+    _terms: Terms
+    _search: SpreadSearch
+    _sigma: float
+
     def __init__(self, verdicts: Verdicts, items: int, *, given: float | None, position: bool) -> None:
         self._verdicts = verdicts
         self._items = items

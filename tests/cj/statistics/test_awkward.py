@@ -215,7 +215,7 @@ def graded_verdicts(items: int, per_essay: int, *, seed: int, judges: int = 1, t
     second = (first + rng.integers(1, items, m)) % items
     seen = truth[first] - truth[second] + rng.logistic(size=m)
     level = np.digitize(np.abs(seen), np.quantile(np.abs(seen), (0.2, 0.4, 0.6, 0.8)))
-    stated = 0.55 + 0.1 * (level if told else rng.integers(0, 5, m))
+    stated: FloatArray = 0.55 + 0.1 * np.asarray(level if told else rng.integers(0, 5, m), np.float64)
     return Verdicts(first, second, (seen > 0).astype(float), rng.integers(0, judges, m), stated)
 
 
