@@ -186,9 +186,8 @@ class Publisher:
         _fill(batch, lane, taken)
         if not taken:
             return  # their callers have gone
-        stored = await producer.send_batch(batch, lane.topic, partition=lane.partition)
         try:
-            await stored
+            await (await producer.send_batch(batch, lane.topic, partition=lane.partition))
         except asyncio.CancelledError as error:  # aiokafka may cancel it though nobody cancelled us
             task = asyncio.current_task()
             if task is None or task.cancelling():
