@@ -83,7 +83,7 @@ class Till(ScriptedProvider):
             self.line.remove(request)
             self.outcomes[correlation_id] = Arrival(
                 id=correlation_id,
-                batch_id=None,
+                batch_id=UUID(request.callback_key),
                 road=Road.CALLBACK,
                 outcome=Outcome.CANCELLED,
                 cost_usd=self.failed.get(correlation_id, 0.0),
@@ -96,11 +96,12 @@ class Till(ScriptedProvider):
         assert request.correlation_id not in self.calls
         self.calls[request.correlation_id] = cost
         verdict = answer(request).model_copy(update={"cost_usd": cost})
-        outcome = Arrival.of_response(verdict, None)  # type: ignore[arg-type]
+        batch_id = UUID(request.callback_key)
+        outcome = Arrival.of_response(verdict, batch_id)
         if fails:
             outcome = Arrival(
                 id=request.correlation_id,
-                batch_id=None,
+                batch_id=batch_id,
                 road=Road.CALLBACK,
                 outcome=Outcome.FAILED,
                 cost_usd=cost,

@@ -22,6 +22,8 @@ SESSION = 2.0
 """Seconds after which Kafka gives the partitions of a killed cj to another."""
 READY, FLOWING = 3.0, SESSION + 3.0
 MINUTES = 6
+LATENCY = 0.2
+"""Of the judge, in seconds: the work may not take all of a small machine, or a start waits for it."""
 DEFECTS = {
     "accepted_before_it_is_stored": ("provider", "a 202 leaves before its row is durable"),
     "published_before_it_is_stored": ("provider", "a callback leaves before its outcome is stored"),
@@ -60,12 +62,12 @@ def _kill(folder: Path, seed: int, *, full: bool) -> tuple[list[Figure], list[st
         (*on_kafka(session=SESSION), *on_redis(), *on_postgresql()),
         providers=each,
         cjs=each,
-        latency=0.05,
+        latency=LATENCY,
         seed=seed,
     )
     deadline = time.monotonic() + MINUTES * 60
     with fleet:
-        with fleet.working(each), fleet.posting() as poster, ThreadPoolExecutor(2) as hands:
+        with fleet.working(2), fleet.posting(0.1) as poster, ThreadPoolExecutor(2) as hands:
             share = wanted // 2
             rounds = [
                 hands.submit(_kill_providers, fleet, poster, Random(seed), share, deadline),
