@@ -6,7 +6,7 @@ sharper, since that lets all scores shrink towards the prior at once.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -23,11 +23,12 @@ SLOPE_SD = 1.0
 _NODES, _SHARES = np.polynomial.hermite_e.hermegauss(5)
 _SHARES = _SHARES / _SHARES.sum()
 _FIRST_HURDLES = 0.8 * np.arange(HURDLES)
-_SETTLED = 1e-5
-_MAX_ROUNDS = 200
-_LONGEST_LEAP = 64.0  # in rounds
+_SETTLED = 1e-7
+_MAX_ROUNDS = 400
+_REMEMBERED = 4  # rounds, and the newest
+_LONGER = 2.0
 _WIDEST_LEAP = 2.0  # of any logarithm
-_SKEW_TOLERANCE = 1e-8
+_SKEW_TOLERANCE = 1e-10
 _MAX_HALVINGS = 40
 _LONGEST_STEP = 0.5  # of a log slope, and the share of the way to the next hurdle
 
@@ -110,30 +111,33 @@ class Calibration:
     steps: int = 0
 
     def climb(self, judges: Judges, state: FloatArray, sigma: float) -> tuple[Judges, FloatArray, float]:
-        """From here to where nothing moves any more, two rounds and a leap at a time.
+        """From here to where a round moves nothing any more.
 
-        The rounds of such a climb become ever shorter and point the same way. The leap is that of SQUAREM
-        (Varadhan & Roland 2008, their third scheme), as long as the last two rounds suggest; the rounds after it put
-        it right.
+        Rounds become ever shorter and point the same way, so the next place is extrapolated from the last few
+        (Anderson 1965; Walker & Ni 2011). Where a round after that is longer than the shortest so far, what the
+        extrapolation rests on is forgotten.
 
         Raises:
             NotConverged: it still moves after many rounds.
         """
+        seen: list[tuple[FloatArray, FloatArray]] = []  # (where a round ended, how far it went)
+        shortest = math.inf
+        here = _packed(judges, sigma)
         for _ in range(_MAX_ROUNDS):
-            here = _packed(judges, sigma)
             judges, state, sigma = self._round(judges, state, sigma)
-            first = _packed(judges, sigma) - here
-            if float(np.abs(first).max()) <= _SETTLED:
+            there = _packed(judges, sigma)
+            length = float(np.abs(there - here).max())
+            if length <= _SETTLED:
                 return judges, state, sigma
-            judges, state, sigma = self._round(judges, state, sigma)
-            turn = _packed(judges, sigma) - here - 2.0 * first
-            length = math.sqrt(float(first @ first) / max(float(turn @ turn), 1e-300))
-            if length > 1.0:
-                length = min(length, _LONGEST_LEAP)
-                leap = here + 2.0 * length * first + length**2 * turn
-                if float(np.abs(leap - here).max()) <= _WIDEST_LEAP:
-                    judges, sigma = _unpacked(leap, judges, sigma)
-        raise NotConverged(f"slopes and confidence levels still moved after {_MAX_ROUNDS} leaps")
+            if length > _LONGER * shortest:
+                seen.clear()
+            shortest = min(shortest, length)
+            seen = [*seen[-_REMEMBERED:], (there, there - here)]
+            here = _extrapolated(seen)
+            if float(np.abs(here - there).max()) > _WIDEST_LEAP:
+                here = there
+            judges, sigma = _unpacked(here, judges, sigma)
+        raise NotConverged(f"slopes and confidence levels still moved after {_MAX_ROUNDS} rounds")
 
     def _round(self, judges: Judges, state: FloatArray, sigma: float) -> tuple[Judges, FloatArray, float]:
         """Scores given all else, then sigma, slopes and hurdles given the scores' posterior."""
@@ -212,6 +216,15 @@ class Calibration:
                 return candidate
             share /= 2.0
         return judges
+
+
+def _extrapolated(seen: Sequence[tuple[FloatArray, FloatArray]]) -> FloatArray:
+    """Where the newest round ended, corrected by the combination of rounds whose lengths cancel best."""
+    ends, steps = (np.array(some) for some in zip(*seen, strict=True))
+    if len(seen) == 1:
+        return np.asarray(ends[-1])
+    share = np.linalg.lstsq(np.diff(steps, axis=0).T, steps[-1], rcond=1e-8)[0]
+    return np.asarray(ends[-1] - np.diff(ends, axis=0).T @ share)
 
 
 def _packed(judges: Judges, sigma: float) -> FloatArray:
