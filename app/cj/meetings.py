@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from app.cj.material import Material
 
@@ -39,4 +40,4 @@ def bands(order: Sequence[int], most: int) -> list[list[int]]:
     """Essays in at most so many groups of neighbouring ranks, of nearly equal size; `order` is the best first."""
     number = min(most, len(order))
     bounds = [round(n * len(order) / number) for n in range(number + 1)] if number else []
-    return [list(order[begin:end]) for begin, end in zip(bounds, bounds[1:], strict=False)]
+    return [list(order[begin:end]) for begin, end in pairwise(bounds)]

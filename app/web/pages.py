@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,17 +13,23 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from app.cj.analyses import Analyses
+from app.cj.analysis import needs_a_look
 from app.cj.batch import Batch, BatchState
+from app.cj.material import judge_names
 from app.cj.scoring_ranking import RankedEssay
-from app.cj.views import Views
+from app.cj.store import Milestone
+from app.cj.views import Flagged, Summary, Views
 from app.cj.workflow import Workflow
 from app.errors import InvalidRequest, NotFound
 from app.web.defaults import Offered
 from app.web.downloads import FILES, Downloads
 from app.web.new_batch import CheckJudge, NewBatches, essay_looks, what_it_comes_to
-from app.web.plots import NARROW, caterpillar
+from app.web.plots import NARROW, caterpillar, chances_bar
+from app.web.quality import Quality, chances, quality, strongest_bias
 from app.web.rendering import STATIC, page, render
 from app.web.snapshot import LATEST, Clock, Look, latest_verdicts, take, total
+from app.web.statistics_pages import StatisticsPages
 
 _PAGES = {
     BatchState.READY: "check",
@@ -33,6 +39,8 @@ _PAGES = {
     BatchState.CANCELLED: "ranking",
 }
 _DIGITS = 6
+_PATIENCE = 10.0
+"""Seconds for which the page of the ranking waits for an analysis; the next reader finds it done."""
 _SORTS: dict[str, Callable[[RankedEssay], Any]] = {
     "rank": lambda row: row.rank,
     "essay": lambda row: row.essay.casefold(),
@@ -64,6 +72,7 @@ class Pages:
         *,
         workflow: Workflow,
         views: Views,
+        analyses: Analyses,
         offered: Offered,
         new: NewBatches,
         look: Look,
@@ -71,6 +80,7 @@ class Pages:
     ) -> None:
         self._workflow = workflow
         self._views = views
+        self._analyses = analyses
         self._offered = offered
         self._new = new
         self._look = look
@@ -131,6 +141,9 @@ class Pages:
         column = request.query_params.get("sort", "rank")
         column = column if column in _SORTS else "rank"
         falling = request.query_params.get("order") == "desc"
+        flagged, fits = await self._views.flagged(summary.batch.id), await self._views.fits(summary.batch.id)
+        found = await self._quality(summary, fits, flagged)
+        lines = found.lines if found else None
         return render(
             request,
             "ranking.html",
@@ -138,13 +151,36 @@ class Pages:
             batch=summary.batch,
             unpriced=(await self._offered()).unpriced(summary.batch.settings),
             rows=rows,
-            flagged=await self._views.flagged(summary.batch.id),
+            flagged=flagged,
+            quality=found,
+            graded=found.graded if found else {},
+            groups=found.islands if found else {},
+            islands=fits[-1].islands if fits else 1,
+            bias=strongest_bias(fits[-1]) if fits else None,
+            judges=judge_names(summary.batch.settings),
+            chances=chances,
+            chances_bar=chances_bar,
             table=sorted(rows, key=_SORTS[column], reverse=falling),
             column=column,
             falling=falling,
-            plot=caterpillar(rows),
-            narrow_plot=caterpillar(rows, width=NARROW, ident="narrow"),
+            plot=caterpillar(rows, grades=lines),
+            narrow_plot=caterpillar(rows, grades=lines, width=NARROW, ident="narrow"),
             addition=addition(summary.batch),
+        )
+
+    async def _quality(
+        self, summary: Summary, fits: Sequence[Milestone], flagged: Sequence[Flagged]
+    ) -> Quality | None:
+        """What an analysis adds, once the scores stand still: while they change, each wave would cost a new one."""
+        batch = summary.batch
+        if batch.state is BatchState.RUNNING or not fits:
+            return None
+        if await self._analyses.soon(batch.id, _PATIENCE) is None:
+            return None
+        analysis, graded = await self._analyses.graded(batch.id)
+        looks = needs_a_look(analysis, graded)
+        return quality(
+            analysis, graded, path=fits, looks=looks, flagged=flagged, kinds=tuple(summary.judge_kinds)
         )
 
     async def start(self, request: Request) -> Response:
@@ -192,6 +228,7 @@ def routes(
     *,
     workflow: Workflow,
     views: Views,
+    analyses: Analyses,
     offered: Offered,
     look: Look,
     check_judge: CheckJudge,
@@ -210,6 +247,7 @@ def routes(
     pages = Pages(
         workflow=workflow,
         views=views,
+        analyses=analyses,
         offered=offered,
         new=new,
         look=look,
@@ -232,6 +270,7 @@ def routes(
         get(f"{one}/check", pages.check),
         get(f"{one}/live", pages.live),
         get(f"{one}/ranking", pages.ranking),
+        *StatisticsPages(analyses, views, offered).routes(),
         *(get(f"{one}/{name}", downloads.file) for name in FILES),
         post(f"{one}/start", pages.start),
         post(f"{one}/add", pages.add),

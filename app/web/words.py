@@ -159,6 +159,25 @@ def figure(value: float | None, digits: int = 2) -> str:
     return text.lstrip("-") if float(text) == 0 else text.replace("-", MINUS)
 
 
+def between(value: float | None, low: float | None, high: float | None) -> str:
+    """A number with the bounds of its 95 % interval."""
+    if value is None or low is None or high is None:
+        return figure(value)
+    return f"{figure(value)} ({figure(low)} to {figure(high)})"
+
+
+def share(value: float | None) -> str:
+    """A share of 100."""
+    return NOTHING_YET if value is None else f"{100 * value:.0f} %"
+
+
+def share_between(value: float | None, low: float | None, high: float | None) -> str:
+    """A share of 100 with the bounds of its 95 % interval."""
+    if value is None or low is None or high is None:
+        return share(value)
+    return f"{share(value)} ({100 * low:.0f} to {100 * high:.0f})"
+
+
 def reliability(value: float | None) -> str:
     """A reliability cut off, not rounded: 0.897 does not look like the 0.90 it has not reached."""
     return NOTHING_YET if value is None else f"{math.floor(value * 100 + 1e-9) / 100:.2f}"

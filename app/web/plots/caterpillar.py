@@ -62,7 +62,9 @@ def describe(shown: Sequence[RankedEssay], grades: GradeLines | None = None) -> 
     if grades:
         bounds = zip(grades.grades[1:], grades.boundaries, strict=True)
         begins = ", ".join(f"{grade} at {figure(boundary)}" for grade, boundary in bounds)
-        said += f" Upright lines are boundaries of grades: {grades.grades[0]} is lowest, then begins {begins}."
+        said += (
+            f" Upright lines are boundaries of grades: {grades.grades[0]} is lowest, then begins {begins}."
+        )
     return said
 
 

@@ -25,12 +25,20 @@ class Interval:
 
 
 def intervals(
-    shown: Sequence[Interval], *, title: str, unit: str, fair: float, width: int = 900, ident: str = "intervals"
+    shown: Sequence[Interval],
+    *,
+    title: str,
+    unit: str,
+    fair: float,
+    width: int = 900,
+    ident: str = "intervals",
 ) -> Markup:
     """One line for each; `fair` is where nobody is favoured."""
     if not shown:
         return Markup("")
-    each = "; ".join(f"{one.name} {figure(one.value)} ({figure(one.low)} to {figure(one.high)})" for one in shown)
+    each = "; ".join(
+        f"{one.name} {figure(one.value)} ({figure(one.low)} to {figure(one.high)})" for one in shown
+    )
     height = _TOP + _ROW * len(shown) + _BOTTOM
     body = _body(shown, unit, fair, width)
     return svg(body, ident=ident, title=title, desc=f"{unit}: {each}.", width=width, height=height)

@@ -34,14 +34,18 @@ def slope(moves: Sequence[Move], *, width: int = 900, ident: str = "slope") -> M
     )
     height = _TOP + _ROW * len(moves) + _BOTTOM
     return svg(
-        _body(moves, width), ident=ident, title="Ranks before and after", desc=desc, width=width, height=height
+        _body(moves, width),
+        ident=ident,
+        title="Ranks before and after",
+        desc=desc,
+        width=width,
+        height=height,
     )
 
 
 def _body(moves: Sequence[Move], width: int) -> Iterator[str]:
     before = sorted(moves, key=lambda one: one.before)
-    after = sorted((one for one in moves if one.after is not None), key=lambda one: one.after or 0)
-    place = {one.name: n for n, one in enumerate(after)}
+    places = {rank: n for n, rank in enumerate(sorted(one.after for one in moves if one.after is not None))}
     room = min(0.34 * width, LETTER * max(len(one.name) for one in moves) + 8)
     letters = int(room / LETTER)
     left, right = room + _NUMBER + 8, width - room - _NUMBER - 8
@@ -54,7 +58,7 @@ def _body(moves: Sequence[Move], width: int) -> Iterator[str]:
         if one.after is None:
             yield text("tick", left + 12, y + 4, "left out", anchor="start")
             continue
-        there = _TOP + _ROW * (place[one.name] + 0.5)
+        there = _TOP + _ROW * (places[one.after] + 0.5)
         yield line(_kind(one.before, one.after), left, y, right, there)
         yield text("tick", right + 6, there + 4, str(one.after), anchor="start")
         yield text("name", width - room, there + 4, clip(one.name, letters), anchor="start")
