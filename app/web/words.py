@@ -14,6 +14,7 @@ from app.contracts import JudgeKind, Pricing, Winner
 from app.errors import RequestCancelled
 
 MINUS = "\N{MINUS SIGN}"
+SPACE = "\N{NO-BREAK SPACE}"
 NOTHING_YET = "\N{EN DASH}"
 RELIABILITY_NAME = "empirical-Bayes estimate"
 RELIABILITY = f"{RELIABILITY_NAME}: the share of the spread in scores that the verdicts explain"
@@ -167,8 +168,8 @@ def between(value: float | None, low: float | None, high: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """A share of 100."""
-    return NOTHING_YET if value is None else f"{100 * value:.0f} %"
+    """A share of 100, whole."""
+    return NOTHING_YET if value is None else f"{100 * value:.0f}{SPACE}%"
 
 
 def share_between(value: float | None, low: float | None, high: float | None) -> str:

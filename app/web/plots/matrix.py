@@ -10,6 +10,7 @@ from markupsafe import Markup
 from app.web.plots.svg import LETTER, clip, svg, text
 
 _GAP, _SMALLEST, _LARGEST, _TOP, _RIGHT = 1.0, 8.0, 44.0, 28.0, 24.0
+_PLACES = 38.0  # for the number of the row
 _ROOM_FOR_NUMBERS = 20.0
 _ROOM_FOR_SHARES = 34.0
 _THIRD = 1 / 3
@@ -35,7 +36,7 @@ def matrix(
     """Cells by row and column; those that never met stay empty, and with few rows the shares are written in them."""
     if not labels:
         return Markup("")
-    left = min(0.3 * width, 50 + LETTER * max(len(label) for label in labels))
+    left = min(0.3 * width, _PLACES + 4 + LETTER * max(len(label) for label in labels))
     side = max(_SMALLEST, min(_LARGEST, (width - left - _RIGHT) / len(labels)))
     whole = left + side * len(labels) + _RIGHT
     height = _TOP + side * len(labels) + 8
@@ -47,10 +48,11 @@ def _body(
     labels: Sequence[str], cells: Mapping[tuple[int, int], Cell], left: float, side: float
 ) -> Iterator[str]:
     numbered = side >= _ROOM_FOR_NUMBERS
-    letters = round((left - 46) / LETTER)
+    letters = round((left - _PLACES) / LETTER)
     for n, label in enumerate(labels):
         middle = _TOP + side * (n + 0.5)
-        yield text("name", left - 8, middle + 4, f"{clip(label, letters)}  {n + 1}", anchor="end")
+        yield text("name", left - _PLACES, middle + 4, clip(label, letters), anchor="end")
+        yield text("tick", left - 8, middle + 4, str(n + 1), anchor="end")
         if numbered:
             yield text("tick", left + side * (n + 0.5), _TOP - 8, str(n + 1))
         yield _square("self", left + side * n, _TOP + side * n, side)
