@@ -90,6 +90,6 @@ def moves(changes: Sequence[Change]) -> list[Move]:
     """What the slope chart draws: every essay, or with many of them those that would move the most."""
     most = sorted(changes, key=lambda one: -abs(one.rise or 0) if one.after else float("-inf"))[:DRAWN]
     return [
-        Move(one.essay, one.before.rank, one.after.rank if one.after else None)
+        Move(one.essay, one.before.rank, one.after.rank if one.after else None, one.rise)
         for one in sorted(most, key=lambda one: one.before.rank)
     ]

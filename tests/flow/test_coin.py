@@ -1,6 +1,8 @@
 """A judge that tosses coins, through the whole product: its batch is shown as unreliable, not as a ranking to trust.
 
-All true scores are equal, so that the simulated judge names either essay with chance one half.
+All true scores are equal, so that the simulated judge names either essay with chance one half. Pairs and verdicts are
+drawn by seeds, and the figure scatters with them: in 20 rehearsals of this size it was .13 on average and above .15 in 7
+(`rehearse` with sharpness 0). None comes near a reliability that would stop a batch.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -36,7 +37,7 @@ def erring(request: LLMComparisonRequest) -> LLMComparisonResponse:
     )
 
 
-def graded(essays: int = 20, **settings: object) -> NewBatch:
+def graded(essays: int = 20, **settings: Any) -> NewBatch:
     names = tuple(f"Essay {n:02}" for n in range(essays))
     new = new_batch(
         names=names, **{"judges": JUDGES, "comparisons_per_essay": 9, "audit_share": 0.1} | settings

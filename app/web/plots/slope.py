@@ -14,22 +14,26 @@ _TOP, _BOTTOM, _ROW, _NUMBER = 30.0, 10.0, 22.0, 26.0
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """An essay's rank before and after; `after` is None for one that was left out."""
+    """An essay's rank before and after, and how many places it rises among the essays that are left.
+
+    `after` and `rise` are None for one that was left out.
+    """
 
     name: str
     before: int
     after: int | None
+    rise: int | None
 
 
 def slope(moves: Sequence[Move], *, width: int = 900, ident: str = "slope") -> Markup:
     """Ranks as they are on the left, as they would be on the right. Places are drawn in order, without gaps."""
     if not moves:
         return Markup("")
-    rose = sum(1 for one in moves if one.after is not None and one.after < one.before)
-    fell = sum(1 for one in moves if one.after is not None and one.after > one.before)
+    rose = sum((one.rise or 0) > 0 for one in moves)
+    fell = sum((one.rise or 0) < 0 for one in moves)
     gone = sum(one.after is None for one in moves)
     desc = (
-        f"{len(moves)} essays: {rose} would stand at a higher place, {fell} at a lower one"
+        f"{len(moves)} essays: {rose} would rise among those that are left, {fell} fall"
         f"{f', {gone} would be left out' if gone else ''}. The table has every rank."
     )
     height = _TOP + _ROW * len(moves) + _BOTTOM
@@ -59,10 +63,10 @@ def _body(moves: Sequence[Move], width: int) -> Iterator[str]:
             yield text("tick", left + 12, y + 4, "left out", anchor="start")
             continue
         there = _TOP + _ROW * (places[one.after] + 0.5)
-        yield line(_kind(one.before, one.after), left, y, right, there)
+        yield line(_kind(one.rise or 0), left, y, right, there)
         yield text("tick", right + 6, there + 4, str(one.after), anchor="start")
         yield text("name", width - room, there + 4, clip(one.name, letters), anchor="start")
 
 
-def _kind(before: int, after: int) -> str:
-    return "rise" if after < before else "fall" if after > before else "same"
+def _kind(rise: int) -> str:
+    return "rise" if rise > 0 else "fall" if rise < 0 else "same"
