@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from app.cj.grade_scales import GradeScale
 from app.cj.material import Material
 from app.cj.statistics import NotConverged
-from app.cj.statistics.agreement import Agreement, Disagreement, agreements, disagreements
 from app.cj.statistics.bradley_terry import Fit, fit
-from app.cj.statistics.favours import Favours, favours
-from app.cj.statistics.fit_statistics import FitStatistics, essay_fit, judge_fit
 from app.cj.statistics.grades import Grading, RankingOnly, grade
+from app.cj.statistics.quality import Quality, quality
 from app.cj.statistics.reliability import SeparationReliability, separation_reliability
-from app.cj.statistics.sides import PositionBias, SwapConsistency, position_biases, swap_consistencies
+from app.cj.statistics.sides import swap_consistencies
 from app.cj.statistics.split_half import SplitHalf, split_by_judges, split_by_verdicts
-from app.cj.statistics.triads import Triads, triads
 from app.cj.worklist import Evidence, NeedsLook, worklist
 from app.errors import NotFound
 
@@ -34,14 +31,7 @@ class Analysis:
     separation: SeparationReliability
     halves_of_verdicts: SplitHalf
     halves_of_judges: SplitHalf
-    biases: Sequence[PositionBias]
-    consistencies: Sequence[SwapConsistency]
-    judges: FitStatistics
-    essays: FitStatistics
-    agreements: Sequence[Agreement]
-    disagreements: Sequence[Disagreement]
-    triads: Triads
-    favours: Favours
+    quality: Quality
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,14 +53,7 @@ def analyse(material: Material) -> Analysis:
         separation=separation_reliability(fitted.scores, fitted.standard_errors),
         halves_of_verdicts=split_by_verdicts(scored, fitted, seed=seed),
         halves_of_judges=split_by_judges(scored, fitted, seed=seed),
-        biases=position_biases(scored, fitted),
-        consistencies=swap_consistencies(material.all, fitted),
-        judges=judge_fit(scored, fitted),
-        essays=essay_fit(scored, fitted),
-        agreements=agreements(scored, fitted),
-        disagreements=disagreements(scored, fitted),
-        triads=triads(scored, fitted),
-        favours=favours(scored, fitted),
+        quality=replace(quality(scored, fitted), swaps=swap_consistencies(material.all, fitted)),
     )
 
 
@@ -118,8 +101,8 @@ def needs_a_look(analysis: Analysis, graded: Graded) -> list[NeedsLook]:
             grading=graded.found if isinstance(graded.found, Grading) else None,
             grades=graded.scale.grades if graded.scale else (),
             anchors=frozenset(n for n, level in enumerate(material.levels) if level is not None),
-            fit=analysis.essays,
-            favours=analysis.favours,
-            disagreements=analysis.disagreements,
+            fit=analysis.quality.essays,
+            favours=analysis.quality.favours,
+            disagreements=analysis.quality.disagreements,
         )
     )

@@ -48,6 +48,7 @@ class JudgeReport:
     expected_agreement: Figure
     infit: Figure
     outfit: Figure
+    misfitting: bool
     audits: int
     consistency: Interval
     consistency_alarming: bool
@@ -212,7 +213,8 @@ def figure(value: float) -> Figure:
 def judges_report(analysis: Analysis, *, most: int = 100) -> JudgesReport:
     """Every judge that judged; of the disagreements at most `most`."""
     batch, names = analysis.material.batch, analysis.material.judges
-    essays, fitted, table = analysis.material.names, analysis.fit, analysis.judges
+    essays, fitted, table = analysis.material.names, analysis.fit, analysis.quality.judges
+    misfits = set(table.misfits.tolist())
     judges = [
         JudgeReport(
             judge=bias.judge,
@@ -226,13 +228,16 @@ def judges_report(analysis: Analysis, *, most: int = 100) -> JudgesReport:
             expected_agreement=figure(table.expected_agreement[bias.judge]),
             infit=figure(table.infit[bias.judge]),
             outfit=figure(table.outfit[bias.judge]),
+            misfitting=bias.judge in misfits,
             audits=swap.audits,
             consistency=_interval(swap.share, swap.low, swap.high),
             consistency_alarming=swap.alarming,
             confidence_used=levels.used,
             confidence_reason=levels.reason,
         )
-        for bias, swap, levels in zip(analysis.biases, analysis.consistencies, fitted.levels, strict=True)
+        for bias, swap, levels in zip(
+            analysis.quality.positions, analysis.quality.swaps, fitted.levels, strict=True
+        )
     ]
     return JudgesReport(
         batch_id=batch.id,
@@ -246,7 +251,7 @@ def judges_report(analysis: Analysis, *, most: int = 100) -> JudgesReport:
                 share=_interval(each.share, each.low, each.high),
                 expected=figure(each.expected),
             )
-            for each in analysis.agreements
+            for each in analysis.quality.agreements
         ],
         disagreements=[
             DisagreementReport(
@@ -256,7 +261,7 @@ def judges_report(analysis: Analysis, *, most: int = 100) -> JudgesReport:
                 against_it=names[each.against_it],
                 gap=each.gap,
             )
-            for each in analysis.disagreements[:most]
+            for each in analysis.quality.disagreements[:most]
         ],
     )
 
@@ -265,7 +270,7 @@ def diagnostics_report(
     analysis: Analysis, path: Sequence[Milestone], looks: Sequence[NeedsLook]
 ) -> DiagnosticsReport:
     """The whole picture but for judges and grades."""
-    batch, names, table = analysis.material.batch, analysis.material.names, analysis.essays
+    batch, names, table = analysis.material.batch, analysis.material.names, analysis.quality.essays
     return DiagnosticsReport(
         batch_id=batch.id,
         fitted_wave=batch.fitted_wave,
@@ -294,10 +299,10 @@ def diagnostics_report(
             for n, name in enumerate(names)
         ],
         triads=TriadsReport(
-            triads=analysis.triads.triads,
-            circular=analysis.triads.circular,
-            expected=figure(analysis.triads.expected),
-            by_chance=figure(analysis.triads.by_chance),
+            triads=analysis.quality.triads.triads,
+            circular=analysis.quality.triads.circular,
+            expected=figure(analysis.quality.triads.expected),
+            by_chance=figure(analysis.quality.triads.by_chance),
         ),
         needs_a_human_look=[
             LookReport(
