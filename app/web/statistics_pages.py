@@ -90,7 +90,7 @@ class StatisticsPages:
             summary=summary,
             batch=summary.batch,
             report=report,
-            all_disagreements=len(analysis.disagreements),
+            all_disagreements=len(analysis.quality.disagreements),
             places={name: n for n, name in enumerate(analysis.material.names)},
             first=first,
             unpriced=(await self._offered()).unpriced(summary.batch.settings),

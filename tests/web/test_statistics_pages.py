@@ -39,9 +39,8 @@ def erring(request: LLMComparisonRequest) -> LLMComparisonResponse:
 
 def graded(essays: int = 20, **settings: Any) -> NewBatch:
     names = tuple(f"Essay {n:02}" for n in range(essays))
-    new = new_batch(
-        names=names, **{"judges": JUDGES, "comparisons_per_essay": 9, "audit_share": 0.1} | settings
-    )
+    chosen: dict[str, Any] = {"judges": JUDGES, "comparisons_per_essay": 9, "audit_share": 0.1} | settings
+    new = new_batch(names=names, **chosen)
     changed = [e.model_copy(update={"level": LEVELS.get(n)}) for n, e in enumerate(new.essays)]
     return new.model_copy(update={"essays": tuple(changed)})
 
@@ -109,7 +108,7 @@ def test_the_ranking_names_every_reliability_with_its_method(judged: Judged) -> 
     ):
         assert label in page
         assert words.reliability(value) in page
-    strongest = max(found.biases, key=lambda bias: abs(bias.estimate))
+    strongest = max(found.quality.positions, key=lambda bias: abs(bias.estimate))
     assert f"95 % interval {words.figure(strongest.low)} to {words.figure(strongest.high)}" in page
     assert "Stopped because the comparisons per essay asked for are used up." in page
     assert f"/api/v1/batches/{judged.id}/export?format=bundle" in page
@@ -220,7 +219,7 @@ def test_an_audit_is_told_on_the_page_of_its_essay_and_counts_nowhere(judged: Ju
     audit = next(one for one in told if one.audit_of is not None)
     page = judged.page(f"essays/{audit.first}")
     assert "Asked again with the sides swapped" in page
-    assert f"<b>{judged.analysis.essays.verdicts[audit.first]}</b>" in page
+    assert f"<b>{judged.analysis.quality.essays.verdicts[audit.first]}</b>" in page
 
 
 def test_a_supposition_is_an_address_and_changes_nothing(judged: Judged) -> None:
