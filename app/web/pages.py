@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,22 +14,20 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from app.cj.analyses import Analyses
-from app.cj.analysis import needs_a_look
 from app.cj.batch import Batch, BatchState
 from app.cj.material import judge_names
 from app.cj.scoring_ranking import RankedEssay
-from app.cj.store import Milestone
-from app.cj.views import Flagged, Summary, Views
+from app.cj.views import Views
 from app.cj.workflow import Workflow
 from app.errors import InvalidRequest, NotFound
 from app.web.defaults import Offered
 from app.web.downloads import FILES, Downloads
 from app.web.new_batch import CheckJudge, NewBatches, essay_looks, what_it_comes_to
 from app.web.plots import NARROW, caterpillar, chances_bar
-from app.web.quality import Quality, chances, quality, strongest_bias
+from app.web.quality import chances, strongest_bias, worked_out
 from app.web.rendering import STATIC, page, render
 from app.web.snapshot import LATEST, Clock, Look, latest_verdicts, take, total
-from app.web.statistics_pages import StatisticsPages
+from app.web.statistics_pages import PATIENCE, StatisticsPages
 
 _PAGES = {
     BatchState.READY: "check",
@@ -39,8 +37,6 @@ _PAGES = {
     BatchState.CANCELLED: "ranking",
 }
 _DIGITS = 6
-_PATIENCE = 10.0
-"""Seconds for which the page of the ranking waits for an analysis; the next reader finds it done."""
 _SORTS: dict[str, Callable[[RankedEssay], Any]] = {
     "rank": lambda row: row.rank,
     "essay": lambda row: row.essay.casefold(),
@@ -142,7 +138,7 @@ class Pages:
         column = column if column in _SORTS else "rank"
         falling = request.query_params.get("order") == "desc"
         flagged, fits = await self._views.flagged(summary.batch.id), await self._views.fits(summary.batch.id)
-        found = await self._quality(summary, fits, flagged)
+        found = await worked_out(self._analyses, summary, path=fits, flagged=flagged, patience=PATIENCE)
         lines = found.lines if found else None
         return render(
             request,
@@ -166,21 +162,6 @@ class Pages:
             plot=caterpillar(rows, grades=lines),
             narrow_plot=caterpillar(rows, grades=lines, width=NARROW, ident="narrow"),
             addition=addition(summary.batch),
-        )
-
-    async def _quality(
-        self, summary: Summary, fits: Sequence[Milestone], flagged: Sequence[Flagged]
-    ) -> Quality | None:
-        """What an analysis adds, once the scores stand still: while they change, each wave would cost a new one."""
-        batch = summary.batch
-        if batch.state is BatchState.RUNNING or not fits:
-            return None
-        if await self._analyses.soon(batch.id, _PATIENCE) is None:
-            return None
-        analysis, graded = await self._analyses.graded(batch.id)
-        looks = needs_a_look(analysis, graded)
-        return quality(
-            analysis, graded, path=fits, looks=looks, flagged=flagged, kinds=tuple(summary.judge_kinds)
         )
 
     async def start(self, request: Request) -> Response:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.cj.analysis import Analysis, Graded
+from app.cj.analyses import Analyses
+from app.cj.analysis import needs_a_look
+from app.cj.batch import BatchState
 from app.cj.reports import (
     DiagnosticsReport,
     GradedEssay,
@@ -16,7 +18,7 @@ from app.cj.reports import (
 from app.cj.statistics.normal import TWO_SIDED_95
 from app.cj.statistics.sides import MOST_BIAS
 from app.cj.store import Milestone
-from app.cj.views import Flagged
+from app.cj.views import Flagged, Summary
 from app.cj.worklist import NeedsLook
 from app.contracts import JudgeKind
 from app.web import words
@@ -81,21 +83,30 @@ class Quality:
         return {one.position: one.island + 1 for one in self.diagnostics.essays}
 
 
-def quality(
-    analysis: Analysis,
-    graded: Graded,
+async def worked_out(
+    analyses: Analyses,
+    summary: Summary,
     *,
     path: Sequence[Milestone],
-    looks: Sequence[NeedsLook],
     flagged: Sequence[Flagged],
-    kinds: Sequence[str],
-) -> Quality:
-    """Put together what one page says."""
+    patience: float,
+) -> Quality | None:
+    """What an analysis adds, once the scores stand still: while they change, each wave would cost a new one.
+
+    None also when it takes longer than so many seconds, or when there is no verdict.
+    """
+    batch = summary.batch
+    if batch.state is BatchState.RUNNING or not path:
+        return None
+    if await analyses.soon(batch.id, patience) is None:
+        return None
+    analysis, graded = await analyses.graded(batch.id)
+    looks = needs_a_look(analysis, graded)
     return Quality(
         diagnostics=diagnostics_report(analysis, path, looks),
         grades=grades_report(analysis, graded),
         looks=_looks(analysis.material.names, looks, flagged),
-        illustration=bool(kinds) and set(kinds) <= _UNREAL,
+        illustration=bool(summary.judge_kinds) and set(summary.judge_kinds) <= _UNREAL,
     )
 
 

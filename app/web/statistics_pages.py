@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from app.cj.analyses import Analyses
+from app.cj.analysis import Analysis, needs_a_look
 from app.cj.batch import ComparisonState
 from app.cj.ladder import ladder
 from app.cj.meetings import Meeting, bands, meetings
@@ -17,13 +18,15 @@ from app.cj.reports import diagnostics_report, grades_report, judges_report
 from app.cj.scoring_ranking import RankedEssay
 from app.cj.statistics.normal import wilson_interval
 from app.cj.views import Views
-from app.errors import NotFound
+from app.errors import NotFound, Unavailable
 from app.web import what_if
 from app.web.defaults import Offered
 from app.web.plots import NARROW, Cell, Interval, Step, intervals, matrix, path, slope
 from app.web.quality import chances, strongest_bias
 from app.web.rendering import page, render
 
+PATIENCE = 10.0
+"""Seconds for which a page waits for an analysis; it is finished all the same, for the next reader."""
 SHOWN_APART = 40
 """Up to so many essays each has a row of its own in the matrix."""
 BANDS = 12
@@ -50,6 +53,19 @@ class StatisticsPages:
             Route(f"{one}/what-if", page(self.what_if), methods=["GET"]),
         ]
 
+    async def _analysis(self, batch_id: UUID) -> Analysis:
+        """All figures but grades.
+
+        :raises Unavailable: they are still being worked out.
+        """
+        if (found := await self._analyses.soon(batch_id, PATIENCE)) is not None:
+            return found
+        raise Unavailable(
+            "The statistics of this batch are still being worked out.",
+            hint="Load this page again in a while: what is worked out then stays.",
+            retry_after=PATIENCE,
+        )
+
     async def path(self, request: Request) -> Response:
         """GET …/path: the reliability after each wave."""
         summary = await self._views.summary(_id(request))
@@ -69,7 +85,7 @@ class StatisticsPages:
     async def judges(self, request: Request) -> Response:
         """GET …/judges: how well each agrees with the scale, with itself and with the others."""
         summary = await self._views.summary(_id(request))
-        analysis = await self._analyses.analysis(summary.batch.id)
+        analysis = await self._analysis(summary.batch.id)
         report = judges_report(analysis, most=_DISAGREEMENTS)
         biases = [
             Interval(one.name, one.position.value, one.position.low, one.position.high)
@@ -131,9 +147,10 @@ class StatisticsPages:
         if position >= summary.batch.essays:
             raise NotFound(f"There is no essay number {position} in this batch.")
         text = await self._views.essay_text(batch_id, position)
+        await self._analysis(batch_id)
         analysis, graded = await self._analyses.graded(batch_id)
         grades = grades_report(analysis, graded)
-        looks = await self._analyses.worklist(batch_id)
+        looks = needs_a_look(analysis, graded)
         rows = await self._views.ranking(batch_id)
         told = await self._views.comparisons_of(batch_id, position)
         return render(

@@ -17,7 +17,7 @@ from app.cj.analysis import Analysis
 from app.cj.batch import NewBatch
 from app.cj.reports import grades_report, judges_report
 from app.contracts import LLMComparisonRequest, LLMComparisonResponse, Winner
-from app.web import words
+from app.web import pages, statistics_pages, words
 from tests.cj.conftest import RULES, answer, better, queued
 from tests.web.conftest import Site, new_batch
 from tests.web.test_pages import Outline
@@ -268,6 +268,23 @@ def test_a_running_batch_and_one_without_verdicts_have_pages_that_say_so(
             assert client.get(f"/batches/{batch_id}/{name}").status_code == 200, name
     for name in PAGES[1:]:
         assert client.get(f"/batches/{uuid4()}/{name}").status_code == 404
+
+
+def test_whoever_comes_before_the_statistics_are_worked_out_is_told_to_come_again(
+    judged: Judged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics_pages, "PATIENCE", 0.0)
+    monkeypatch.setattr(pages, "PATIENCE", 0.0)
+    batch_id = judged.site.finished(new_batch())
+    for name in ("judges", "essays/1"):
+        early = judged.client.get(f"/batches/{batch_id}/{name}")
+        assert (early.status_code, early.headers["retry-after"]) == (503, "0")
+        assert "are still being worked out" in early.text
+    ranking = judged.client.get(f"/batches/{batch_id}/ranking")
+    assert ranking.status_code == 200
+    assert "are still being worked out: load this page again" in ranking.text
+    judged.site.call(judged.site.cj.analyses.analysis, batch_id)
+    assert judged.client.get(f"/batches/{batch_id}/judges").status_code == 200
 
 
 def test_every_figure_of_an_analysis_is_finite_or_a_dash(judged: Judged) -> None:
