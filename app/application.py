@@ -187,6 +187,7 @@ def _cj_routes(container: punq.Container, settings: Settings, closing: anyio.Eve
         *pages.routes(
             workflow=workflow,
             views=views,
+            analyses=container.resolve(Analyses),
             offered=Offers(provider, batch_defaults(settings), first=settings.judges.default),
             look=look,
             check_judge=provider.check_judge,

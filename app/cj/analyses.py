@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import threading
 from collections.abc import Mapping
 from functools import partial
 from uuid import UUID
@@ -12,6 +12,7 @@ import anyio
 from app.cj.analysis import Analysis, Graded, analyse, grades_of, needs_a_look
 from app.cj.grade_scales import GradeScale
 from app.cj.material import Material, material
+from app.cj.what_if import Question, Supposition, suppose
 from app.cj.worklist import NeedsLook
 from app.database import Database
 from app.errors import NotFound
@@ -26,10 +27,11 @@ class Analyses:
     """
 
     def __init__(self, database: Database, scales: Mapping[str, GradeScale]) -> None:
-        self.scales = scales
+        self._scales = scales
         self._database = database
-        self._kept: OrderedDict[UUID, Analysis] = OrderedDict()
-        self._one_at_a_time = anyio.Lock()
+        self._kept: dict[UUID, Analysis] = {}
+        self._at_work_on: UUID | None = None
+        self._one_at_a_time = threading.Lock()
 
     async def material(self, batch_id: UUID) -> Material:
         """The batch with the verdicts inside its scores."""
@@ -37,19 +39,41 @@ class Analyses:
 
     async def analysis(self, batch_id: UUID) -> Analysis:
         """All figures but grades."""
+        found = await self._current(batch_id)
+        return await anyio.to_thread.run_sync(self._analysed, found)
+
+    async def soon(self, batch_id: UUID, patience: float) -> Analysis | None:
+        """The same, or None when it takes longer than so many seconds; it is then finished for whoever asks next."""
+        found = await self._current(batch_id)
+        if (kept := self._known(found)) is not None or self._at_work_on == batch_id:
+            return kept
+        with anyio.move_on_after(patience):
+            return await anyio.to_thread.run_sync(self._analysed, found, abandon_on_cancel=True)
+        return None
+
+    async def _current(self, batch_id: UUID) -> Material:
         try:
-            found = await self.material(batch_id)
+            return await self.material(batch_id)
         except NotFound:
             self._kept.pop(batch_id, None)
             raise
-        async with self._one_at_a_time:
-            kept = self._kept.get(batch_id)
-            if kept is None or kept.material.batch.fitted_wave != found.batch.fitted_wave:
-                kept = await anyio.to_thread.run_sync(analyse, found)
-                self._kept[batch_id] = kept
-            self._kept.move_to_end(batch_id)
+
+    def _known(self, found: Material) -> Analysis | None:
+        kept = self._kept.get(found.batch.id)
+        return kept if kept and kept.material.batch.fitted_wave == found.batch.fitted_wave else None
+
+    def _analysed(self, found: Material) -> Analysis:
+        """In a thread: the one that is kept, or a new one, kept even if nobody waits for it any more."""
+        with self._one_at_a_time:
+            self._at_work_on = found.batch.id
+            try:
+                kept = self._known(found) or analyse(found)
+            finally:
+                self._at_work_on = None
+            self._kept.pop(found.batch.id, None)
+            self._kept[found.batch.id] = kept
             while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
+                del self._kept[next(iter(self._kept))]
         return kept
 
     async def graded(self, batch_id: UUID, scale: str | None = None) -> tuple[Analysis, Graded]:
@@ -60,8 +84,16 @@ class Analyses:
         """
         analysis = await self.analysis(batch_id)
         levels = analysis.material.levels
-        work = partial(grades_of, analysis.fit, analysis.material.names, levels, self.scales, scale)
+        work = partial(grades_of, analysis.fit, analysis.material.names, levels, self._scales, scale)
         return analysis, await anyio.to_thread.run_sync(work)
+
+    async def suppose(self, found: Material, asked: Question) -> Supposition:
+        """What the ranking would be; nothing of it is kept.
+
+        :raises InvalidRequest: something to leave out is not there, or nothing would be left to rank.
+        :raises NotFound: no such scale.
+        """
+        return await anyio.to_thread.run_sync(suppose, found, asked, self._scales)
 
     async def worklist(self, batch_id: UUID) -> list[NeedsLook]:
         """The essays that a person should look at, the most pressing first."""

@@ -16,7 +16,7 @@ from app.cj.analyses import Analyses
 from app.cj.bundle import Origin, write_bundle
 from app.cj.routes import identify
 from app.cj.views import Comparison, Views
-from app.cj.what_if import Question, suppose
+from app.cj.what_if import Question
 from app.edge import parse, read_body, strict, written
 from app.errors import InvalidRequest
 
@@ -76,8 +76,7 @@ class AnalysisApi:
         batch_id = identify(request, "batch_id")
         asked = parse(Question, await read_body(request, limit=self._body_limit, deadline=self._body_timeout))
         material = await self._analyses.material(batch_id)
-        found = await anyio.to_thread.run_sync(partial(suppose, material, asked, self._analyses.scales))
-        return written(what_if.ANSWER, found)
+        return written(what_if.ANSWER, await self._analyses.suppose(material, asked))
 
     async def export(self, request: Request) -> Response:
         """The bundle, as a file to keep."""

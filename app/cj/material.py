@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from app.cj.batch import Batch, BatchState
+from app.cj.batch import Batch, BatchSettings, BatchState
 from app.cj.scoring_ranking import as_verdicts
 from app.cj.statistics.bradley_terry import Verdicts
 from app.cj.store.batches import find
@@ -59,13 +59,8 @@ class Material:
 
     @property
     def judges(self) -> tuple[str, ...]:
-        """The judge configurations as people know them; equal names are told apart by their numbers."""
-        named = [
-            "/".join(filter(None, (j.provider, j.model))) or "default" for j in self.batch.settings.judges
-        ]
-        return tuple(
-            name if named.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(named, 1)
-        )
+        """The judge configurations as people know them."""
+        return judge_names(self.batch.settings)
 
     @property
     def scored(self) -> Verdicts:
@@ -76,6 +71,14 @@ class Material:
     def all(self) -> Verdicts:
         """Those and the audits."""
         return verdicts(self.judgements)
+
+
+def judge_names(settings: BatchSettings) -> tuple[str, ...]:
+    """The judge configurations as people know them; equal names are told apart by their numbers."""
+    named = ["/".join(filter(None, (judge.provider, judge.model))) or "default" for judge in settings.judges]
+    return tuple(
+        name if named.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(named, 1)
+    )
 
 
 def verdicts(judgements: Iterable[Judgement]) -> Verdicts:

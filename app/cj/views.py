@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Connection, text
 
 from app.cj.batch import Batch, ComparisonState, NewEssay, Road
+from app.cj.judge_tally import JudgeTally, judge_tallies
 from app.cj.scoring_ranking import RankedEssay, ranking
 from app.cj.store import Milestone, batch_of
 from app.cj.store.fits import milestones
@@ -253,6 +254,28 @@ class Views:
                 _comparison(r) for r in c.execute(sql, {"id": str(batch_id), "after": after, "limit": limit})
             ]
         )
+
+    async def comparisons_of(self, batch_id: UUID, position: int) -> Sequence[Comparison]:
+        """The comparisons in which this essay was shown, in sequence."""
+        sql = text(f"{_VERDICTS} WHERE c.batch_id = :id AND :at IN (c.first, c.second) ORDER BY c.sequence")
+        given = {"id": str(batch_id), "at": position}
+        return await self._database.read(lambda c: [_comparison(r) for r in c.execute(sql, given)])
+
+    async def essay_text(self, batch_id: UUID, position: int) -> str:
+        """The text of an essay.
+
+        :raises NotFound: no such batch, or no such essay in it.
+        """
+        sql = text("SELECT text FROM texts WHERE batch_id = :id AND position = :at")
+        given = {"id": str(batch_id), "at": position}
+        found = await self._database.read(lambda c: c.execute(sql, given).scalar_one_or_none())
+        if found is None:
+            raise NotFound(f"There is no essay number {position} in batch {batch_id}.")
+        return str(found)
+
+    async def judge_tallies(self, batch_id: UUID) -> dict[int, JudgeTally]:
+        """What each judge took, by its number."""
+        return await self._database.read(lambda connection: judge_tallies(connection, batch_id))
 
     async def comparison(self, comparison_id: UUID) -> Comparison:
         """One comparison by its correlation_id.

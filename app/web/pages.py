@@ -13,7 +13,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from app.cj.analyses import Analyses
 from app.cj.batch import Batch, BatchState
+from app.cj.material import judge_names
 from app.cj.scoring_ranking import RankedEssay
 from app.cj.views import Views
 from app.cj.workflow import Workflow
@@ -21,9 +23,11 @@ from app.errors import InvalidRequest, NotFound
 from app.web.defaults import Offered
 from app.web.downloads import FILES, Downloads
 from app.web.new_batch import CheckJudge, NewBatches, essay_looks, what_it_comes_to
-from app.web.plots import NARROW, caterpillar
+from app.web.plots import NARROW, caterpillar, chances_bar
+from app.web.quality import chances, strongest_bias, worked_out
 from app.web.rendering import STATIC, page, render
 from app.web.snapshot import LATEST, Clock, Look, latest_verdicts, take, total
+from app.web.statistics_pages import PATIENCE, StatisticsPages
 
 _PAGES = {
     BatchState.READY: "check",
@@ -64,6 +68,7 @@ class Pages:
         *,
         workflow: Workflow,
         views: Views,
+        analyses: Analyses,
         offered: Offered,
         new: NewBatches,
         look: Look,
@@ -71,6 +76,7 @@ class Pages:
     ) -> None:
         self._workflow = workflow
         self._views = views
+        self._analyses = analyses
         self._offered = offered
         self._new = new
         self._look = look
@@ -131,6 +137,9 @@ class Pages:
         column = request.query_params.get("sort", "rank")
         column = column if column in _SORTS else "rank"
         falling = request.query_params.get("order") == "desc"
+        flagged, fits = await self._views.flagged(summary.batch.id), await self._views.fits(summary.batch.id)
+        found = await worked_out(self._analyses, summary, path=fits, flagged=flagged, patience=PATIENCE)
+        lines = found.lines if found else None
         return render(
             request,
             "ranking.html",
@@ -138,12 +147,20 @@ class Pages:
             batch=summary.batch,
             unpriced=(await self._offered()).unpriced(summary.batch.settings),
             rows=rows,
-            flagged=await self._views.flagged(summary.batch.id),
+            flagged=flagged,
+            quality=found,
+            graded=found.graded if found else {},
+            groups=found.islands if found else {},
+            islands=fits[-1].islands if fits else 1,
+            bias=strongest_bias(fits[-1]) if fits else None,
+            judges=judge_names(summary.batch.settings),
+            chances=chances,
+            chances_bar=chances_bar,
             table=sorted(rows, key=_SORTS[column], reverse=falling),
             column=column,
             falling=falling,
-            plot=caterpillar(rows),
-            narrow_plot=caterpillar(rows, width=NARROW, ident="narrow"),
+            plot=caterpillar(rows, grades=lines),
+            narrow_plot=caterpillar(rows, grades=lines, width=NARROW, ident="narrow"),
             addition=addition(summary.batch),
         )
 
@@ -192,6 +209,7 @@ def routes(
     *,
     workflow: Workflow,
     views: Views,
+    analyses: Analyses,
     offered: Offered,
     look: Look,
     check_judge: CheckJudge,
@@ -210,6 +228,7 @@ def routes(
     pages = Pages(
         workflow=workflow,
         views=views,
+        analyses=analyses,
         offered=offered,
         new=new,
         look=look,
@@ -232,6 +251,7 @@ def routes(
         get(f"{one}/check", pages.check),
         get(f"{one}/live", pages.live),
         get(f"{one}/ranking", pages.ranking),
+        *StatisticsPages(analyses, views, offered).routes(),
         *(get(f"{one}/{name}", downloads.file) for name in FILES),
         post(f"{one}/start", pages.start),
         post(f"{one}/add", pages.add),

@@ -14,6 +14,7 @@ from app.contracts import JudgeKind, Pricing, Winner
 from app.errors import RequestCancelled
 
 MINUS = "\N{MINUS SIGN}"
+SPACE = "\N{NO-BREAK SPACE}"
 NOTHING_YET = "\N{EN DASH}"
 RELIABILITY_NAME = "empirical-Bayes estimate"
 RELIABILITY = f"{RELIABILITY_NAME}: the share of the spread in scores that the verdicts explain"
@@ -157,6 +158,25 @@ def figure(value: float | None, digits: int = 2) -> str:
         return NOTHING_YET
     text = f"{value:.{digits}f}"
     return text.lstrip("-") if float(text) == 0 else text.replace("-", MINUS)
+
+
+def between(value: float | None, low: float | None, high: float | None) -> str:
+    """A number with the bounds of its 95 % interval."""
+    if value is None or low is None or high is None:
+        return figure(value)
+    return f"{figure(value)} ({figure(low)} to {figure(high)})"
+
+
+def share(value: float | None) -> str:
+    """A share of 100, whole."""
+    return NOTHING_YET if value is None else f"{100 * value:.0f}{SPACE}%"
+
+
+def share_between(value: float | None, low: float | None, high: float | None) -> str:
+    """A share of 100 with the bounds of its 95 % interval."""
+    if value is None or low is None or high is None:
+        return share(value)
+    return f"{share(value)} ({100 * low:.0f} to {100 * high:.0f})"
 
 
 def reliability(value: float | None) -> str:

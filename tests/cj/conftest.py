@@ -11,9 +11,11 @@ from uuid import UUID, uuid5
 import anyio
 import pytest
 
+from app.cj.analyses import Analyses
 from app.cj.batch import Arrival, Batch, BatchSettings, BatchState, NewBatch, NewEssay
 from app.cj.changes import Changes
 from app.cj.event_processor import EventProcessor
+from app.cj.grade_scales import load_scales
 from app.cj.planner import Planner
 from app.cj.provider_client import Answer
 from app.cj.store import BatchStore
@@ -32,9 +34,11 @@ from app.contracts import (
     Winner,
 )
 from app.errors import InvalidRequest
+from app.settings import ROOT
 from tests.cj.places import Place, PostgresPlace, SqlitePlace, shared_url
 
 RULES = LLMConfigOverrides(provider="rules", model="panel-v1/balanced")
+SCALES = load_scales(ROOT / "config" / "grade_scales")
 Verdict = Callable[[LLMComparisonRequest], Answer]
 
 
@@ -117,6 +121,7 @@ class Cj:
     processor: EventProcessor
     workflow: Workflow
     changes: Changes
+    analyses: Analyses
 
     async def until(self, batch_id: UUID, done: Callable[[Batch], bool]) -> Batch:
         with anyio.fail_after(20):
@@ -177,5 +182,6 @@ async def cj_on(
         async with anyio.create_task_group() as loops:
             if run:
                 loops.start_soon(workflow.run)
-            yield Cj(store, Views(database), planner, processor, workflow, changes)
+            analyses = Analyses(database, SCALES)
+            yield Cj(store, Views(database), planner, processor, workflow, changes, analyses)
             loops.cancel_scope.cancel()

@@ -228,3 +228,12 @@ async def test_a_bundle_that_was_changed_is_refused_and_the_member_named(tmp_pat
             read_bundle(tmp_path / name)
     with pytest.raises(InvalidRequest, match="cannot be read"):
         read_bundle(tmp_path / "missing.zip")
+
+
+async def test_who_cannot_wait_is_told_so_and_the_next_one_finds_the_analysis_done(place: Place) -> None:
+    async with judged(place) as it:
+        assert await it.analyses.soon(it.batch.id, 0.0) is None
+        found = await it.analyses.analysis(it.batch.id)
+        assert await it.analyses.soon(it.batch.id, 0.0) is found
+        with pytest.raises(NotFound):
+            await it.analyses.soon(UUID(int=1), 0.0)

@@ -154,6 +154,7 @@ class Site:
         workflow: Any = Late(self, "workflow")
         views: Any = Late(self, "views")
         changes: Any = Late(self, "changes")
+        analyses: Any = Late(self, "analyses")
 
         @asynccontextmanager
         async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -186,6 +187,7 @@ class Site:
                 *pages.routes(
                     workflow=workflow,
                     views=views,
+                    analyses=analyses,
                     offered=self.offered,
                     look=self.look,
                     check_judge=self.provider.check_judge,

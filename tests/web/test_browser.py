@@ -132,6 +132,29 @@ def test_the_keyboard_reaches_everything_and_landmarks_are_there(site: Site, bro
             assert complaints == []
 
 
+def test_a_supposition_is_ticked_shown_and_passed_on_by_its_address(site: Site, browser: Browser) -> None:
+    with served(site) as url:
+        batch_id = site.finished()
+        page, complaints = watched(browser, java_script_enabled=False)
+        page.goto(f"{url}/batches/{batch_id}/ranking")
+        page.get_by_role("link", name="What if").click()
+        page.get_by_text("6 essays", exact=True).click()
+        page.get_by_label("Essay 03").check()
+        page.get_by_role("button", name="Show both rankings").click()
+        expect(page).to_have_url(f"{url}/batches/{batch_id}/what-if?essay=3")
+        expect(page.get_by_role("img", name="Ranks before and after").first).to_be_visible()
+        expect(page.get_by_label("Essay 03")).to_be_checked()
+        page.get_by_role("link", name="Essay 03").click()
+        expect(page.get_by_role("heading", name="Ladder")).to_be_visible()
+        page.get_by_role("link", name="Who beat whom").click()
+        expect(page.get_by_role("img", name="Who beat whom")).to_be_visible()
+        page.get_by_role("link", name="Reliability path").click()
+        expect(page.get_by_role("img", name="Path of the reliability").first).to_be_visible()
+        page.get_by_role("link", name="Judges").click()
+        expect(page.get_by_role("img", name="Position bias of each judge").first).to_be_visible()
+        assert complaints == []
+
+
 def test_people_sign_in_with_a_key_hand_in_essays_and_sign_out(tmp_path: Path, browser: Browser) -> None:
     for n in range(3):
         (tmp_path / f"essay {n}.txt").write_text(essay_text(n))
@@ -212,7 +235,9 @@ def test_no_page_is_wider_than_its_window_and_text_has_contrast(
         ready = site.start(start=False)
         page, complaints = watched(browser, viewport={"width": width, "height": 800}, color_scheme=scheme)
         for path in ("/", "/batches/new", f"/batches/{ready}/check", f"/batches/{done}/live",
-                     f"/batches/{done}/ranking", f"/batches/{done}/delete"):  # fmt: skip
+                     f"/batches/{done}/ranking", f"/batches/{done}/path", f"/batches/{done}/judges",
+                     f"/batches/{done}/matrix", f"/batches/{done}/essays/2", f"/batches/{done}/what-if",
+                     f"/batches/{done}/what-if?essay=2&position_term=off", f"/batches/{done}/delete"):  # fmt: skip
             page.goto(url + path)
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
             assert page.evaluate(FAINT) == [], path

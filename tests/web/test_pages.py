@@ -159,7 +159,7 @@ def test_the_table_sorts_by_address(site: Site, client: TestClient) -> None:
 
     def order(query: str) -> list[str]:
         page = client.get(f"/batches/{batch_id}/ranking{query}").text
-        return re.findall(r'<th scope="row">(.*?)</th>', page)
+        return re.findall(r'<th scope="row"><a href=".*?/essays/\d+">(.*?)</a></th>', page)
 
     best_first = order("")
     assert best_first[0] == "Essay 05"

@@ -46,8 +46,10 @@ def judged(site: Site, client: TestClient) -> UUID:
 def test_the_ranking_page_lists_what_needs_a_human_look(client: TestClient, judged: UUID) -> None:
     page = client.get(f"/batches/{judged}/ranking").text
     assert "Needs a human look" in page
-    assert "<b>Essay 02</b> speaks to its judge; new kind" in page
-    assert page.count("speaks to its judge") == 1
+    section = page[page.index('id="look"') : page.index("<h2>Scores</h2>")]
+    assert f'<b><a href="/batches/{judged}/essays/2">Essay 02</a></b>' in section
+    assert section.count("It seems to speak to its judge.") == 1
+    assert section.count("A judge flagged it: new-kind.") == 1
     assert "Essay 03</b>" not in page
 
 
