@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from tests.faults import (
+from tests.faults.campaigns import (
     broker,
     crash,
     defects,

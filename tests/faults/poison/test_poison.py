@@ -1,4 +1,4 @@
-"""Campaign 10: whatever lies on the topic, it is parked with its reason and its bytes, and the rest flows."""
+"""Whatever lies on the topic, it is parked with its reason and its bytes, and the rest flows."""
 
 from __future__ import annotations
 

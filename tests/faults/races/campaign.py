@@ -1,4 +1,4 @@
-"""Campaign 9, races with gates: thirteen of them in every order, and for each a mutant that it must catch."""
+"""Races with gates: thirteen of them in every order, and for each a mutant that it must catch."""
 
 from __future__ import annotations
 

@@ -30,8 +30,6 @@ from app.provider.waiting import Call
 
 from .stage import LANE
 
-# -- the provider
-
 
 class SaysLaterAndPromisesNothing(LLMOrchestrator):
     """The 202 is written, and the row goes on to answer by response."""
@@ -104,9 +102,6 @@ class HalfOpenIsOpenToAll(CircuitBreaker):
         return True
 
 
-# -- cj
-
-
 class PostponesWhatHasEnded(BatchStore):
     """The 202 has the last word: a decided comparison is due again."""
 
@@ -154,9 +149,6 @@ class BuriesWithoutATombstone(BatchStore):
         buried = await super().bury()
         await self._database.write(lambda c: c.execute(text("DELETE FROM tombstones")) and None)
         return buried
-
-
-# -- the bus
 
 
 class HandsOverAtOnce(Log):

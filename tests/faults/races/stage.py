@@ -155,8 +155,6 @@ class Stage:
             yield
             tasks.cancel_scope.cancel()
 
-    # -- who is there
-
     @asynccontextmanager
     async def provider(
         self,
@@ -232,8 +230,6 @@ class Stage:
             bus.subscribe(COMPARISON_RESULT_TOPIC, "cj", processor.handle)
         async with database, bus:
             yield Cj(store, planner, processor, submitter, workflow, bus)
-
-    # -- what is so
 
     def rows(self, sql: str, database: str = "cj.db") -> list[tuple[Any, ...]]:
         """What a file says, read without any code of ours."""

@@ -1,4 +1,4 @@
-"""Campaign 9: every interleaving of every race keeps the promises, and each race tells when a promise is broken."""
+"""Every interleaving of every race keeps the promises, and each race tells when a promise is broken."""
 
 from __future__ import annotations
 

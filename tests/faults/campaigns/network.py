@@ -1,4 +1,4 @@
-"""Campaign 6, the network: every link of an installation whose roles are apart is reset, cut, withheld and slowed."""
+"""The network: every link of an installation whose roles are apart is reset, cut, withheld and slowed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
+from tests.faults.behind_proxies import MODEL, TO_KAFKA, TO_PROVIDERS, VENDOR, wired
 from tests.faults.findings import Figure, Findings
 from tests.faults.fleet import Answer, Fleet, Toll
-from tests.faults.links import MODEL, TO_KAFKA, TO_PROVIDERS, VENDOR, wired
 from tests.faults.proxy import Fault, Proxy, Way
-from tests.faults.watching import Watch, watched
+from tests.faults.responsiveness import Watch, watched
 from tests.flow.process import Process
 
 FAULTS, SHORT_FAULTS = 32, 4

@@ -1,4 +1,4 @@
-"""Campaign 11, overload: ten times what the judge can do, for a minute, and what the house owes afterwards."""
+"""Overload: ten times what the judge can do, for a minute, and what the house owes afterwards."""
 
 from __future__ import annotations
 

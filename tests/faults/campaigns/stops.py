@@ -1,4 +1,4 @@
-"""Campaign 13: SIGTERM under load while those whom a process talks to hang, one after the other and all together."""
+"""SIGTERM under load while those whom a process talks to hang, one after the other and all together."""
 
 from __future__ import annotations
 

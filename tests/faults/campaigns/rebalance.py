@@ -1,4 +1,4 @@
-"""Campaign 5, the rebalance storm: cj processes of one group killed, stopped, hung and added while callbacks pour in."""
+"""The rebalance storm: cj processes of one group killed, stopped, hung and added while callbacks pour in."""
 
 from __future__ import annotations
 

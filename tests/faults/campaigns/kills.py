@@ -1,4 +1,4 @@
-"""Campaign 2: real processes, roles apart on Kafka, Redis and PostgreSQL, killed at random moments and right after a promise."""
+"""Real processes, roles apart on Kafka, Redis and PostgreSQL, killed at random moments and right after a promise."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Campaign 3, seeded defects: what proves that the crash matrix can see. Each story is also told of a sound house."""
+"""Seeded defects: what proves that the crash matrix can see. Each story is also told of a sound house."""
 
 from __future__ import annotations
 
 import time
 
-from tests.faults import tellers
+from tests.faults import story_processes
 from tests.faults.crashes.defects import ALL
 from tests.faults.findings import Figure, Findings
 
@@ -17,7 +17,9 @@ def run(seed: int, *, full: bool) -> Findings:
     began = time.monotonic()
     shares = [[f"--defect={defect.name}" for defect in ALL[n::TELLERS]] for n in range(TELLERS)]
     asked = [f"--seed={seed}", f"--seconds={SECONDS}"]
-    told = [story for some in tellers.stories(*([*asked, *share] for share in shares)) for story in some]
+    told = [
+        story for some in story_processes.stories(*([*asked, *share] for share in shares)) for story in some
+    ]
     figures, complaints = [], []
     for defect in ALL:
         mine = [story for story in told if story["defect"] == defect.name]
@@ -30,7 +32,11 @@ def run(seed: int, *, full: bool) -> Findings:
         complaints += [f"{defect.name}: {violation[:150]}" for violation in caught]
     if full:
         shares = [["--sound", *share] for share in shares]
-        told = [story for some in tellers.stories(*([*asked, *share] for share in shares)) for story in some]
+        told = [
+            story
+            for some in story_processes.stories(*([*asked, *share] for share in shares))
+            for story in some
+        ]
         wrong = [f"sound, and yet: {v}" for story in told for v in story["violations"]]
         figures.append(
             Figure.none(f"complaints about a sound house in the same {len(told)} stories", len(wrong))

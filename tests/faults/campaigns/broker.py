@@ -1,4 +1,4 @@
-"""Campaign 4, the broker: killed, hung, away for a minute, topics deleted and topics never made, while work goes on."""
+"""The broker: killed, hung, away for a minute, topics deleted and topics never made, while work goes on."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from random import Random
 
 from tests.engines import Kafka
 from tests.faults import topics
+from tests.faults.callback_flow import until_the_next
 from tests.faults.findings import Figure, Findings
 from tests.faults.fleet import Fleet, Poster, Toll
-from tests.faults.tides import until_the_next
 from tests.flow.installations import on_kafka, on_postgresql, on_redis
 from tests.flow.process import until
 

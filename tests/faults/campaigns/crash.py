@@ -1,4 +1,4 @@
-"""Campaign 1, the crash matrix: the embedded house killed at every step and at any moment, batch after batch."""
+"""The crash matrix: the embedded house killed at every step and at any moment, batch after batch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from itertools import chain
 
-from tests.faults import tellers
+from tests.faults import story_processes
 from tests.faults.crashes.failpoints import failpoints
 from tests.faults.findings import Figure, Findings
 
@@ -26,7 +26,7 @@ def run(seed: int, *, full: bool, minutes: float = MINUTES) -> Findings:
         f"--comparisons={-(-comparisons // several)}",
         f"--seconds={minutes * 60}",
     ]
-    told = list(chain(*tellers.stories(*([f"--seed={seed + n}", *asked] for n in range(several)))))
+    told = list(chain(*story_processes.stories(*([f"--seed={seed + n}", *asked] for n in range(several)))))
     violations = [violation for story in told for violation in story["violations"]]
     kinds = Counter(violation.split(":")[0] for violation in violations)
     killed = Counter(death for story in told for death in story["deaths"])

@@ -1,4 +1,4 @@
-"""Campaign 12, soak and recovery: does memory grow with work, and how soon is a house ready that has much to do?"""
+"""Soak and recovery: does memory grow with work, and how soon is a house ready that has much to do?"""
 
 from __future__ import annotations
 

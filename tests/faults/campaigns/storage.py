@@ -1,4 +1,4 @@
-"""Campaign 8, storage: a disk that is full, fails, is read-only, or belongs to somebody else for a while."""
+"""Storage: a disk that is full, fails, is read-only, or belongs to somebody else for a while."""
 
 from __future__ import annotations
 

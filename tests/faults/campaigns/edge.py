@@ -1,4 +1,4 @@
-"""Campaign 14, the edge: topics that are none, clients that drip, bodies that do not end, five thousand cases, canaries."""
+"""The edge: topics that are none, clients that drip, bodies that do not end, five thousand cases, canaries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Campaign 7, the engines: Redis and PostgreSQL killed, hung, emptied, filled, locked and set to lose what they hold."""
+"""The engines: Redis and PostgreSQL killed, hung, emptied, filled, locked and set to lose what they hold."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from tempfile import TemporaryDirectory
 import psycopg
 
 from tests.engines import PostgreSQL, Redis
-from tests.faults.findings import Figure, Findings
-from tests.faults.fleet import Fleet, Poster, Toll
-from tests.faults.outages import (
+from tests.faults.engine_faults import (
     BATCHES_LOCKED,
     LOCKED_LONG,
     POSTGRESQL_HUNG,
@@ -30,6 +28,8 @@ from tests.faults.outages import (
     REQUESTS_LOCKED,
     Outages,
 )
+from tests.faults.findings import Figure, Findings
+from tests.faults.fleet import Fleet, Poster, Toll
 from tests.flow.installations import on_kafka, on_postgresql, on_redis
 
 REDIS_QUEUE = {
