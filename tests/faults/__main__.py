@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import time
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -23,11 +24,11 @@ from tests.faults.campaigns import (
     stops,
     storage,
 )
-from tests.faults.findings import Findings, table, write
+from tests.faults.findings import Findings, Observed, table, write
 from tests.faults.poison import campaign as poison
 from tests.faults.races import campaign as races
 
-Campaign = Callable[..., Findings]
+Campaign = Callable[..., Observed]
 CAMPAIGNS: Mapping[str, Campaign] = {
     "crash": crash.run,
     "defects": defects.run,
@@ -52,6 +53,14 @@ WHOLE = frozenset({"races", "poison"})
 SEED = 20_261_125
 
 
+def carried_out(name: str, seed: int, *, full: bool) -> Findings:
+    """Run a campaign by its name, and note the command that does it again."""
+    began = time.monotonic()
+    observed = CAMPAIGNS[name](seed, full=full)
+    command = f"python -m tests.faults {name}{' --full' if full else ''} --seed {seed}"
+    return Findings(name, command, time.monotonic() - began, observed.figures, observed.complaints)
+
+
 def main() -> None:
     """Print the tables; exit status 1 when a bar is not met."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
@@ -67,7 +76,7 @@ def main() -> None:
     )  # faults are the plan here
     met = True
     for name in options.campaigns or CAMPAIGNS:
-        findings = CAMPAIGNS[name](options.seed, full=options.full)
+        findings = carried_out(name, options.seed, full=options.full)
         print(table(findings), flush=True)
         for complaint in findings.complaints:
             print(f"  {complaint}", file=sys.stderr, flush=True)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
@@ -37,9 +38,16 @@ class Figure:
         return cls(name, f"{value:,}", "0", value == 0)
 
 
+class Observed(NamedTuple):
+    """What a campaign hands back; `complaints` are sentences for whoever looks for the cause of a bar that is not met."""
+
+    figures: Sequence[Figure]
+    complaints: Sequence[str] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """`complaints` are sentences for whoever looks for the cause of a bar that is not met."""
+    """What was observed, and by which campaign, with which command and in how many seconds."""
 
     campaign: str
     command: str

@@ -28,7 +28,7 @@ from tests.faults.engine_faults import (
     REQUESTS_LOCKED,
     Outages,
 )
-from tests.faults.findings import Figure, Findings
+from tests.faults.findings import Figure, Observed
 from tests.faults.fleet import Fleet, Poster, Toll
 from tests.flow.installations import on_kafka, on_postgresql, on_redis
 
@@ -74,16 +74,15 @@ OPTIONS = (
 class Found:
     """What became of a fleet; `healed` in seconds, for each fault."""
 
-    tolls: list[Toll] = field(default_factory=list)
+    toll: Toll = field(default_factory=Toll)
     faults: Counter[str] = field(default_factory=Counter)
     healed: list[tuple[float, str]] = field(default_factory=list)
     noticed: list[float] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
 
-def run(seed: int, *, full: bool) -> Findings:
+def run(seed: int, *, full: bool) -> Observed:
     """Trouble the engines one fault after the other, and look how soon work goes on; then everything has to end."""
-    began = time.monotonic()
     found = Found()
     if full:
         _trouble(found, seed, REDIS_QUEUE, emptied=EMPTIED, in_redis=True)
@@ -94,7 +93,7 @@ def run(seed: int, *, full: bool) -> Findings:
     if full:
         seeded = Found()
         _trouble(seeded, seed, SEEDED, in_redis=True, several=1, defect=DEFECT)
-        broken = sum(toll.false_202 for toll in seeded.tolls)
+        broken = seeded.toll.unkept
         figures.append(
             Figure(
                 "seeded: an acceptance that Redis refused is taken for done",
@@ -103,26 +102,19 @@ def run(seed: int, *, full: bool) -> Findings:
                 broken > 0,
             )
         )
-    command = f"python -m tests.faults engines{' --full' if full else ''} --seed {seed}"
-    return Findings("engines", command, time.monotonic() - began, figures, found.complaints)
+    return Observed(figures, [*found.toll.complaints, *found.complaints])
 
 
 def _figures(found: Found, *, full: bool) -> list[Figure]:
     faults = FAULTS if full else sum(SHORT.values()) + SHORT_EMPTIED
     slowest, what = max(found.healed)
     bar = HEALED if full else SHORT_HEALED
-    totals = [
-        (figures[0].name, sum(int(figure.value.replace(",", "")) for figure in figures))
-        for figures in zip(*(toll.figures() for toll in found.tolls), strict=True)
-    ]
     return [
         Figure.at_least("faults", found.faults.total(), faults),
         *(Figure.at_least(name, times, 1) for name, times in found.faults.items()),
-        Figure.at_least("comparisons", sum(toll.comparisons for toll in found.tolls), 200 if full else 20),
-        Figure.at_least(
-            "posts that were accepted", sum(toll.accepted for toll in found.tolls), 100 if full else 10
-        ),
-        *(Figure.none(name, total) for name, total in totals),
+        Figure.at_least("comparisons", found.toll.comparisons, 200 if full else 20),
+        Figure.at_least("posts that were accepted", found.toll.accepted, 100 if full else 10),
+        *found.toll.figures(),
         Figure.at_most("healed after, p50, s", round(median(seconds for seconds, _ in found.healed), 1), bar),
         Figure.at_most(f"healed after, slowest ({what}), s", round(slowest, 1), bar),
         *(
@@ -184,10 +176,8 @@ def _trouble(
                 for name in order:
                     strike(name, poster=poster)
         fleet.settle(SETTLED if defect is None else SETTLED / 4)
-        toll = fleet.toll()
-        found.tolls.append(toll)
+        found.toll += fleet.toll()
         found.noticed += outages.noticed
-        found.complaints += toll.complaints
         found.complaints += [
             f"{p.folder.name} ended: {p.stderr[-1000:]}"
             for p in fleet.processes

@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from statistics import median
 
-from tests.faults.findings import Figure, Findings
+from tests.faults.findings import Figure, Observed
 from tests.faults.fleet import Fleet, Poster, Toll
 from tests.faults.fleet.catching import caught
 from tests.flow.installations import on_kafka, on_postgresql, on_redis
@@ -41,9 +41,8 @@ class Kill:
     ready: float
 
 
-def run(seed: int, *, full: bool) -> Findings:
+def run(seed: int, *, full: bool) -> Observed:
     """Kill providers and cj processes side by side, each back before the next of its role; see `fleet.toll`."""
-    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="juxta-faults-") as name:
         folder = Path(name)
         figures, complaints = _kill(folder / "sound", seed, full=full)
@@ -51,8 +50,7 @@ def run(seed: int, *, full: bool) -> Findings:
             found, why = caught(_maimed(folder / defect, defect), words, partial(_aim, role=role, seed=seed))
             figures.append(found)
             complaints += why
-    command = f"python -m tests.faults kills{' --full' if full else ''} --seed {seed}"
-    return Findings("kills", command, time.monotonic() - began, figures, complaints)
+    return Observed(figures, complaints)
 
 
 def _kill(folder: Path, seed: int, *, full: bool) -> tuple[list[Figure], list[str]]:

@@ -13,7 +13,7 @@ from typing import Self
 
 from tests.faults.embedded.house import create, house, miscounts, open_requests, resident, unfinished
 from tests.faults.embedded.posts import CUT, HUNG, Answer, broken_promises, nth, posting, promised
-from tests.faults.findings import Figure, Findings
+from tests.faults.findings import Figure, Observed
 from tests.flow.process import Process, until
 
 JUDGE = 30
@@ -51,9 +51,8 @@ class Flood:
         return [answer.seconds for answer in self.answers if answer.status in statuses]
 
 
-def run(seed: int, *, full: bool) -> Findings:
+def run(seed: int, *, full: bool) -> Observed:
     """Flood a house, let it drain, read what became of every promise; then flood one whose line has no bound."""
-    began = time.monotonic()
     seconds, limit = (60.0, LIMIT) if full else (4.0, 200)
     found = flood(seconds, limit=limit, seed=seed)
     statuses = Counter(answer.status for answer in found.answers)
@@ -86,8 +85,7 @@ def run(seed: int, *, full: bool) -> Findings:
     caught = unbounded.longest > 200 + CLIENTS or not unbounded.times(429)
     figures.append(Figure(f"seeded defect: {DEFECT}", "caught" if caught else "not caught", "caught", caught))
     complaints = [*found.broken[:20], *(f"no answer: {answer}" for answer in gone[:5])]
-    command = f"python -m tests.faults overload{' --full' if full else ''} --seed {seed}"
-    return Findings("overload", command, time.monotonic() - began, figures, complaints)
+    return Observed(figures, complaints)
 
 
 def flood(seconds: float, *, limit: int, seed: int, defect: str = "", drain: bool = True) -> Flood:

@@ -28,7 +28,7 @@ from tests.faults.embedded.house import (
     ready,
     unfinished,
 )
-from tests.faults.findings import Figure, Findings
+from tests.faults.findings import Figure, Observed
 from tests.flow.house import QUESTION, essay, furnish, rows
 from tests.flow.process import Process, until
 
@@ -95,9 +95,8 @@ class Recovery:
     unanswered: int
 
 
-def run(seed: int, *, full: bool) -> Findings:
+def run(seed: int, *, full: bool) -> Observed:
     """Soak one house; start another with much to do; soak a third that forgets nothing."""
-    began = time.monotonic()
     comparisons, queued = (COMPARISONS, QUEUED) if full else (SHORT_COMPARISONS, SHORT_QUEUED)
     bar = KEPT if full else SHORT_KEPT
     first = FIRST if full else SHORT_FIRST
@@ -134,8 +133,7 @@ def run(seed: int, *, full: bool) -> Findings:
         ),
         Figure.none(f"of these without an outcome {found.drained:.0f} s later", found.unanswered),
     ]
-    command = f"python -m tests.faults soak{' --full' if full else ''} --seed {seed}"
-    return Findings("soak", command, time.monotonic() - began, figures, soaked.wrong[:20])
+    return Observed(figures, soaked.wrong[:20])
 
 
 def soak(comparisons: int, *, seed: int, first: float, defect: str = "") -> Soak:

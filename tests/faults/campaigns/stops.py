@@ -15,7 +15,7 @@ from typing import Protocol
 
 from tests.engines import Kafka, PostgreSQL, Redis, Server
 from tests.fake_llm import FakeLLMProcess
-from tests.faults.findings import Figure, Findings
+from tests.faults.findings import Figure, Observed
 from tests.faults.fleet import Fleet, Toll
 from tests.faults.fleet.catching import caught
 from tests.flow.deployment import write_scores
@@ -95,9 +95,8 @@ class Stop:
     status: int
 
 
-def run(seed: int, *, full: bool) -> Findings:
+def run(seed: int, *, full: bool) -> Observed:
     """Stop processes in rounds, each with other peers that hang; they go on, and so does the work."""
-    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="juxta-faults-") as name, _peers(Path(name)) as peers:
         figures, complaints = _stop(
             _fleet(Path(name) / "sound", peers, seed, full=full), peers, seed, full=full
@@ -109,8 +108,7 @@ def run(seed: int, *, full: bool) -> Findings:
             found, why = caught(fleet, DEFECT_SAYS, partial(_stop_without_kafka, peers=peers))
             figures.append(found)
             complaints += why
-    command = f"python -m tests.faults stops{' --full' if full else ''} --seed {seed}"
-    return Findings("stops", command, time.monotonic() - began, figures, complaints)
+    return Observed(figures, complaints)
 
 
 @contextmanager

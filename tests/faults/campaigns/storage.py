@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.faults.embedded.house import create, house, miscounts, open_requests, ready, unfinished
 from tests.faults.embedded.posts import CUT, Answer, Crowd, broken_promises, nth, posting, promised
 from tests.faults.embedded.troubles import STORES, Ground, Trouble, ground, possible
-from tests.faults.findings import Figure, Findings
+from tests.faults.findings import Figure, Observed
 from tests.flow.house import rows
 from tests.flow.process import Process, until
 
@@ -60,9 +60,8 @@ class Story:
     wrong: list[str] = field(default_factory=list)
 
 
-def run(seed: int, *, full: bool) -> Findings:
+def run(seed: int, *, full: bool) -> Observed:
     """Go through every trouble; the full form does so twice alive, and once more killed in the midst of it."""
-    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="storage-") as name, ground(Path(name) / "ground") as where:
         found = possible(where)
         chosen = found if full else {name: found[name] for name in SHORT if name in found}
@@ -77,10 +76,9 @@ def run(seed: int, *, full: bool) -> Findings:
         defective = tell(
             where, [Bout("file size limit", known["file size limit"])], full=False, defect=DEFECT
         )
-    command = f"python -m tests.faults storage{' --full' if full else ''} --seed {seed}"
     figures = _figures(story, defective, Counter(bout.name for bout in bouts), missing, full=full)
     complaints = [*missing, *story.wrong[:20], *story.stuck, *story.blind]
-    return Findings("storage", command, time.monotonic() - began, figures, complaints)
+    return Observed(figures, complaints)
 
 
 def _figures(

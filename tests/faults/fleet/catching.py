@@ -18,7 +18,7 @@ def caught(fleet: Fleet, words: str, mischief: Callable[[Fleet], None]) -> tuple
         mischief(fleet)
         fleet.settle(PATIENCE)
         toll = fleet.toll()
-    counts = {"lost": toll.lost, "double": toll.double, "recount": toll.recount, "not kept": toll.false_202}
+    counts = {"lost": toll.lost, "double": toll.double, "recount": toll.recount, "not kept": toll.unkept}
     seen = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     figure = Figure(
         f"seeded defect: {words}", f"caught: {seen}" if seen else "not caught", "caught", bool(seen)

@@ -76,19 +76,19 @@ def test_what_was_promised_and_kept_is_no_loss(folder: Path) -> None:
 
 
 def test_a_202_that_the_ledger_does_not_know_is_not_kept(folder: Path) -> None:
-    assert counted(folder, answers=(answer(202),)).false_202 == 1
+    assert counted(folder, answers=(answer(202),)).unkept == 1
 
 
 def test_a_202_whose_callback_is_not_on_its_topic_is_lost_and_not_kept(folder: Path) -> None:
     stored(folder, "published", "callback")
     found = counted(folder, answers=(answer(202),))
-    assert (found.lost, found.false_202) == (1, 1)
+    assert (found.lost, found.unkept) == (1, 1)
 
 
 def test_a_200_that_said_another_verdict_than_the_stored_one_is_not_kept(folder: Path) -> None:
     stored(folder, "published", "response")
-    assert counted(folder, answers=(answer(200, winner="essay_a"),)).false_202 == 0
-    assert counted(folder, answers=(answer(200, winner="essay_b"),)).false_202 == 1
+    assert counted(folder, answers=(answer(200, winner="essay_a"),)).unkept == 0
+    assert counted(folder, answers=(answer(200, winner="essay_b"),)).unkept == 1
 
 
 def test_a_request_that_has_not_ended_and_a_batch_that_nobody_knows_are_lost(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from itertools import chain
 from uuid import UUID, uuid5
 
@@ -13,7 +13,7 @@ from tests.faults.findings import Figure
 from tests.faults.recount import COUNTS, VERDICT, refitted
 
 from .books import Books, Copy, Request, Topic
-from .posting import Answer
+from .posting import PRINCIPAL, Answer
 
 CLOSE = 1e-9
 """Scores are written with all their digits; a warm start and a cold one end nearer than this."""
@@ -23,21 +23,25 @@ CLOSE = 1e-9
 class Toll:
     """`comparisons` counts what cj asked for and got decided, `accepted` what the poster got a 200 or 202 for."""
 
-    comparisons: int
-    by_callback: int
-    accepted: int
-    lost: int
-    double: int
-    recount: int
-    false_202: int
-    complaints: list[str]
+    comparisons: int = 0
+    by_callback: int = 0
+    accepted: int = 0
+    lost: int = 0
+    double: int = 0
+    recount: int = 0
+    unkept: int = 0
+    complaints: list[str] = field(default_factory=list)
+
+    def __add__(self, other: Toll) -> Toll:
+        """Of two fleets."""
+        return Toll(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(Toll)))
 
     def figures(self) -> list[Figure]:
         return [
             Figure.none("lost: comparisons, outcomes, callbacks", self.lost),
             Figure.none("double: results, counts, outcomes", self.double),
             Figure.none("batches whose scores are not those of a recount", self.recount),
-            Figure.none("200 and 202 that were not kept", self.false_202),
+            Figure.none("200 and 202 that were not kept", self.unkept),
         ]
 
 
@@ -65,7 +69,7 @@ def toll(
         "lost": [*books.unfinished(batches), *_open(books), *_never_published(ledger, copies, ended)],
         "double": [*_counted_twice(books), *_two_outcomes(copies, forgetful=forgetful)],
         "recount": list(_miscounted(books)),
-        "false": [broken for answer in accepted if (broken := _broken(answer, ledger, copies))],
+        "unkept": [broken for answer in accepted if (broken := _broken(answer, ledger, copies))],
     }
     ((decided,),) = books.cj("SELECT count(*) FROM comparisons WHERE state = 'decided'")
     ((by_callback,),) = books.cj("SELECT count(*) FROM comparisons WHERE road = 'callback'")
@@ -76,7 +80,7 @@ def toll(
         lost=len(found["lost"]),
         double=len(found["double"]),
         recount=len(found["recount"]),
-        false_202=len(found["false"]),
+        unkept=len(found["unkept"]),
         complaints=[f"{kind}: {one}" for kind, some in found.items() for one in some[:20]],
     )
 
@@ -93,7 +97,7 @@ def _open(books: Books) -> Iterator[str]:
 def _ended(books: Books) -> Iterator[UUID]:
     """The names in the ledger of cj's comparisons that have an outcome."""
     for (name,) in books.cj("SELECT id FROM comparisons WHERE state IN ('decided', 'failed')"):
-        yield uuid5(name if isinstance(name, UUID) else UUID(name), "local")
+        yield uuid5(name if isinstance(name, UUID) else UUID(name), PRINCIPAL)
 
 
 def _never_published(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -32,8 +31,7 @@ from tests.cj.places import MIGRATIONS
 from tests.cj.test_event_processor import succeeded
 from tests.contracts.bus_model import World
 from tests.contracts.bus_worlds import WORLDS
-from tests.faults.findings import Figure
-from tests.faults.findings import Findings as Report
+from tests.faults.findings import Figure, Observed
 
 from .kinds import KINDS, NEIGHBOUR, Kind
 
@@ -44,7 +42,7 @@ FLOWS = 1.0
 
 
 @dataclass
-class Findings:
+class Cases:
     """`wrong` names each case that broke a promise; `slowest` is the longest time from publishing to all settled."""
 
     cases: int = 0
@@ -66,9 +64,9 @@ class Case:
     records: Sequence[Record]
 
 
-async def poison(world: World, folder: Path) -> Findings:
+async def poison(world: World, folder: Path) -> Cases:
     """Run all cases, one after another, on one bus."""
-    findings = Findings()
+    found = Cases()
     letters: list[Record] = []
 
     async def bury(records: Sequence[Record]) -> None:
@@ -86,12 +84,12 @@ async def poison(world: World, folder: Path) -> Findings:
             for case in cases:
                 letters.clear()
                 took = await _run(bus, case, folder / "cj.db", letters)
-                findings.slowest = max(findings.slowest, took)
-                findings.cases += 1
-                findings.parked += len(letters)
-                findings.passed += case.kind.reason is None
-                findings.wrong += [f"{case.name}: {what}" for what in _wrong(case, folder / "cj.db", letters)]
-    return findings
+                found.slowest = max(found.slowest, took)
+                found.cases += 1
+                found.parked += len(letters)
+                found.passed += case.kind.reason is None
+                found.wrong += [f"{case.name}: {what}" for what in _wrong(case, folder / "cj.db", letters)]
+    return found
 
 
 async def _run(bus: Bus, case: Case, file: Path, letters: Sequence[Record]) -> float:
@@ -181,9 +179,8 @@ def _sound(topic: str, batch_id: UUID, sequence: int) -> Record:
     return Record(topic, str(batch_id), str(event.event_id), event.model_dump_json().encode(), headers)
 
 
-def run(seed: int, *, full: bool) -> Report:
+def run(seed: int, *, full: bool) -> Observed:
     """All cases on both buses."""
-    began = time.monotonic()
     figures, complaints = [], []
     for name, world in WORLDS.items():
         with tempfile.TemporaryDirectory() as folder:
@@ -200,4 +197,4 @@ def run(seed: int, *, full: bool) -> Report:
             ),
         ]
         complaints += [f"{name}: {wrong}" for wrong in found.wrong]
-    return Report("poison", "python -m tests.faults poison", time.monotonic() - began, figures, complaints)
+    return Observed(figures, complaints)
