@@ -34,7 +34,7 @@ NO_REPAIR = "cj.repair_after=86400"
 UNREAD = 0.3
 """Seconds for which callbacks gather on a topic before it is deleted."""
 
-VOID = "tests.faults.bus_defects:published_into_the_void"
+DEFECT = "bus:publish_on_trust"
 
 
 class Broker:
@@ -219,7 +219,7 @@ def _swallowed(folder: Path, server: Kafka) -> Toll:
         latency=0.1,
         provider_options=[CALLBACKS_ONLY],
         cj_options=[NO_REPAIR],
-        defect=VOID,
+        defect=DEFECT,
     ) as fleet:
         with fleet.working(4):
             until_the_next(fleet, "the start")

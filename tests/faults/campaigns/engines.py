@@ -52,7 +52,7 @@ SHORT = {REDIS_KILLED: 1, REDIS_FULL: 1, POSTGRESQL_KILLED: 1, BATCHES_LOCKED: 1
 SHORT_EMPTIED = 1
 SEEDED = {REDIS_KILLED: 2, REDIS_FULL: 2}
 FAULTS = EMPTIED + sum(REDIS_QUEUE.values()) + sum(SQL_QUEUE.values())
-DEFECT = "tests.faults.maladies:accept_on_trust"
+DEFECT = "promises:accept_on_trust"
 
 LONG = 30.0
 HEALED, SHORT_HEALED = 5.0, 20.0

@@ -134,7 +134,7 @@ def _maimed(folder: Path, defect: str) -> Fleet:
     """Everything comes by callback, so that a defect of that road has work."""
     queued = ("judges.simulated.direct_concurrency=0",)
     engines = (*on_kafka(session=SESSION), *on_redis(), *on_postgresql())
-    function = f"tests.faults.fleet.defects:{defect}"
+    function = f"promises:{defect}"
     return Fleet(folder, engines, latency=0.05, cjs=1, provider_options=queued, defect=function)
 
 

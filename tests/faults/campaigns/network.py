@@ -36,7 +36,7 @@ WAYS = (frozenset({Way.THERE}), frozenset({Way.BACK}), frozenset(Way))
 WAIT = 10.0
 """Seconds that nobody waits for an answer of ours: a POST for a connection to Redis (2), for patience (2) and twice for
 an answer of Redis (1.5); a page for a transaction of PostgreSQL (3 + 1) behind another one."""
-DEFECT = "tests.faults.maladies:publish_on_trust"
+DEFECT = "bus:publish_on_trust"
 
 
 @dataclass

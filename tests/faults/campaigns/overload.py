@@ -31,7 +31,7 @@ SETTINGS = (
     "judges.simulated.direct_concurrency=3",
     f"queue.limit={LIMIT}",
 )
-DEFECT = "an unbounded line"
+DEFECT, DEFECT_SAYS = "limits:unbounded_line", "an unbounded line"
 PATIENCE = 120.0
 """Seconds in which a crowd on a busy machine has to have sent enough to fill the line."""
 
@@ -83,7 +83,9 @@ def run(seed: int, *, full: bool) -> Observed:
     ]
     unbounded = flood(seconds if not full else 10.0, limit=200, seed=seed, defect=DEFECT, drain=False)
     caught = unbounded.longest > 200 + CLIENTS or not unbounded.times(429)
-    figures.append(Figure(f"seeded defect: {DEFECT}", "caught" if caught else "not caught", "caught", caught))
+    figures.append(
+        Figure(f"seeded defect: {DEFECT_SAYS}", "caught" if caught else "not caught", "caught", caught)
+    )
     complaints = [*found.broken[:20], *(f"no answer: {answer}" for answer in gone[:5])]
     return Observed(figures, complaints)
 

@@ -134,7 +134,7 @@ def _storm(folder: Path, random: Random, *, full: bool) -> tuple[list[Figure], S
 
 def _with_a_defect(folder: Path, defect: str) -> Toll:
     """Both defects show when the store is locked: one by whoever is killed then, the other by whoever gives up."""
-    with _fleet(folder, cjs=2, defect=f"tests.faults.bus_defects:{defect}") as fleet:
+    with _fleet(folder, cjs=2, defect=f"bus:{defect}") as fleet:
         with fleet.working(8):
             for turn in range(4):
                 until(lambda: recorded(fleet) > 50 * turn, every=0.1)  # noqa: B023 - called at once

@@ -52,7 +52,7 @@ what the short form adds. Of all objects only the full form can tell that from g
 
 READY, SHORT_READY = 5.0, 60.0
 PATIENCE = 900.0
-DEFECT = "a list that keeps every comparison"
+DEFECT, DEFECT_SAYS = "limits:keep_every_comparison", "a list that keeps every comparison"
 SETTINGS = ("judges.simulated.direct_concurrency=16",)
 """A third of the simulated judge's slots: so both roads are walked."""
 
@@ -119,7 +119,7 @@ def run(seed: int, *, full: bool) -> Observed:
         ),
         Figure.at_most(f"of these of the class that grew most, {grew}", by, bar),
         Figure(
-            f"seeded defect: {DEFECT}",
+            f"seeded defect: {DEFECT_SAYS}",
             f"{'caught' if caught else 'not caught'}: {defective.kept[1]:g} of {defective.kept[0]} by comparison",
             "caught",
             caught,

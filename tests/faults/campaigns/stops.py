@@ -102,9 +102,7 @@ def run(seed: int, *, full: bool) -> Observed:
             _fleet(Path(name) / "sound", peers, seed, full=full), peers, seed, full=full
         )
         if full:
-            fleet = _fleet(
-                Path(name) / "maimed", peers, seed, full=False, defect=f"tests.faults.fleet.defects:{DEFECT}"
-            )
+            fleet = _fleet(Path(name) / "maimed", peers, seed, full=False, defect=f"promises:{DEFECT}")
             found, why = caught(fleet, DEFECT_SAYS, partial(_stop_without_kafka, peers=peers))
             figures.append(found)
             complaints += why

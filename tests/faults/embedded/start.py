@@ -1,7 +1,7 @@
 """`run.py` with an ear for campaigns: SIGUSR1 asks what it holds in memory, and a seeded defect may be put in.
 
 `python -m tests.faults.embedded.start [options of run.py]`; the environment says where the account goes
-(`FAULTS_ACCOUNT`) and which defect (`FAULTS_DEFECT`).
+(`FAULTS_ACCOUNT`) and which defect (`FAULTS_DEFECT`, as `module:function` of `seeded_defects`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 from app.cli import main
-from tests.faults.embedded.defects import DEFECTS
+from tests.faults.seeded_defects import put_in
 
 
 def account(_signal: int, _frame: object) -> None:
@@ -34,5 +34,5 @@ def account(_signal: int, _frame: object) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGUSR1, account)
     if defect := os.environ.get("FAULTS_DEFECT"):
-        DEFECTS[defect]()
+        put_in(defect)
     main()

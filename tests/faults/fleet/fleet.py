@@ -53,8 +53,8 @@ class Fleet:
     """Providers and cj processes on shared engines, under load, and a count of what became of every comparison.
 
     `options` are settings of all, `provider_options` and `cj_options` of one role; they win over those of the fleet.
-    `provider_urls` is where cj sees the providers, if not where they are. `defect` is `module:function`, put into
-    each process before it starts (see `maimed`). `judge` is provider and model of every comparison. `forgetful`: an
+    `provider_urls` is where cj sees the providers, if not where they are. `defect` is one of `seeded_defects`, put
+    into each process before it starts. `judge` is provider and model of every comparison. `forgetful`: an
     engine will lose what it acknowledged, so that rows may be asked for anew, and posts of others than cj are not
     followed up. `topics` are more that callbacks may go to. `wiped` is set by whoever deletes cj's topic, with the
     callbacks that are on it.

@@ -1,12 +1,10 @@
-"""Defects for real processes, each a promise of DESIGN broken in one place; `maimed` puts them in.
-
-Nothing here says how they are to be noticed: the toll does, which knows of no defect.
-"""
+"""A promise given, kept or marked as kept too early, at each place where the product stores before it says."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -14,10 +12,12 @@ import anyio
 from app.bus.protocol import Record
 from app.cj.event_processor import EventProcessor
 from app.contracts import ComparisonQueued, LLMOrchestratorResponse
+from app.errors import JuxtaError, StoreUnavailable
 from app.provider import outcomes
 from app.provider.lane import Lane
 from app.provider.orchestrator import LLMOrchestrator
-from app.provider.queue.protocol import Lease, QueuedRequest, State
+from app.provider.queue.protocol import Accepted, Lease, QueuedRequest, Reply, State
+from app.provider.queue.redis import RedisQueue
 from app.provider.queue_processor import QueueProcessor
 
 SOON = 0.3
@@ -31,7 +31,8 @@ def accepted_before_it_is_stored() -> None:
     async def queue_request(self: Any, row: QueuedRequest, lane: Lane) -> ComparisonQueued:
         async def later() -> None:
             await anyio.sleep(SOON)
-            await self._queue.accept(row)
+            with suppress(JuxtaError):
+                await self._queue.accept(row)
 
         self._background.start(later)
         queued: ComparisonQueued = self._queued(row.queue_id, row.correlation_id, lane)
@@ -83,3 +84,18 @@ def marked_as_published_when_told_to_stop() -> None:
         await give_back(self, lease, untried=untried)
 
     part._give_back = forget
+
+
+def accept_on_trust() -> None:
+    """An acceptance that Redis refused, or did not answer, is taken for done."""
+    part: Any = RedisQueue
+    accept = part.accept
+
+    async def on_trust(self: RedisQueue, request: QueuedRequest, **more: Any) -> Accepted:
+        try:
+            found: Accepted = await accept(self, request, **more)
+        except StoreUnavailable:
+            return Accepted(queue_id=request.queue_id, known=False, state=State.QUEUED, reply=Reply.CALLBACK)
+        return found
+
+    part.accept = on_trust

@@ -1,28 +1,28 @@
-"""Faults in how callbacks are published and taken, put into real processes by `maimed`: each breaks one promise of a bus."""
+"""Faults in how callbacks are published and taken: each breaks one promise of a bus."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from app.bus.delivery import Delivery
 from app.bus.kafka.partition import Place
+from app.bus.kafka.publisher import Publisher
 from app.bus.protocol import Record
 from app.errors import BusUnavailable
-from app.provider.publishing import Publishing
 
 
-def published_into_the_void() -> None:
-    """A publish that failed counts as one that did not."""
-    part: Any = Publishing
-    publish = part._publish
+def publish_on_trust() -> None:
+    """A publish that failed, or whose fate is unknown, is taken for done."""
+    part: Any = Publisher
+    publish = part.publish
 
-    async def swallow(self: Publishing, *outcome: Any) -> None:
-        with contextlib.suppress(BusUnavailable):
-            await publish(self, *outcome)
+    async def on_trust(self: Publisher, record: Record, **more: Any) -> None:
+        with suppress(BusUnavailable):
+            await publish(self, record, **more)
 
-    part._publish = swallow
+    part.publish = on_trust
 
 
 def committed_when_fetched() -> None:
