@@ -1,4 +1,4 @@
-"""The scores of a batch fitted again, from the verdicts that its store holds; audits count in no score."""
+"""The scores of a batch fitted again, by the product's own fit, from the verdicts that its store holds; audits count in no score."""
 
 from __future__ import annotations
 

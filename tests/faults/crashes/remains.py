@@ -1,6 +1,6 @@
-"""What must be true of a house after its batch has ended, read from its files without any code of the house.
+"""What must be true of a house after its batch has ended, read from its files without any code of the house but for the fit.
 
-Each violation is a sentence. The scores are fitted again from the verdicts that are there.
+Each violation is a sentence. The scores are fitted again, by the product's own fit, from the verdicts that are there.
 """
 
 from __future__ import annotations
