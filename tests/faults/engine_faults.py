@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import psycopg
 from redis import Redis as Client
@@ -24,13 +23,6 @@ REQUESTS = "juxta_provider.requests"
 BATCHES = "juxta_cj.batches, juxta_cj.comparisons"
 
 
-class Outage(NamedTuple):
-    """`strike` takes the seconds that it shall last."""
-
-    name: str
-    strike: Callable[[float], None]
-
-
 class Outages:
     """Of these engines. `noticed` is how long each provider took to find Redis unfit to be trusted."""
 
@@ -42,9 +34,9 @@ class Outages:
         self._database = database
         self._long = long
 
-    def called(self, name: str) -> Outage:
-        """The outage of that name."""
-        strike: dict[str, Callable[[float], None]] = {
+    def strike(self, name: str, seconds: float) -> None:
+        """Bring about the outage of that name; `seconds` is how long it lasts, where nothing else decides that."""
+        outages: dict[str, Callable[[float], None]] = {
             REDIS_KILLED: lambda seconds: kill(self._redis, seconds),
             REDIS_EMPTIED: lambda _: self._empty(),
             REDIS_FULL: self._fill,
@@ -56,7 +48,7 @@ class Outages:
             BATCHES_LOCKED: lambda seconds: self._lock(BATCHES, seconds),
             LOCKED_LONG: lambda _: self._lock(f"{BATCHES}, {REQUESTS}", self._long),
         }
-        return Outage(name, strike[name])
+        outages[name](seconds)
 
     def _empty(self) -> None:
         with self._client() as client:

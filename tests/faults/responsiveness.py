@@ -23,7 +23,6 @@ class Watch:
 
     slowest: dict[str, float] = field(default_factory=dict)
     hung: list[str] = field(default_factory=list)
-    looks: int = 0
 
 
 @contextmanager
@@ -55,5 +54,4 @@ def _look(
                     client.get(path)
                 except httpx2.HTTPError as error:
                     watch.hung.append(f"{process.folder.name}{path}: {type(error).__name__}")
-                watch.looks += 1
                 watch.slowest[kind] = max(watch.slowest.get(kind, 0.0), time.monotonic() - began)

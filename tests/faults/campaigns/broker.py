@@ -47,6 +47,17 @@ class Broker:
         self._poster = poster
         self._random = random
 
+    def suffer(self, fault: str) -> float:
+        """Go through the fault of that name."""
+        faults: dict[str, Callable[[], float]] = {
+            "kill": self.kill,
+            "hang": self.hang,
+            "outage": self.outage,
+            "deleted topic": self.deleted_topic,
+            "unknown topic": self.unknown_topic,
+        }
+        return faults[fault]()
+
     def kill(self, away: float | None = None) -> float:
         """SIGKILL, and the same one again; it is back when it serves."""
         self._server.kill()
@@ -157,8 +168,7 @@ def _storm(
             broker.unknown = unknown
             until_the_next(fleet, "the start")
             for name in order:
-                fault: Callable[[], float] = getattr(broker, name.replace(" ", "_"))
-                slowest[name] = max(slowest.get(name, 0.0), fault())
+                slowest[name] = max(slowest.get(name, 0.0), broker.suffer(name))
                 time.sleep(random.uniform(0.5, 1.5))
         dead = [one for one in fleet.processes if one.child.poll() is not None]
         fleet.complaints += [f"{one.folder.name} ended by itself:\n{one.stderr[-6000:]}" for one in dead]
@@ -189,16 +199,7 @@ def _caught(defect: str, toll: Toll) -> Figure:
 
 def _unrepaired(folder: Path, server: Kafka) -> Toll:
     """Nobody sweeps: what was on the topic is never asked for again."""
-    engines = (*on_kafka(servers=server.servers), *on_redis(), *on_postgresql())
-    with Fleet(
-        folder,
-        engines,
-        providers=1,
-        cjs=1,
-        latency=0.1,
-        provider_options=[CALLBACKS_ONLY],
-        cj_options=[NO_REPAIR],
-    ) as fleet:
+    with _small(folder, server) as fleet:
         fleet.wiped = True
         with fleet.working(4):
             until_the_next(fleet, "the start")
@@ -210,17 +211,7 @@ def _unrepaired(folder: Path, server: Kafka) -> Toll:
 
 def _swallowed(folder: Path, server: Kafka) -> Toll:
     """The broker hangs for longer than a publish waits."""
-    engines = (*on_kafka(servers=server.servers), *on_redis(), *on_postgresql(), "bus.publish_timeout=1")
-    with Fleet(
-        folder,
-        engines,
-        providers=1,
-        cjs=1,
-        latency=0.1,
-        provider_options=[CALLBACKS_ONLY],
-        cj_options=[NO_REPAIR],
-        defect=DEFECT,
-    ) as fleet:
+    with _small(folder, server, "bus.publish_timeout=1", defect=DEFECT) as fleet:
         with fleet.working(4):
             until_the_next(fleet, "the start")
             server.pause()
@@ -228,3 +219,17 @@ def _swallowed(folder: Path, server: Kafka) -> Toll:
             server.resume()
         fleet.settle(12.0)
         return fleet.toll()
+
+
+def _small(folder: Path, server: Kafka, *settings: str, defect: str | None = None) -> Fleet:
+    """One provider and one cj, everything by callback, and nobody who repairs."""
+    return Fleet(
+        folder,
+        (*on_kafka(servers=server.servers), *on_redis(), *on_postgresql(), *settings),
+        providers=1,
+        cjs=1,
+        latency=0.1,
+        provider_options=[CALLBACKS_ONLY],
+        cj_options=[NO_REPAIR],
+        defect=defect,
+    )

@@ -20,6 +20,7 @@ from schemathesis import GenerationMode
 
 from app.contracts import COMPARISON_RESULT_TOPIC
 from app.spec.openapi import openapi, operations
+from tests.faults.embedded.house import resident
 from tests.faults.findings import Figure, Observed
 from tests.flow.house import QUESTION, essay, furnish, rows
 from tests.flow.process import Process, process_on
@@ -165,12 +166,12 @@ def _is_over(client: socket.socket) -> bool:
 
 def _huge(process: Process, size: int) -> list[Figure]:
     """A body far beyond the limit, announced and not announced: refused before it is taken, in bounded memory."""
-    before = _resident(process)
+    before = resident(process)
     announced = _send(process, f"Content-Length: {size}\r\n", lambda piece: piece, size)
     unannounced = _send(
         process, "Transfer-Encoding: chunked\r\n", lambda piece: b"%x\r\n%s\r\n" % (len(piece), piece), size
     )
-    grown = (_resident(process) - before) / 1e6
+    grown = (resident(process) - before) / 1e6
     return [
         Figure(
             f"a body of {size / 1e6:.0f} MB, announced and not",
@@ -210,11 +211,6 @@ def _hear(connection: socket.socket, heard: bytearray) -> None:
             heard += piece
     except OSError:
         pass
-
-
-def _resident(process: Process) -> int:
-    status = Path(f"/proc/{process.child.pid}/status").read_text(encoding="ascii")
-    return int(status.split("VmRSS:")[1].split()[0]) * 1024
 
 
 def _cases(process: Process, number: int, wanted: int) -> Part:

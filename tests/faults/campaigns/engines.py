@@ -191,7 +191,7 @@ def _strike(
     """Wait until work goes on, do it, and measure how soon it goes on again."""
     _progress(fleet, poster, time.monotonic())
     time.sleep(random.uniform(0.1, 0.5))
-    outages.called(name).strike(random.uniform(0.3, 2.5))
+    outages.strike(name, random.uniform(0.3, 2.5))
     served_at = time.monotonic()
     found.faults[name] += 1
     if _progress(fleet, poster, served_at):
@@ -207,7 +207,7 @@ def _progress(fleet: Fleet, poster: Poster | None, since: float) -> bool:
     decided = _decided(fleet)
     while time.monotonic() < since + STUCK:
         accepted = poster is None or any(
-            answer.accepted and answer.at > since for answer in poster.answers[-200:]
+            answer.accepted and answer.sent_at > since for answer in poster.answers[-200:]
         )
         if accepted and decided >= 0 and _decided(fleet) > decided:
             return True

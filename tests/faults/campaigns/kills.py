@@ -108,7 +108,7 @@ def _kill_providers(fleet: Fleet, poster: Poster, random: Random, kills: int, de
         aimed = len(done) % 2 == 0 and poster.wait_for(202, victim.url, 5.0)
         if not aimed:
             time.sleep(random.uniform(0.0, 1.0))
-        fleet.kill(victim)
+        victim.kill()
         done.append(Kill("provider", aimed, fleet.ready(fleet.restart(victim))))
     return done
 
@@ -124,7 +124,7 @@ def _kill_cjs(fleet: Fleet, random: Random, kills: int, deadline: float) -> list
         else:
             time.sleep(random.uniform(0.0, 1.0))
         killed_at = time.monotonic()
-        fleet.kill(victim)
+        victim.kill()
         done.append(Kill("cj", aimed, fleet.ready(fleet.restart(victim))))
         time.sleep(max(0.0, killed_at + SESSION + 1.0 - time.monotonic()))
     return done
@@ -143,15 +143,10 @@ def _aim(fleet: Fleet, *, role: str, seed: int) -> None:
     random = Random(seed)
     with fleet.working(2), fleet.posting() as poster:
         for _ in range(2):
-            before = _callbacks(fleet)
-            until(lambda: _callbacks(fleet) > before + 10, patience=60.0, every=0.1)  # noqa: B023 - called at once
+            before = fleet.books.by_callback()
+            until(lambda: fleet.books.by_callback() > before + 10, patience=60.0, every=0.1)  # noqa: B023 - called at once
             deadline = time.monotonic() + 60.0
             if role == "cj":
                 _kill_cjs(fleet, random, 1, deadline)
             else:
                 _kill_providers(fleet, poster, random, 1, deadline)
-
-
-def _callbacks(fleet: Fleet) -> int:
-    ((count,),) = fleet.books.cj("SELECT count(*) FROM comparisons WHERE road = 'callback'")
-    return int(count)

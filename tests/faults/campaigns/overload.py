@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.faults.embedded.house import create, house, miscounts, open_requests, resident, unfinished
-from tests.faults.embedded.posts import CUT, HUNG, Answer, broken_promises, nth, posting, promised
+from tests.faults.embedded.posts import CUT, HUNG, Reply, broken_promises, nth, posting, promised
 from tests.faults.findings import Figure, Observed
 from tests.flow.process import Process, until
 
@@ -40,7 +40,7 @@ PATIENCE = 120.0
 class Flood:
     """What was seen of one flood; `longest` is the greatest number of requests that were open at once."""
 
-    answers: Sequence[Answer]
+    answers: Sequence[Reply]
     seconds: float
     drained: float
     longest: int
@@ -96,7 +96,7 @@ def flood(seconds: float, *, limit: int, seed: int, defect: str = "", drain: boo
         folder = Path(name)
         with house(folder, *SETTINGS, f"queue.limit={limit}", defect=defect) as process:
             create(process, seed=seed)
-            with Watch(process) as watch:
+            with Gauge(process) as gauge:
                 began = time.monotonic()
                 with posting(process.url, rate=TIMES * JUDGE, clients=CLIENTS) as crowd:
                     time.sleep(seconds)
@@ -109,17 +109,17 @@ def flood(seconds: float, *, limit: int, seed: int, defect: str = "", drain: boo
                     until(lambda: not unfinished(folder), patience=patience, every=0.2)
             drained = time.monotonic() - began
         broken = [*broken_promises(folder, crowd.answers), *miscounts(folder)] if drain else []
-        return Flood(crowd.answers, took, drained, watch.longest, watch.resident, broken)
+        return Flood(crowd.answers, took, drained, gauge.longest, gauge.resident, broken)
 
 
-class Watch:
+class Gauge:
     """Looks ten times a second how long the line is and how much memory the process has."""
 
     def __init__(self, process: Process) -> None:
         self.longest = self.resident = 0
         self._process = process
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="watch")
+        self._thread = threading.Thread(target=self._look, name="gauge")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -139,7 +139,7 @@ def milliseconds(seconds: float) -> float:
     return round(seconds * 1000, 1)
 
 
-def _enough(answers: Sequence[Answer], limit: int, seconds: float) -> bool:
+def _enough(answers: Sequence[Reply], limit: int, seconds: float) -> bool:
     """Whether more was answered than the judge can have judged and the line can hold."""
     return len(answers) > limit + CLIENTS + JUDGE * seconds
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from random import Random
 
@@ -53,7 +52,7 @@ class Storm:
         """One or two go at once, perhaps with the store locked; return when they are back."""
         victims = self._random.sample(self._fleet.cjs, self._random.choice([1, 1, 2]))
         locked = self._random.random() < LOCKED_SHARE
-        with locked_store(self._fleet) if locked else at_once(), ThreadPoolExecutor() as pool:
+        with locked_store(self._fleet) if locked else nullcontext(), ThreadPoolExecutor() as pool:
             time.sleep(self._random.uniform(0.2, 0.8) * locked)
             for _ in pool.map(self._go, victims):
                 pass
@@ -66,7 +65,7 @@ class Storm:
         kind = self._random.choice(KINDS)
         self.departures[kind] += 1
         if kind == "kill":
-            self._fleet.kill(process)
+            process.kill()
         elif kind == "stop":
             if status := process.stop():
                 self._fleet.complaints.append(f"a stopped cj ended with {status}: {process.stderr[-500:]}")
@@ -77,22 +76,15 @@ class Storm:
 
 
 @contextmanager
-def at_once() -> Iterator[None]:
-    """Nothing is in the way."""
-    yield
-
-
-@contextmanager
 def locked_store(fleet: Fleet, seconds: float = LOCKED) -> Iterator[None]:
     """For a while nothing can be recorded, whatever comes meanwhile."""
-    over = threading.Timer(seconds, lambda: None)
     with psycopg.connect(fleet.deployment.settings["database.url"]) as stranger:
         stranger.execute("LOCK TABLE juxta_cj.batches, juxta_cj.comparisons IN ACCESS EXCLUSIVE MODE")
-        over.start()
+        over_at = time.monotonic() + seconds
         try:
             yield
         finally:
-            over.join()
+            time.sleep(max(0.0, over_at - time.monotonic()))
 
 
 def run(seed: int, *, full: bool) -> Observed:
@@ -112,8 +104,8 @@ def _storm(folder: Path, random: Random, *, full: bool) -> tuple[list[Figure], S
     with _fleet(folder, cjs=CJS, seed=random.randrange(10**6)) as fleet:
         storm, give_up_at = Storm(fleet, random), time.monotonic() + SECONDS
         with fleet.working(16 if full else 4):
-            until(lambda: recorded(fleet) > 0, every=0.1)
-            while storm.departures.total() < departures or recorded(fleet) < callbacks:
+            until(lambda: fleet.books.by_callback() > 0, every=0.1)
+            while storm.departures.total() < departures or fleet.books.by_callback() < callbacks:
                 if time.monotonic() > give_up_at:
                     fleet.complaints.append(f"given up after {SECONDS:g} s")
                     break
@@ -137,11 +129,11 @@ def _with_a_defect(folder: Path, defect: str) -> Toll:
     with _fleet(folder, cjs=2, defect=f"bus:{defect}") as fleet:
         with fleet.working(8):
             for turn in range(4):
-                until(lambda: recorded(fleet) > 50 * turn, every=0.1)  # noqa: B023 - called at once
+                until(lambda: fleet.books.by_callback() > 50 * turn, every=0.1)  # noqa: B023 - called at once
                 victim = fleet.cjs[turn % 2]
                 with locked_store(fleet, 2 * LOCKED):
                     time.sleep(1.5 * LOCKED)
-                    fleet.kill(victim)
+                    victim.kill()
                 fleet.restart(victim)
         fleet.settle(15.0)
         return fleet.toll()
@@ -159,9 +151,3 @@ def _fleet(folder: Path, *, cjs: int, defect: str | None = None, seed: int = 0) 
         defect=defect,
         seed=seed,
     )
-
-
-def recorded(fleet: Fleet) -> int:
-    """How many comparisons ended by callback so far."""
-    ((count,),) = fleet.books.cj("SELECT count(*) FROM comparisons WHERE road = 'callback'")
-    return int(count)

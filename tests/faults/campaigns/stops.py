@@ -76,10 +76,11 @@ class Hang:
     stopped: Callable[[Fleet], Sequence[Process]] = lambda fleet: fleet.processes
 
 
+KAFKA_HANGS = Hang("Kafka", lambda _, peers: [peers.kafka])
 HANGS = (
     Hang("all of them", lambda _, peers: peers.all),
     Hang("the providers, as cj sees them", lambda fleet, _: fleet.providers, lambda fleet: fleet.cjs),
-    Hang("Kafka", lambda _, peers: [peers.kafka]),
+    KAFKA_HANGS,
     Hang("Redis", lambda _, peers: [peers.redis]),
     Hang("PostgreSQL", lambda _, peers: [peers.postgresql]),
     Hang("the judge", lambda _, peers: [peers.judge]),
@@ -198,4 +199,4 @@ def _stop_without_kafka(fleet: Fleet, peers: Peers) -> None:
     """Outcomes are on their way to a bus that hangs when the processes are told to stop."""
     with fleet.working(2), fleet.posting():
         time.sleep(2.0)
-        _round(fleet, peers, HANGS[2], Random(0))
+        _round(fleet, peers, KAFKA_HANGS, Random(0))

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.faults.embedded.house import create, house, miscounts, open_requests, ready, unfinished
-from tests.faults.embedded.posts import CUT, Answer, Crowd, broken_promises, nth, posting, promised
+from tests.faults.embedded.posts import CUT, Crowd, Reply, broken_promises, nth, posting, promised
 from tests.faults.embedded.troubles import STORES, Ground, Trouble, ground, possible
 from tests.faults.findings import Figure, Observed
 from tests.flow.house import rows
@@ -48,10 +48,10 @@ class Bout:
 
 
 @dataclass
-class Story:
+class Survival:
     """What became of a house in trouble. `healed` is seconds until it was ready and took a request again."""
 
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[Reply] = field(default_factory=list)
     healed: list[float] = field(default_factory=list)
     bouts: int = 0
     kills: int = 0
@@ -82,7 +82,7 @@ def run(seed: int, *, full: bool) -> Observed:
 
 
 def _figures(
-    story: Story, defective: Story, kinds: Counter[str], missing: Sequence[str], *, full: bool
+    story: Survival, defective: Survival, kinds: Counter[str], missing: Sequence[str], *, full: bool
 ) -> list[Figure]:
     statuses = Counter(answer.status for answer in story.answers)
     refused = [answer for answer in story.answers if answer.status == 503]
@@ -110,13 +110,13 @@ def _figures(
     ]
 
 
-def _of(story: Story, *kinds: str) -> int:
+def _of(story: Survival, *kinds: str) -> int:
     return sum(words.split(":")[0] in kinds for words in story.wrong)
 
 
-def tell(where: Ground, bouts: Sequence[Bout], *, full: bool, defect: str = "") -> Story:
+def tell(where: Ground, bouts: Sequence[Bout], *, full: bool, defect: str = "") -> Survival:
     """Live through `bouts`, in as many lives as it takes, then read what is left."""
-    story, waiting = Story(), list(bouts)
+    story, waiting = Survival(), list(bouts)
     start = partial(house, where.folder, *SETTINGS, defect=defect, environment=where.environment)
     while waiting:
         _live(start(), where, waiting, story, hold=HOLD if full else SHORT_HOLD)
@@ -133,7 +133,7 @@ def _live(
     starting: AbstractContextManager[Process],
     where: Ground,
     waiting: list[Bout],
-    story: Story,
+    story: Survival,
     *,
     hold: float,
 ) -> None:
@@ -154,10 +154,10 @@ def _live(
                         return
                 _heal(process, crowd, batch, bout, story)
         finally:
-            story.answers += [one for one in crowd.answers if one.status != CUT or one.at < killed_at]
+            story.answers += [one for one in crowd.answers if one.status != CUT or one.ended_at < killed_at]
 
 
-def _suffer(process: Process, crowd: Crowd, bout: Bout, story: Story, *, hold: float) -> None:
+def _suffer(process: Process, crowd: Crowd, bout: Bout, story: Survival, *, hold: float) -> None:
     """Until it is felt, and a while longer; readiness has to know."""
     before = len(crowd.answers)
     until(lambda: any(answer.status == 503 for answer in crowd.answers[before:]), patience=FELT)
@@ -167,15 +167,14 @@ def _suffer(process: Process, crowd: Crowd, bout: Bout, story: Story, *, hold: f
     time.sleep(max(0.0, end - time.monotonic()))
 
 
-def _heal(process: Process, crowd: Crowd, batch: str, bout: Bout, story: Story) -> None:
+def _heal(process: Process, crowd: Crowd, batch: str, bout: Bout, story: Survival) -> None:
     """The trouble is over: it has to go on by itself, and to finish what it had begun."""
     began, before = time.monotonic(), len(crowd.answers)
 
     def well() -> bool:
         assert process.child.poll() is None, process.stderr[-3000:]
         return any(
-            answer.status in {200, 202} and answer.at - answer.seconds > began
-            for answer in crowd.answers[before:]
+            answer.status in {200, 202} and answer.sent_at > began for answer in crowd.answers[before:]
         ) and ready(process)
 
     until(well, patience=FINISH)
@@ -188,7 +187,7 @@ def _heal(process: Process, crowd: Crowd, batch: str, bout: Bout, story: Story) 
         time.sleep(0.05)
 
 
-def _finish(process: Process, story: Story) -> None:
+def _finish(process: Process, story: Survival) -> None:
     """The last life, in fair weather: what is owed is paid."""
     end = time.monotonic() + FINISH
     while open_requests(process.folder) or unfinished(process.folder):

@@ -94,7 +94,7 @@ def no_lease_expiry(container: punq.Container) -> None:
     open_, file_due = ledger.open, ledger._file_due
 
     def open_as_it_stands(connection: Connection, *, exclusive: bool) -> None:
-        open_(connection, exclusive=exclusive and False)
+        open_(connection, exclusive=False)
 
     def file_what_is_free(turn: Turn) -> None:
         never = "UPDATE requests SET due_at = due_at + 1e9 WHERE held AND due_at <= :now"

@@ -11,8 +11,8 @@ from .weather import COOLDOWN, FAILURES
 
 
 @dataclass(slots=True)
-class Watch:
-    """One life: `begun` are the calls under way and when they began, `tests_from` is set while the breaker is not closed.
+class Breaker:
+    """As one life shows it: `begun` are the calls under way and when they began, `tests_from` is set while the breaker is not closed.
 
     Calls that had their slot before the breaker opened may still begin within the cool-down; they test nothing.
     """
@@ -46,10 +46,10 @@ class Watch:
 def twofold_tests(diary: Sequence[Event]) -> Iterator[str]:
     """After the breaker has opened, one call at a time tests the judge until one brings a verdict."""
     for _, events in groupby(diary, key=lambda event: event.life):
-        watch = Watch()
+        breaker = Breaker()
         for event in events:
-            if event.what == "call" and watch.begins(event):
+            if event.what == "call" and breaker.begins(event):
                 yield "calls: more than one call at once tested a judge whose breaker was half-open"
                 return
             if event.what in {"failed", "verdict"}:
-                watch.ends(event)
+                breaker.ends(event)

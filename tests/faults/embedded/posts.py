@@ -25,18 +25,22 @@ HUNG, CUT = 0, -1
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of one POST: `status` is HUNG or CUT where none came; seconds as the crowd saw them.
+class Reply:
+    """What became of one POST: `status` is HUNG or CUT where none came; `sent_at` is monotonic, `seconds` is how long it took.
 
     `late` is how much later than planned it was sent: the crowd's own delay, none of the house.
     """
 
     correlation_id: UUID
     status: int
-    at: float
+    sent_at: float
     seconds: float
     late: float
     retry_after: bool
+
+    @property
+    def ended_at(self) -> float:
+        return self.sent_at + self.seconds
 
 
 @dataclass
@@ -46,7 +50,7 @@ class Crowd:
     url: str
     rate: float
     clients: int
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[Reply] = field(default_factory=list)
     _ended: bool = False
 
     async def run(self) -> None:
@@ -71,7 +75,7 @@ class Crowd:
             if not self._ended:
                 self.answers.append(await self._post(session, turn, due))
 
-    async def _post(self, session: aiohttp.ClientSession, turn: int, due: float) -> Answer:
+    async def _post(self, session: aiohttp.ClientSession, turn: int, due: float) -> Reply:
         name = uuid4()
         content = {
             "user_prompt": QUESTION,
@@ -89,8 +93,7 @@ class Crowd:
             status = HUNG
         except aiohttp.ClientError:
             status = CUT
-        now = time.monotonic()
-        return Answer(name, status, now, now - sent, sent - due, again)
+        return Reply(name, status, sent, time.monotonic() - sent, sent - due, again)
 
 
 @contextmanager
@@ -116,12 +119,12 @@ def posting(url: str, *, rate: float, clients: int = 16) -> Iterator[Crowd]:
         raise failures[0]
 
 
-def promised(answers: Sequence[Answer]) -> set[UUID]:
+def promised(answers: Sequence[Reply]) -> set[UUID]:
     """Those that were told 200 or 202."""
     return {answer.correlation_id for answer in answers if answer.status in {200, 202}}
 
 
-def broken_promises(folder: Path, answers: Sequence[Answer]) -> list[str]:
+def broken_promises(folder: Path, answers: Sequence[Reply]) -> list[str]:
     """Of what was answered 200 or 202: what the ledger does not know, and what has no outcome that was passed on."""
     known = {
         UUID(bytes=name): (state, outcome)

@@ -49,6 +49,11 @@ class Books:
         """What cj's store says."""
         return self._deployment.rows(sql)
 
+    def by_callback(self) -> int:
+        """How many comparisons have ended by callback."""
+        ((count,),) = self.cj("SELECT count(*) FROM comparisons WHERE road = 'callback'")
+        return int(count)
+
     def ledger(self) -> dict[UUID, Request]:
         """Every request that the providers know, by its queue id."""
         settings = self._deployment.settings

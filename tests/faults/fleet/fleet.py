@@ -123,7 +123,7 @@ class Fleet:
 
     @property
     def providers(self) -> list[Process]:
-        """As they are now; a place whose process was killed still shows the dead one."""
+        """As they are now; the place of one that was killed shows the dead one until `restart`."""
         return [place.process for place in self._of("provider") if place.process is not None]
 
     @property
@@ -143,10 +143,6 @@ class Fleet:
     def batches(self) -> list[str]:
         """Ids of those that a 201 promised."""
         return self._load.batches
-
-    def kill(self, process: Process) -> None:
-        """SIGKILL; its place stays empty until `restart`."""
-        process.kill()
 
     def stop(self, processes: Sequence[Process], patience: float) -> list[tuple[float, int]]:
         """SIGTERM to all of them at once; how many seconds each took to end, and its status. One that does not is killed."""
@@ -237,8 +233,10 @@ class Fleet:
             self.complaints += [f"{p.folder.name}: … {p.stderr[-500:]}" for p in self.processes]
 
     def toll(self) -> Toll:
-        """What became of every comparison, read without the product's code."""
-        answers = [one for one in self._poster.answers if one.at > self._forgot_at] if self._poster else []
+        """What became of every comparison, read without the product's code but for the fit."""
+        answers = (
+            [one for one in self._poster.answers if one.sent_at > self._forgot_at] if self._poster else []
+        )
         counted = toll(
             self.books,
             self.topics(),

@@ -26,9 +26,9 @@ TIMEOUT = 15.0
 
 
 class Answer(NamedTuple):
-    """`status` 0: none arrived, `words` say why. `at` is when the request was sent (monotonic), `seconds` how long it took."""
+    """`status` 0: none arrived, `words` say why. `sent_at` is monotonic, `seconds` is how long it took."""
 
-    at: float
+    sent_at: float
     url: str
     status: int
     seconds: float
@@ -68,7 +68,9 @@ class Poster:
 
     def slowest(self, share: float = 0.99, *, since: float = 0.0) -> float:
         """Seconds within which this share of the answers that arrived did."""
-        seconds = sorted(answer.seconds for answer in self.answers if answer.status and answer.at >= since)
+        seconds = sorted(
+            answer.seconds for answer in self.answers if answer.status and answer.sent_at >= since
+        )
         return seconds[min(len(seconds) - 1, int(share * len(seconds)))] if seconds else 0.0
 
     def wait_for(self, status: int, url: str, patience: float) -> bool:

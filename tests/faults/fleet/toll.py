@@ -72,10 +72,9 @@ def toll(
         "unkept": [broken for answer in accepted if (broken := _broken(answer, ledger, copies))],
     }
     ((decided,),) = books.cj("SELECT count(*) FROM comparisons WHERE state = 'decided'")
-    ((by_callback,),) = books.cj("SELECT count(*) FROM comparisons WHERE road = 'callback'")
     return Toll(
         comparisons=decided,
-        by_callback=by_callback,
+        by_callback=books.by_callback(),
         accepted=len(accepted),
         lost=len(found["lost"]),
         double=len(found["double"]),

@@ -114,7 +114,6 @@ class Explored:
     """What the enumeration of one race came to. `broken`: each interleaving that broke a promise, and how."""
 
     interleavings: int = 0
-    longest: int = 0
     broken: list[str] = field(default_factory=list)
 
 
@@ -130,7 +129,6 @@ def explore(play: Play, *, until_broken: bool = False) -> Explored:
             order = " > ".join(choice.gate for choice in gates.choices)
             explored.broken.append(f"{order}: {_words(error)}")
         explored.interleavings += 1
-        explored.longest = max(explored.longest, len(gates.choices))
         if until_broken and explored.broken:
             break
         schedule = _next(gates.choices)

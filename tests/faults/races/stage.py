@@ -70,8 +70,6 @@ class Cast:
     queue_processor: type[QueueProcessor] = QueueProcessor
     ledger: type[Ledger] = Ledger
     breaker: type[CircuitBreaker] = CircuitBreaker
-    event_processor: type[EventProcessor] = EventProcessor
-    submitter: type[Submitter] = Submitter
     store: type[BatchStore] = BatchStore
     log: type[Log] = Log
 
@@ -213,8 +211,8 @@ class Stage:
             callback_topic=COMPARISON_RESULT_TOPIC,
             planned=lambda: submitter.wake(),  # noqa: PLW0108 - it is made below
         )
-        processor = self.cast.event_processor(store, changes, complete=planner.wake)
-        submitter = self.cast.submitter(
+        processor = EventProcessor(store, changes, complete=planner.wake)
+        submitter = Submitter(
             store,
             provider,
             processor,
