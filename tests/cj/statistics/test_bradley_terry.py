@@ -371,6 +371,13 @@ def test_an_iteration_that_does_not_end_is_an_error(
         fit(judged(30, 20, sd=6.0), 30)
 
 
+def test_a_spread_that_is_not_found_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert spread.likely_spread(30.0, 20) == pytest.approx(math.sqrt(1.5), abs=0.02)
+    monkeypatch.setattr(spread, "_MAX_NEWTON_STEPS", 1)
+    with pytest.raises(NotConverged):
+        spread.likely_spread(30.0, 20)
+
+
 # counting and islands
 
 
