@@ -161,7 +161,9 @@ class Calibration:
         return Tally(self.terms, slopes=judges.slopes, hurdles=judges.hurdles, position=self.position)
 
     def _height(self, judges: Judges, state: FloatArray, spread: FloatArray) -> float:
-        """What a turn may not lower: the penalised expected log likelihood, but for constants,
+        """The penalised expected log likelihood, which no turn may lower.
+
+        But for constants it is
 
         E[log L] - sum_j log^2(slope_j) / (2 SLOPE_SD^2)
             + sum_jk (n_jk log(1 - exp(-d_jk)) + log d_jk - d_jk),
