@@ -210,6 +210,15 @@ async def test_a_bundle_has_the_same_bytes_each_time_and_its_scores_come_out_aga
         assert len(archive.read("comparisons.jsonl").splitlines()) == it.batch.planned
 
 
+async def test_what_a_bundle_is_made_of_is_read_in_one_moment(place: Place) -> None:
+    async with judged(place) as it:
+        kept = await it.views.record(it.batch.id)
+        assert kept.material == await it.analyses.material(it.batch.id)
+        assert kept.ranking == await it.views.ranking(it.batch.id)
+        assert kept.comparisons == await it.views.comparisons(it.batch.id)
+        assert len(kept.comparisons) == it.batch.planned
+
+
 async def test_a_bundle_that_was_changed_is_refused_and_the_member_named(tmp_path: Path) -> None:
     async with judged(SqlitePlace(tmp_path / "cj"), batch_of(5)) as it:
         content = await bundle_of(it)
