@@ -137,6 +137,7 @@ async def test_what_if_leaves_out_what_is_asked_and_changes_nothing(place: Place
         material = await it.analyses.material(it.batch.id)
         same = suppose(material, Question(), SCALES)
         assert all(row.rise == 0 and row.score_change == pytest.approx(0.0, abs=CLOSE) for row in same.essays)
+        assert {row.before.island for row in same.essays} == {0}
         one_judge = suppose(material, Question(without_judges=(1,)), SCALES)
         assert one_judge.after.verdicts == int((material.scored.judge == 0).sum())
         no_best = suppose(material, Question(without_essays=("e19",)), SCALES)
