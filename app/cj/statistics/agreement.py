@@ -17,7 +17,8 @@ class Agreement:
     """Two judge configurations on the pairs that both judged.
 
     `share`: of `pairs` with the same winner; a tie agrees half with a win and fully with a tie; NaN without pairs.
-    `low`, `high`: its 95 % interval. `expected`: what the fit expects of two judges whose errors are independent.
+    `low`, `high`: its 95 % interval. `expected`: what the fit expects of two judges whose errors are
+    independent, the mean of p q + (1 - p) (1 - q) for the chances p and q that either gives to the same essay.
     """
 
     one: int

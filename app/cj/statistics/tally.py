@@ -230,7 +230,10 @@ class Tally:
 
     @cached_property
     def busiest(self) -> float:
-        """The bets on the item or the judge with the most of them, which bounds the rounding of a gradient."""
+        """The bets on the judge with the most of them, or without position terms on the item: what rounds a gradient.
+
+        A part of a gradient is a sum over the bets of one judge or item, and is rounded in proportion to their number.
+        """
         per_pair = self.terms.summed(self.terms.count, self.terms.pair, len(self.wiring.low))
         if self.positions:
             return float(self.terms.summed(self.terms.count, self.terms.judge, self.terms.judges).max())

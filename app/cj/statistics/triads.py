@@ -44,7 +44,9 @@ def triads(verdicts: Verdicts, fit: Fit) -> Triads:
     return Triads(count, circular, likely, _BY_CHANCE * count)
 
 
-def _decided_pairs(verdicts: Verdicts, fit: Fit) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+def _decided_pairs(
+    verdicts: Verdicts, fit: Fit
+) -> tuple[IntArray, IntArray, np.typing.NDArray[np.bool_], FloatArray]:
     """Ascending pairs low < high, whether low won the majority, and the chance of that given a decision."""
     items, known = len(fit.scores), expected(verdicts, fit)
     straight = verdicts.first < verdicts.second
