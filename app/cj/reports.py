@@ -343,8 +343,8 @@ def grades_report(analysis: Analysis, graded: Graded) -> GradesReport:
         ],
         inversions=[
             InversionReport(
-                higher_grade=material.names[each.higher_grade],
-                lower_grade=material.names[each.lower_grade],
+                higher_grade=material.names[each.higher_graded],
+                lower_grade=material.names[each.lower_graded],
                 gap=each.gap,
                 z=each.z,
             )

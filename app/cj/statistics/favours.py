@@ -14,6 +14,7 @@ import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray, NotConverged
 from app.cj.statistics.bradley_terry import Fit
+from app.cj.statistics.normal import logistic
 from app.cj.statistics.verdicts import Verdicts
 
 LEVEL = 0.05
@@ -151,7 +152,7 @@ def _scores_of(view: _View, items: int, sigma: float) -> tuple[FloatArray, Float
     score, precision = np.zeros(items), min(sigma, _WIDEST_SIGMA) ** -2
     reach, before = np.full(items, _LONGEST_STEP), np.zeros(items)
     for _ in range(_NEWTON_STEPS):
-        chance = _logistic(view.slope * score[view.essay] + view.rest)
+        chance = logistic(view.slope * score[view.essay] + view.rest)
         gradient = np.bincount(view.essay, view.slope * (view.won - chance), items) - precision * score
         curvature = np.bincount(view.essay, view.slope**2 * chance * (1.0 - chance), items) + precision
         reach = np.where(before * gradient < 0.0, reach / 2.0, reach)
@@ -169,7 +170,7 @@ def _tails(view: _View, score: FloatArray, variance: FloatArray) -> FloatArray:
     `view` holds arrays of shape (k, c), `score` and `variance` are of shape (k,).
     """
     theta = score[:, None] + np.sqrt(variance)[:, None] * _NODES
-    chance = _logistic(theta[:, :, None] * view.slope[:, None, :] + view.rest[:, None, :])  # (k, nodes, c)
+    chance = logistic(theta[:, :, None] * view.slope[:, None, :] + view.rest[:, None, :])  # (k, nodes, c)
     wins, likely = view.won.sum(axis=1), chance.sum(axis=2)
     expected = likely @ _SHARES
     spread = ((chance * (1.0 - chance)).sum(axis=2) + (likely - expected[:, None]) ** 2) @ _SHARES
@@ -191,7 +192,3 @@ def _sums_of_coins(chance: FloatArray) -> FloatArray:
         ways[..., 1:] = ways[..., 1:] * (1.0 - coin) + ways[..., :-1] * coin
         ways[..., :1] *= 1.0 - coin
     return ways
-
-
-def _logistic(x: FloatArray) -> FloatArray:
-    return np.asarray(0.5 * (1.0 + np.tanh(x / 2.0)), dtype=np.float64)

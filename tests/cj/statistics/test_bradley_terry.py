@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.cj.statistics import FloatArray, NotConverged, information, posterior, spread
-from app.cj.statistics.bradley_terry import Fit, Verdicts, fit, islands
+from app.cj.statistics.bradley_terry import Fit, Verdicts, fit
+from app.cj.statistics.graph import islands
 from app.cj.statistics.spread import TYPICAL_SIGMA
 
 
