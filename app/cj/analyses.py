@@ -83,9 +83,12 @@ class Analyses:
         :raises InvalidRequest: a level is no grade of that scale.
         """
         analysis = await self.analysis(batch_id)
+        return analysis, await self._grades(analysis, scale)
+
+    async def _grades(self, analysis: Analysis, scale: str | None = None) -> Graded:
         levels = analysis.material.levels
         work = partial(grades_of, analysis.fit, analysis.material.names, levels, self._scales, scale)
-        return analysis, await anyio.to_thread.run_sync(work)
+        return await anyio.to_thread.run_sync(work)
 
     async def suppose(self, found: Material, asked: Question) -> Supposition:
         """What the ranking would be; nothing of it is kept.
@@ -97,4 +100,8 @@ class Analyses:
 
     async def worklist(self, batch_id: UUID) -> list[NeedsLook]:
         """The essays that a person should look at, the most pressing first."""
-        return needs_a_look(*await self.graded(batch_id))
+        return await self.looks(await self.analysis(batch_id))
+
+    async def looks(self, analysis: Analysis) -> list[NeedsLook]:
+        """The same of an analysis at hand, without reading the batch again."""
+        return needs_a_look(analysis, await self._grades(analysis))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,10 +11,9 @@ from app.cj.grade_scales import GradeScale
 from app.cj.material import Material
 from app.cj.statistics import NotConverged
 from app.cj.statistics.bradley_terry import Fit, fit
-from app.cj.statistics.grades import Grading, RankingOnly, grade
+from app.cj.statistics.grades import NO_GRADE, Grading, RankingOnly, grade
 from app.cj.statistics.quality import Quality, quality
 from app.cj.statistics.reliability import SeparationReliability, separation_reliability
-from app.cj.statistics.sides import swap_consistencies
 from app.cj.statistics.split_half import SplitHalf, split_by_judges, split_by_verdicts
 from app.cj.worklist import Evidence, NeedsLook, worklist
 from app.errors import NotFound
@@ -53,7 +52,7 @@ def analyse(material: Material) -> Analysis:
         separation=separation_reliability(fitted.scores, fitted.standard_errors),
         halves_of_verdicts=split_by_verdicts(scored, fitted, seed=seed),
         halves_of_judges=split_by_judges(scored, fitted, seed=seed),
-        quality=replace(quality(scored, fitted), swaps=swap_consistencies(material.all, fitted)),
+        quality=quality(scored, fitted, with_audits=material.all),
     )
 
 
@@ -80,7 +79,7 @@ def grades_of(
         why = f"Ranking, not grades: no scale has all of {', '.join(sorted(set(known)))}."
         return Graded(name=None, scale=None, found=RankingOnly(why))
     scale = scales[name]
-    anchors = np.array([-1 if n is None else n for n in scale.numbers(names, levels)], dtype=np.int64)
+    anchors = np.array([NO_GRADE if n is None else n for n in scale.numbers(names, levels)], dtype=np.int64)
     shares = None if scale.shares is None else np.array(scale.shares)
     try:
         found = grade(fitted, anchors, grades=len(scale.grades), shares=shares)

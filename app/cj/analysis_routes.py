@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
-from uuid import UUID
 
 import anyio
 from starlette.requests import Request
@@ -15,13 +13,12 @@ from app.cj import reports, what_if
 from app.cj.analyses import Analyses
 from app.cj.bundle import Origin, write_bundle
 from app.cj.routes import identify
-from app.cj.views import Comparison, Views
+from app.cj.views import Views
 from app.cj.what_if import Question
 from app.edge import parse, read_body, strict, written
 from app.errors import InvalidRequest
 
 BUNDLE = "bundle"
-_CHUNK = 1000
 
 
 class AnalysisApi:
@@ -62,7 +59,7 @@ class AnalysisApi:
         """How far the scores can be trusted, and what a person should look at."""
         batch_id = identify(request, "batch_id")
         analysis = await self._analyses.analysis(batch_id)
-        path, looks = await self._views.fits(batch_id), await self._analyses.worklist(batch_id)
+        path, looks = await self._views.fits(batch_id), await self._analyses.looks(analysis)
         return written(reports.DIAGNOSTICS, reports.diagnostics_report(analysis, path, looks))
 
     async def grades(self, request: Request) -> Response:
@@ -85,22 +82,11 @@ class AnalysisApi:
             raise InvalidRequest(
                 f"There is no export as {asked!r}.", errors=(("format", f"must be {BUNDLE}"),)
             )
-        material = await self._analyses.material(batch_id)
-        shown = await self._views.ranking(batch_id)
-        comparisons = await self._comparisons(batch_id)
-        work = partial(write_bundle, material, shown, comparisons, self._made_with)
+        kept = await self._views.record(batch_id)
+        work = partial(write_bundle, kept.material, kept.ranking, kept.comparisons, self._made_with)
         name = f'attachment; filename="{batch_id}.zip"'
         return Response(
             await anyio.to_thread.run_sync(work),
             media_type="application/zip",
             headers={"content-disposition": name},
         )
-
-    async def _comparisons(self, batch_id: UUID) -> Sequence[Comparison]:
-        """Every comparison in sequence."""
-        found: list[Comparison] = []
-        while chunk := await self._views.comparisons(
-            batch_id, after=found[-1].sequence if found else 0, limit=_CHUNK
-        ):
-            found += chunk
-        return found

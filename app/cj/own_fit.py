@@ -14,10 +14,10 @@ from app.cj.statistics import FloatArray, IntArray
 from app.cj.statistics.bradley_terry import Fit, Unbounded, Verdicts, fit
 from app.cj.statistics.confidence import ConfidenceLevels
 from app.cj.statistics.graph import islands, unbounded
+from app.cj.statistics.normal import TWO_SIDED_95
 from app.cj.statistics.reliability import SeparationReliability, separation_reliability
 from app.cj.statistics.split_half import split_by_judges, split_by_verdicts
 
-_TWO_SIDED_95 = 1.959964
 Mask = npt.NDArray[np.bool_]
 _TIE = 0.5
 _NO_POSITION = (
@@ -200,7 +200,7 @@ def _items(judgements: Judgements, known: Fit, land: IntArray, endless: Mask) ->
     for n in order:
         rank, last = (rank + 1 if land[n] == last else 1), int(land[n])
         score, se = (None, None) if endless[n] else (float(known.scores[n]), float(known.standard_errors[n]))
-        margin = None if se is None else _TWO_SIDED_95 * se
+        margin = None if se is None else TWO_SIDED_95 * se
         found.append(
             OwnItem(
                 id=judgements.items[n],

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from app.cj.analysis import Analysis, Graded
 from app.cj.statistics.grades import Grading
+from app.cj.statistics.graph import island_count
 from app.cj.statistics.split_half import SplitHalf
 from app.cj.store import Milestone
 from app.cj.worklist import NeedsLook
@@ -276,7 +277,7 @@ def diagnostics_report(
         fitted_wave=batch.fitted_wave,
         verdicts=len(analysis.material.scored),
         sigma=figure(analysis.fit.sigma),
-        islands=int(analysis.fit.islands.max(initial=0)) + 1,
+        islands=island_count(analysis.fit.islands),
         reliability=ReliabilityReport(
             empirical_bayes=figure(analysis.fit.reliability),
             split_half_by_verdicts=_halves(analysis.halves_of_verdicts),
@@ -342,8 +343,8 @@ def grades_report(analysis: Analysis, graded: Graded) -> GradesReport:
         ],
         inversions=[
             InversionReport(
-                higher_grade=material.names[each.higher_grade],
-                lower_grade=material.names[each.lower_grade],
+                higher_grade=material.names[each.higher_graded],
+                lower_grade=material.names[each.lower_graded],
                 gap=each.gap,
                 z=each.z,
             )

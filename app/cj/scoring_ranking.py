@@ -9,8 +9,8 @@ import numpy as np
 
 from app.cj.statistics import IntArray
 from app.cj.statistics.bradley_terry import Fit, Verdicts, fit
-
-_TWO_SIDED_95 = 1.959964
+from app.cj.statistics.graph import island_count
+from app.cj.statistics.normal import TWO_SIDED_95
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class RankedEssay:
 def score(verdicts: Verdicts, items: int, *, start: Fit | None) -> Scoring:
     """Fit the scale; warm-started, deterministic to the convergence of the fit."""
     fitted = fit(verdicts, items, start=start)
-    return Scoring(fit=fitted, verdicts=verdicts.count(items), islands=int(fitted.islands.max(initial=0)) + 1)
+    return Scoring(fit=fitted, verdicts=verdicts.count(items), islands=island_count(fitted.islands))
 
 
 def ranking(
@@ -55,12 +55,15 @@ def ranking(
     errors: Sequence[float | None],
     comparisons: Sequence[int],
 ) -> list[RankedEssay]:
-    """Order essays by score, best first; essays without a score come last, in the order handed in."""
+    """Order essays by score, best first; essays without a score come last, in the order handed in.
+
+    The order is over all islands: ranks compare only essays of one, and whoever shows several says which is whose.
+    """
     order = sorted(range(len(names)), key=lambda n: (scores[n] is None, -(scores[n] or 0.0), n))
     rows = []
     for rank, n in enumerate(order, start=1):
         centre, se = scores[n], errors[n]
-        margin = None if se is None else _TWO_SIDED_95 * se
+        margin = None if se is None else TWO_SIDED_95 * se
         rows.append(
             RankedEssay(
                 rank=rank,

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 
 from app.cj.batch import Batch, ComparisonState, NewEssay, Road
 from app.cj.judge_tally import JudgeTally, judge_tallies
+from app.cj.material import Material, material
 from app.cj.scoring_ranking import RankedEssay, ranking
 from app.cj.store import Milestone, batch_of
 from app.cj.store.fits import milestones
@@ -103,6 +104,15 @@ class Flagged:
     comparisons: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A batch with its ranking and every comparison in sequence, all as of one moment, also while it runs."""
+
+    material: Material
+    ranking: Sequence[RankedEssay]
+    comparisons: Sequence[Comparison]
+
+
 COMPARISON = TypeAdapter(Comparison)
 
 
@@ -187,21 +197,22 @@ class Views:
 
         :raises NotFound: as `batch`.
         """
+        return await self._database.read(lambda connection: _ranking(connection, batch_id))
 
-        def work(connection: Connection) -> list[RankedEssay]:
-            _find(connection, batch_id)
+    async def record(self, batch_id: UUID) -> Record:
+        """All that is to be kept of a batch, of one moment.
+
+        :raises NotFound: as `batch`.
+        """
+
+        def work(connection: Connection) -> Record:
             rows = connection.execute(
-                text(
-                    "SELECT name, level, score, se, verdicts FROM essays WHERE batch_id = :id ORDER BY position"
-                ),
-                {"id": str(batch_id)},
-            ).all()
-            return ranking(
-                [r.name for r in rows],
-                [r.level for r in rows],
-                [r.score if r.verdicts else None for r in rows],
-                [r.se if r.verdicts else None for r in rows],
-                [r.verdicts for r in rows],
+                text(f"{_VERDICTS} WHERE c.batch_id = :id ORDER BY c.sequence"), {"id": str(batch_id)}
+            )
+            return Record(
+                material=material(connection, batch_id),
+                ranking=_ranking(connection, batch_id),
+                comparisons=[_comparison(row) for row in rows],
             )
 
         return await self._database.read(work)
@@ -287,6 +298,21 @@ class Views:
         if row is None:
             raise NotFound(f"There is no comparison {comparison_id}.")
         return _comparison(row)
+
+
+def _ranking(connection: Connection, batch_id: UUID) -> list[RankedEssay]:
+    _find(connection, batch_id)
+    rows = connection.execute(
+        text("SELECT name, level, score, se, verdicts FROM essays WHERE batch_id = :id ORDER BY position"),
+        {"id": str(batch_id)},
+    ).all()
+    return ranking(
+        [r.name for r in rows],
+        [r.level for r in rows],
+        [r.score if r.verdicts else None for r in rows],
+        [r.se if r.verdicts else None for r in rows],
+        [r.verdicts for r in rows],
+    )
 
 
 def _find(connection: Connection, batch_id: UUID) -> Batch:

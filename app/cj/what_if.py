@@ -19,6 +19,7 @@ from app.cj.material import Material
 from app.cj.reports import Figure, figure, likeliest
 from app.cj.statistics.bradley_terry import Fit, Verdicts, fit
 from app.cj.statistics.grades import Grading
+from app.cj.statistics.graph import island_count
 from app.contracts.wire import Text, Wire
 from app.errors import InvalidRequest
 
@@ -40,12 +41,16 @@ class Question(Wire):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where an essay stands in one of the two rankings; `grade` is the likeliest, null without grades."""
+    """Where an essay stands in one of the two rankings; `grade` is the likeliest, null without grades.
+
+    `rank` is among all essays; it compares those of one `island`, numbered from 0 in that ranking.
+    """
 
     rank: int
     score: float
     se: float
     grade: str | None
+    island: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +190,7 @@ def _places(fitted: Fit, graded: Graded) -> list[Place]:
             score=float(fitted.scores[n]),
             se=float(fitted.standard_errors[n]),
             grade=likeliest(grading, grades, n),
+            island=int(fitted.islands[n]),
         )
         for n in range(len(order))
     ]
@@ -195,5 +201,5 @@ def _side(verdicts: Verdicts, fitted: Fit) -> Side:
         verdicts=len(verdicts),
         reliability=figure(fitted.reliability),
         sigma=figure(fitted.sigma),
-        islands=int(fitted.islands.max(initial=0)) + 1,
+        islands=island_count(fitted.islands),
     )

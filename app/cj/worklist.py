@@ -122,14 +122,14 @@ def _inverted(evidence: Evidence) -> _Found:
     if evidence.grading is None:
         return
     for pair in evidence.grading.inversions:
-        higher, lower = evidence.names[pair.higher_grade], evidence.names[pair.lower_grade]
+        higher, lower = evidence.names[pair.higher_graded], evidence.names[pair.lower_graded]
         how = f"by {pair.gap:.1f} logits, {pair.z:.1f} standard errors"
         yield (
-            pair.higher_grade,
+            pair.higher_graded,
             Concern(Reason.ANCHOR, f"Its known grade is above that of {lower}, its score below ({how})."),
         )
         yield (
-            pair.lower_grade,
+            pair.lower_graded,
             Concern(Reason.ANCHOR, f"Its known grade is below that of {higher}, its score above ({how})."),
         )
 

@@ -19,10 +19,14 @@ def run() -> list[Bar]:
     needed = graded.needed(0.9)
     return [
         Bar("r² .90, 100 essays, five levels", needed or math.inf, most=11.0, unit="per essay"),
-        Bar("r² at 10 per essay, five levels", graded.at(10) or 0.0),
-        Bar("r² at 10 per essay, hard verdicts", hard.at(10) or 0.0),
-        Bar("r² at 10 per essay, noise for confidence", noise.at(10) or 0.0),
-        Bar("r² lost to noise at 10 per essay", (hard.at(10) or 0.0) - (noise.at(10) or 0.0), most=0.005),
+        Bar("r² at 10 per essay, five levels", graded.at(10) or math.nan),
+        Bar("r² at 10 per essay, hard verdicts", hard.at(10) or math.nan),
+        Bar("r² at 10 per essay, noise for confidence", noise.at(10) or math.nan),
+        Bar(
+            "r² lost to noise at 10 per essay",
+            (hard.at(10) or math.nan) - (noise.at(10) or math.nan),
+            most=0.005,
+        ),
         Bar("… of the batches in which noise was used", _used(noise), unit="share"),
         Bar("… of the batches in which five levels were used", _used(graded), unit="share"),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from app.cj.statistics.normal import TWO_SIDED_95
 from app.cj.statistics.simulation.course import Scene
 from app.cj.statistics.simulation.curves import Curves, average
 from app.cj.statistics.simulation.judging import JudgeProfile
@@ -21,7 +22,7 @@ def run() -> list[Bar]:
     )
     fitted = np.array([float(course.last.positions[0]) for course in modelled.courses])
     inside = [
-        abs(course.last.positions[0] - BIAS) <= 1.96 * course.last.position_errors[0]
+        abs(course.last.positions[0] - BIAS) <= TWO_SIDED_95 * course.last.position_errors[0]
         for course in modelled.courses
     ]
     return [

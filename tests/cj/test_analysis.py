@@ -137,6 +137,7 @@ async def test_what_if_leaves_out_what_is_asked_and_changes_nothing(place: Place
         material = await it.analyses.material(it.batch.id)
         same = suppose(material, Question(), SCALES)
         assert all(row.rise == 0 and row.score_change == pytest.approx(0.0, abs=CLOSE) for row in same.essays)
+        assert {row.before.island for row in same.essays} == {0}
         one_judge = suppose(material, Question(without_judges=(1,)), SCALES)
         assert one_judge.after.verdicts == int((material.scored.judge == 0).sum())
         no_best = suppose(material, Question(without_essays=("e19",)), SCALES)
@@ -208,6 +209,15 @@ async def test_a_bundle_has_the_same_bytes_each_time_and_its_scores_come_out_aga
     with zipfile.ZipFile(file) as archive:
         assert b"essay number" not in b"".join(archive.read(name) for name in archive.namelist())
         assert len(archive.read("comparisons.jsonl").splitlines()) == it.batch.planned
+
+
+async def test_what_a_bundle_is_made_of_is_read_in_one_moment(place: Place) -> None:
+    async with judged(place) as it:
+        kept = await it.views.record(it.batch.id)
+        assert kept.material == await it.analyses.material(it.batch.id)
+        assert kept.ranking == await it.views.ranking(it.batch.id)
+        assert kept.comparisons == await it.views.comparisons(it.batch.id)
+        assert len(kept.comparisons) == it.batch.planned
 
 
 async def test_a_bundle_that_was_changed_is_refused_and_the_member_named(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray
 from app.cj.statistics.bradley_terry import Fit
-from app.cj.statistics.expected import EVEN, TIE, expected
+from app.cj.statistics.expected import TIE, expected
 from app.cj.statistics.normal import wilson_interval
-from app.cj.statistics.verdicts import Verdicts
+from app.cj.statistics.verdicts import Verdicts, pair_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,8 @@ class Agreement:
     """Two judge configurations on the pairs that both judged.
 
     `share`: of `pairs` with the same winner; a tie agrees half with a win and fully with a tie; NaN without pairs.
-    `low`, `high`: its 95 % interval. `expected`: what the fit expects of two judges whose errors are independent.
+    `low`, `high`: its 95 % interval. `expected`: what the fit expects of two judges whose errors are
+    independent, the mean of p q + (1 - p) (1 - q) for the chances p and q that either gives to the same essay.
     """
 
     one: int
@@ -41,14 +42,6 @@ class Disagreement:
     for_it: int
     against_it: int
     gap: float
-
-
-@dataclass(frozen=True, slots=True)
-class Surprise:
-    """A verdict against the scale: number `verdict`, and the chance that the fit gave to what the judge said."""
-
-    verdict: int
-    chance: float
 
 
 def agreements(verdicts: Verdicts, fit: Fit) -> list[Agreement]:
@@ -78,15 +71,6 @@ def disagreements(verdicts: Verdicts, fit: Fit) -> list[Disagreement]:
     return sorted(found, key=lambda each: (-each.gap, each.favourite, each.rival))
 
 
-def surprises(verdicts: Verdicts, fit: Fit, *, most: int) -> list[Surprise]:
-    """The verdicts that the fit found least likely, at most `most` of them; ties are never among them."""
-    known = expected(verdicts, fit)
-    chance = np.where(verdicts.outcome > TIE, known.chance, 1.0 - known.chance)
-    against = np.flatnonzero((chance < EVEN) & (verdicts.outcome != TIE))
-    order = against[np.argsort(chance[against], kind="stable")][:most]
-    return [Surprise(int(each), float(chance[each])) for each in order]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _OneView:
     """What one judge said of its pairs: ascending `code` low * n + high, and the mean said and expected for `low`."""
@@ -99,9 +83,7 @@ class _OneView:
 def _views(verdicts: Verdicts, fit: Fit) -> list[_OneView]:
     items, known = len(fit.scores), expected(verdicts, fit)
     straight = verdicts.first < verdicts.second
-    code = np.where(
-        straight, verdicts.first * items + verdicts.second, verdicts.second * items + verdicts.first
-    )
+    code = pair_code(verdicts.first, verdicts.second, items)
     said = np.where(straight, verdicts.outcome, 1.0 - verdicts.outcome)
     chance = np.where(straight, known.chance, 1.0 - known.chance)
     views = []

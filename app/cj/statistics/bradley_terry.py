@@ -24,7 +24,7 @@ from app.cj.statistics.spread import TYPICAL_SIGMA, SpreadSearch
 from app.cj.statistics.tally import Tally, Terms
 from app.cj.statistics.verdicts import Verdicts
 
-__all__ = ["ConfidenceLevels", "Fit", "Unbounded", "Verdicts", "fit", "islands", "unbounded"]
+__all__ = ["ConfidenceLevels", "Fit", "Unbounded", "Verdicts", "fit"]
 
 _SIGMAS = (1e-3, 1e3)  # beyond, the information matrix is no longer safe to factorise
 _FARTHEST = 15.0  # logits: nobody has verdicts enough to show a larger position

@@ -118,7 +118,7 @@ class Calibration:
         extrapolation rests on is forgotten.
 
         Raises:
-            NotConverged: it still moves after many rounds.
+            NotConverged: it still moves after many rounds, or every step makes it less likely.
         """
         seen: list[tuple[FloatArray, FloatArray]] = []  # (where a round ended, how far it went)
         shortest = math.inf
@@ -161,7 +161,17 @@ class Calibration:
         return Tally(self.terms, slopes=judges.slopes, hurdles=judges.hurdles, position=self.position)
 
     def _height(self, judges: Judges, state: FloatArray, spread: FloatArray) -> float:
-        """What a turn may not lower."""
+        """The penalised expected log likelihood, which no turn may lower.
+
+        But for constants it is
+
+        E[log L] - sum_j log^2(slope_j) / (2 SLOPE_SD^2)
+            + sum_jk (n_jk log(1 - exp(-d_jk)) + log d_jk - d_jk),
+
+        where E is taken over the scores' posterior, L is the likelihood of all bets at their hurdles (`Tally`),
+        d_jk the distance from hurdle k of judge j to the next one, n_jk the verdicts in the level between the
+        two: log(1 - exp(-d)) is what `Tally` leaves out, log d - d the prior Gamma(2, 1).
+        """
         height = Expected(self._tally(judges), state, spread).height()
         height -= float((np.log(judges.slopes) ** 2).sum()) / (2.0 * SLOPE_SD**2)
         for judge in np.flatnonzero(judges.steps).tolist():
@@ -207,7 +217,14 @@ class Calibration:
     def _higher(
         self, judges: Judges, state: FloatArray, spread: FloatArray, moved: Callable[[float], Judges]
     ) -> Judges:
-        """The whole step, or the first half, quarter... of it that does not lose height; else none."""
+        """The whole step, or the first half, quarter... of it that does not lose height (beyond rounding).
+
+        Every step points uphill, so one of these must do, be it too short to be seen. Where none does, the figures
+        are broken, and standing still would pass for having arrived.
+
+        Raises:
+            NotConverged: none does.
+        """
         height = self._height(judges, state, spread)
         slack, share = 1e-12 * (1.0 + abs(height)), 1.0
         for _ in range(_MAX_HALVINGS):
@@ -215,7 +232,7 @@ class Calibration:
             if self._height(candidate, state, spread) >= height - slack:
                 return candidate
             share /= 2.0
-        return judges
+        raise NotConverged("no step of any length makes slopes or confidence levels likelier")
 
 
 def _extrapolated(seen: Sequence[tuple[FloatArray, FloatArray]]) -> FloatArray:

@@ -11,9 +11,10 @@ import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray
 from app.cj.statistics.calibration import Judges
+from app.cj.statistics.normal import logistic
 from app.cj.statistics.posterior import find_mode
 from app.cj.statistics.tally import HURDLES, PLAIN, Tally, Terms
-from app.cj.statistics.verdicts import Verdicts
+from app.cj.statistics.verdicts import Verdicts, pair_code
 
 LEAST_GRADED = 200
 """Verdicts with confidence and a winner that a judge needs before its levels are fitted."""
@@ -138,7 +139,7 @@ class Trial:
 
     def _folds(self) -> IntArray:
         first, second = self.verdicts.first, self.verdicts.second
-        pair = np.minimum(first, second) * self.items + np.maximum(first, second)
+        pair = pair_code(first, second, self.items)
         return np.asarray(np.unique(pair, return_inverse=True)[1] % FOLDS)
 
     def _losses(
@@ -170,16 +171,12 @@ def level_means(hurdles: FloatArray, levels: IntArray, towards: FloatArray) -> F
     """
     above = np.append(hurdles[1:], 40.0)  # beyond 40 logits nothing is left
     low, high = hurdles[levels] - towards, above[levels] - towards
-    inside = np.maximum(_logistic(high) - _logistic(low), 1e-300)
+    inside = np.maximum(logistic(high) - logistic(low), 1e-300)
     noise = (_moment(high) - _moment(low)) / inside
     seen = np.clip(towards + noise, hurdles[levels], above[levels])
     counts = np.bincount(levels, minlength=len(hurdles))
     return np.asarray(np.bincount(levels, seen, len(hurdles)) / np.maximum(counts, 1))
 
 
-def _logistic(x: FloatArray) -> FloatArray:
-    return np.asarray(0.5 + 0.5 * np.tanh(x / 2.0))
-
-
 def _moment(x: FloatArray) -> FloatArray:
-    return np.asarray(x * _logistic(x) - np.logaddexp(0.0, x))
+    return np.asarray(x * logistic(x) - np.logaddexp(0.0, x))

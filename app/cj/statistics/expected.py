@@ -11,9 +11,6 @@ from app.cj.statistics.verdicts import Verdicts
 TIE = 0.5
 """As an outcome."""
 
-EVEN = 0.5
-"""As a chance."""
-
 _MOST_LEVERAGE = 0.9  # a verdict that is nearly all that is known of an essay
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.cj.statistics import FloatArray, IntArray
+from app.cj.statistics import FloatArray, IntArray, NotConverged
 from app.cj.statistics.bradley_terry import Fit
+from app.cj.statistics.normal import logistic
 from app.cj.statistics.verdicts import Verdicts
 
 LEVEL = 0.05
@@ -22,7 +23,7 @@ LEVEL = 0.05
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
 _SHARES = _WEIGHTS / _WEIGHTS.sum()
 _AT_ONCE = 1000  # essays: 15 nodes of 20 verdicts each are 2 MB
-_NEWTON_STEPS = 50
+_NEWTON_STEPS = 200
 _LONGEST_STEP = 2.0
 _SETTLED = 1e-9
 _WIDEST_SIGMA = 1e3  # stands for "no prior", so that an undefeated essay stays finite
@@ -140,17 +141,27 @@ def _with_judge(judge: int, seen: _View, items: int, sigma: float) -> FloatArray
 
 
 def _scores_of(view: _View, items: int, sigma: float) -> tuple[FloatArray, FloatArray]:
-    """Mode and Laplace variance of each essay's score alone, prior N(0, sigma^2), all other scores held."""
+    """Mode and Laplace variance of each essay's score alone, prior N(0, sigma^2), all other scores held.
+
+    Newton's method; where it jumps over the mode, the longest step is halved: among sharp judges it would go to and
+    fro for ever.
+
+    Raises:
+        NotConverged: a score still moves after many steps.
+    """
     score, precision = np.zeros(items), min(sigma, _WIDEST_SIGMA) ** -2
+    reach, before = np.full(items, _LONGEST_STEP), np.zeros(items)
     for _ in range(_NEWTON_STEPS):
-        chance = _logistic(view.slope * score[view.essay] + view.rest)
+        chance = logistic(view.slope * score[view.essay] + view.rest)
         gradient = np.bincount(view.essay, view.slope * (view.won - chance), items) - precision * score
         curvature = np.bincount(view.essay, view.slope**2 * chance * (1.0 - chance), items) + precision
-        step = np.clip(gradient / curvature, -_LONGEST_STEP, _LONGEST_STEP)
+        reach = np.where(before * gradient < 0.0, reach / 2.0, reach)
+        before = np.sign(gradient)
+        step = np.clip(gradient / curvature, -reach, reach)
         score = score + step
         if float(np.abs(step).max(initial=0.0)) <= _SETTLED:
-            break
-    return score, np.asarray(1.0 / curvature, dtype=np.float64)
+            return score, np.asarray(1.0 / curvature, dtype=np.float64)
+    raise NotConverged(f"the score of an essay by the other judges still moved after {_NEWTON_STEPS} steps")
 
 
 def _tails(view: _View, score: FloatArray, variance: FloatArray) -> FloatArray:
@@ -159,7 +170,7 @@ def _tails(view: _View, score: FloatArray, variance: FloatArray) -> FloatArray:
     `view` holds arrays of shape (k, c), `score` and `variance` are of shape (k,).
     """
     theta = score[:, None] + np.sqrt(variance)[:, None] * _NODES
-    chance = _logistic(theta[:, :, None] * view.slope[:, None, :] + view.rest[:, None, :])  # (k, nodes, c)
+    chance = logistic(theta[:, :, None] * view.slope[:, None, :] + view.rest[:, None, :])  # (k, nodes, c)
     wins, likely = view.won.sum(axis=1), chance.sum(axis=2)
     expected = likely @ _SHARES
     spread = ((chance * (1.0 - chance)).sum(axis=2) + (likely - expected[:, None]) ** 2) @ _SHARES
@@ -181,7 +192,3 @@ def _sums_of_coins(chance: FloatArray) -> FloatArray:
         ways[..., 1:] = ways[..., 1:] * (1.0 - coin) + ways[..., :-1] * coin
         ways[..., :1] *= 1.0 - coin
     return ways
-
-
-def _logistic(x: FloatArray) -> FloatArray:
-    return np.asarray(0.5 * (1.0 + np.tanh(x / 2.0)), dtype=np.float64)

@@ -28,8 +28,9 @@ _LEAST_WEIGHT = 1e-12  # p beyond 1 - 1e-12: one upset there would be all that t
 class FitStatistics:
     """Mean squares per essay or per judge, shape (k,); NaN where there are no verdicts.
 
-    `infit_z`: infit as a standard normal deviate (Wilson & Hilferty 1931, as in Wright & Masters 1982): positive for
-    more contradiction than chance, negative for less. 0 where every chance is one half, for then r^2 / w is always 1.
+    `infit_z`: infit v as a standard normal deviate, z = 3 (cuberoot(v) - 1) / q + q / 3, where q is the sd of v,
+    sqrt(sum (w - 4 w^2)) / sum w (Wilson & Hilferty 1931, as in Wright & Masters 1982): positive for more
+    contradiction than chance, negative for less. 0 where every chance is one half, for then r^2 / w is always 1.
     `agreement`: share of verdicts for the essay with the higher score, a tie counting half; `expected_agreement`: what
     the fit expects that share to be.
     """

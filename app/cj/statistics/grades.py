@@ -28,13 +28,13 @@ class RankingOnly:
 
 @dataclass(frozen=True, slots=True)
 class Inversion:
-    """Two anchors whose scores contradict their grades: `lower_grade` scored above `higher_grade`.
+    """Two anchors whose scores contradict their grades: `lower_graded` scored above `higher_graded`.
 
     `gap`: by how much, in logits. `z`: the gap in standard errors of the difference.
     """
 
-    higher_grade: int
-    lower_grade: int
+    higher_graded: int
+    lower_graded: int
     gap: float
     z: float
 
@@ -77,7 +77,7 @@ def grade(
         ValueError: arrays that do not fit each other, or shares that are not positive with sum 1.
         NotConverged: thresholds could not be found.
     """
-    _refuse_misfits(fit, anchors, grades, shares)
+    _check(fit, anchors, grades, shares)
     cuts = _equal_widths(grades) if shares is None else quantiles(np.cumsum(shares)[:-1])
     probabilities = np.full((len(fit.scores), grades), np.nan)
     lines, ungraded = {}, {}
@@ -151,7 +151,7 @@ def _whole_reason(grades: IntArray, ungraded: dict[int, RankingOnly]) -> str:
     )
 
 
-def _refuse_misfits(fit: Fit, anchors: IntArray, grades: int, shares: FloatArray | None) -> None:
+def _check(fit: Fit, anchors: IntArray, grades: int, shares: FloatArray | None) -> None:
     if grades < _FEWEST_GRADES:
         raise ValueError(f"a scale has at least two grades, not {grades}")
     if not math.isfinite(fit.sigma):

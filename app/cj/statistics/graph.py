@@ -15,6 +15,11 @@ def islands(verdicts: Verdicts, items: int) -> IntArray:
     return components(verdicts.first, verdicts.second, items)
 
 
+def island_count(islands: IntArray) -> int:
+    """How many islands these numbers of theirs, one per item, tell of."""
+    return int(islands.max(initial=0)) + 1
+
+
 def components(one: IntArray, other: IntArray, items: int) -> IntArray:
     """Connected component of each item, numbered by the first member, from links between `one` and `other`."""
     root = np.arange(items)

@@ -1,4 +1,4 @@
-"""The normal distribution on arrays: its density, distribution function, quantiles, and mass of an interval."""
+"""The normal distribution on arrays, its density, distribution function, quantiles and mass of an interval; the logistic."""
 
 import math
 from statistics import NormalDist
@@ -28,6 +28,11 @@ def between(low: FloatArray, high: FloatArray) -> FloatArray:
     low, high = np.broadcast_arrays(low, high)
     upper = low > 0.0
     return below(np.where(upper, -low, high)) - below(np.where(upper, -high, low))
+
+
+def logistic(x: FloatArray) -> FloatArray:
+    """1 / (1 + exp(-x)), shape of `x`, without overflow. The chances of a win follow it."""
+    return np.asarray(0.5 * (1.0 + np.tanh(x / 2.0)), dtype=np.float64)
 
 
 def quantiles(shares: FloatArray) -> FloatArray:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray
+from app.cj.statistics.verdicts import pair_code
 
 _REACH = 64  # places in the order within which a partner is sought first; keeps a round at O(n log n)
 _DIGITS = (
@@ -50,11 +51,6 @@ def next_pairs(
         busiest = np.lexsort((rng.random(items), np.bincount(planned.ravel(), minlength=items)))[-1]
         order = order[order != busiest]
     return _seat(_match(order, planned, items), sides, rng)
-
-
-def pair_code(one: IntArray, other: IntArray, items: int) -> IntArray:
-    """One number per unordered pair: smaller * items + larger."""
-    return np.minimum(one, other) * items + np.maximum(one, other)
 
 
 def _as_pairs(met: IntArray | Iterable[tuple[int, int]], items: int) -> IntArray:

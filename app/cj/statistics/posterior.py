@@ -29,7 +29,8 @@ def find_mode(tally: Tally, precision: float, start: FloatArray) -> Mode:
     """Damped Newton from `start`; the posterior is concave in scores and positions, so there is one mode.
 
     Each step is solved only as well as the gradient deserves (tolerance ~ its largest part), which keeps quadratic
-    convergence at a fraction of the products. The scores come back with mean 0, without a prior on every island.
+    convergence at a fraction of the products. The scores come back with mean 0; where there is no prior (precision
+    0), with mean 0 on each island.
 
     Raises:
         NotConverged: the gradient does not vanish.

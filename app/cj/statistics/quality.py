@@ -60,13 +60,17 @@ class Quality:
         return sorted(found, key=lambda each: each.judge)
 
 
-def quality(verdicts: Verdicts, fit: Fit) -> Quality:
-    """Compute every signal; `fit` is the fit of these verdicts."""
+def quality(verdicts: Verdicts, fit: Fit, *, with_audits: Verdicts | None = None) -> Quality:
+    """Compute every signal; `fit` is the fit of these verdicts.
+
+    `with_audits` are the verdicts and those asked again with the sides swapped, which count in no score: only swap
+    consistency reads them, all else reads `verdicts`. Left out, the audits are among `verdicts`.
+    """
     return Quality(
         essays=essay_fit(verdicts, fit),
         judges=judge_fit(verdicts, fit),
         positions=position_biases(verdicts, fit),
-        swaps=swap_consistencies(verdicts, fit),
+        swaps=swap_consistencies(verdicts if with_audits is None else with_audits, fit),
         agreements=agreements(verdicts, fit),
         disagreements=disagreements(verdicts, fit),
         triads=triads(verdicts, fit),

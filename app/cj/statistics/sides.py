@@ -46,7 +46,8 @@ class SwapConsistency:
     """Of one judge configuration: `share` of `audits` in which swapping the sides left the winner the same.
 
     A tie against a win counts half. NaN without audits. `low`, `high`: the 95 % interval. `expected`: by the fit, if
-    the judge's errors were drawn anew each time; a judge at temperature 0 repeats itself and lies above.
+    the judge's errors were drawn anew each time, the mean of p q + (1 - p) (1 - q) for the chances p and q that the same
+    essay wins when shown first and when shown second; a judge at temperature 0 repeats itself and lies above.
     """
 
     judge: int

@@ -20,6 +20,8 @@ _GRID = 0.05  # of log sigma; place 0 is the typical sigma
 _LOWEST_PLACE = -60  # sigma 0.065: nobody can be told apart
 _WIDEST_JUMP = 16
 _MAX_CLIMBS = 200
+_MAX_NEWTON_STEPS = 50
+_SETTLED = 1e-13  # of log sigma: Newton's next step would be beyond what floats hold
 _FLAT = 1e-9  # differences of evidence below this are rounding
 
 
@@ -69,16 +71,19 @@ def likely_spread(squares: float, items: int) -> float:
     """The sigma that maximises the expected log density of the scores, whose squares sum to `squares`.
 
     Solves squares / sigma^2 = items + (log sigma - log 1.3) / 0.6^2 by Newton in log sigma.
+
+    Raises:
+        NotConverged: sigma still moves after many steps.
     """
     log_sigma = math.log(max(squares / items, 1e-12)) / 2.0
-    for _ in range(50):
+    for _ in range(_MAX_NEWTON_STEPS):
         expected = squares * math.exp(-2.0 * log_sigma)
         pull = expected - items - (log_sigma - math.log(TYPICAL_SIGMA)) / _HYPERPRIOR_SD**2
         step = pull / (2.0 * expected + _HYPERPRIOR_SD**-2)
         log_sigma += step
-        if abs(step) < 1e-14:  # noqa: PLR2004 -- as far as floats go
-            break
-    return math.exp(log_sigma)
+        if abs(step) <= _SETTLED:
+            return math.exp(log_sigma)
+    raise NotConverged(f"sigma still moved after {_MAX_NEWTON_STEPS} steps")
 
 
 def _sigma_at(place: float) -> float:

@@ -52,7 +52,8 @@ def stop_reason(
 def most_comparisons(items: int, per_item: int, audit_share: float = 0.0) -> int:
     """The most comparisons a batch asks for: `per_item` each, two items at a time, and no pair twice but to audit it.
 
-    Audits are inside the cap. Only where it has room for more than every pair do they come on top of these.
+    With n essays, k each, P pairs and the audit share a: min(ceil(n k / 2), P + floor(a P)). Audits are inside the
+    cap. Only where it has room for more than every pair do they come on top of these.
     """
     every_pair = items * (items - 1) // 2
     return min(-(-items * per_item // 2), every_pair + int(audit_share * every_pair))

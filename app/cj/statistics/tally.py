@@ -20,7 +20,7 @@ import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray
 from app.cj.statistics.information import Information, Wiring
-from app.cj.statistics.verdicts import Verdicts, refuse_strangers
+from app.cj.statistics.verdicts import Verdicts, pair_code, refuse_strangers
 
 HURDLES = 5
 """Hurdles of a judge with five levels, that at 0 included."""
@@ -70,9 +70,7 @@ class Terms:
             ValueError: no items, or an item number out of range.
         """
         refuse_strangers(verdicts, items)
-        pair = np.minimum(verdicts.first, verdicts.second) * items + np.maximum(
-            verdicts.first, verdicts.second
-        )
+        pair = pair_code(verdicts.first, verdicts.second, items)
         low_first = verdicts.first < verdicts.second
         surplus = np.where(low_first, 1.0, -1.0) * (verdicts.outcome - 0.5)
         place = pair * judges + verdicts.judge
@@ -230,7 +228,10 @@ class Tally:
 
     @cached_property
     def busiest(self) -> float:
-        """The bets on the item or the judge with the most of them, which bounds the rounding of a gradient."""
+        """The bets on the judge with the most of them, or without position terms on the item: what rounds a gradient.
+
+        A part of a gradient is a sum over the bets of one judge or item, and is rounded in proportion to their number.
+        """
         per_pair = self.terms.summed(self.terms.count, self.terms.pair, len(self.wiring.low))
         if self.positions:
             return float(self.terms.summed(self.terms.count, self.terms.judge, self.terms.judges).max())

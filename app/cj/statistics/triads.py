@@ -12,7 +12,7 @@ import numpy as np
 from app.cj.statistics import FloatArray, IntArray
 from app.cj.statistics.bradley_terry import Fit
 from app.cj.statistics.expected import expected
-from app.cj.statistics.verdicts import Verdicts
+from app.cj.statistics.verdicts import Verdicts, pair_code
 
 _BY_CHANCE = 0.25
 
@@ -44,12 +44,14 @@ def triads(verdicts: Verdicts, fit: Fit) -> Triads:
     return Triads(count, circular, likely, _BY_CHANCE * count)
 
 
-def _decided_pairs(verdicts: Verdicts, fit: Fit) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+def _decided_pairs(
+    verdicts: Verdicts, fit: Fit
+) -> tuple[IntArray, IntArray, np.typing.NDArray[np.bool_], FloatArray]:
     """Ascending pairs low < high, whether low won the majority, and the chance of that given a decision."""
     items, known = len(fit.scores), expected(verdicts, fit)
     straight = verdicts.first < verdicts.second
-    low, high = np.minimum(verdicts.first, verdicts.second), np.maximum(verdicts.first, verdicts.second)
-    pairs, place, times = np.unique(low * items + high, return_inverse=True, return_counts=True)
+    codes = pair_code(verdicts.first, verdicts.second, items)
+    pairs, place, times = np.unique(codes, return_inverse=True, return_counts=True)
     surplus = np.bincount(place, np.where(straight, 1.0, -1.0) * (verdicts.outcome - 0.5), len(pairs))
     chance = np.bincount(place, np.where(straight, known.chance, 1.0 - known.chance), len(pairs)) / times
     decided = surplus != 0.0

@@ -91,6 +91,11 @@ class Verdicts:
         return type(self)(*(getattr(self, name)[kept] for name in _TYPES))
 
 
+def pair_code(one: IntArray, other: IntArray, items: int) -> IntArray:
+    """One number per unordered pair: smaller * items + larger."""
+    return np.minimum(one, other) * items + np.maximum(one, other)
+
+
 def refuse_strangers(verdicts: Verdicts, items: int) -> None:
     """Check that every verdict is about items that exist.
 

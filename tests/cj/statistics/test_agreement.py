@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from app.cj.statistics.agreement import Disagreement, agreements, disagreements, surprises
+from app.cj.statistics.agreement import Disagreement, agreements, disagreements
 from app.cj.statistics.verdicts import Verdicts
 from tests.cj.statistics.fits import fit_of
 from tests.cj.statistics.judging import said
@@ -44,10 +44,3 @@ def test_disagreements_come_widest_first_and_say_who_was_for_whom() -> None:
         Disagreement(favourite=2, rival=0, for_it=0, against_it=1, gap=3.0),
         Disagreement(favourite=1, rival=0, for_it=1, against_it=0, gap=1.0),
     ]
-
-
-def test_surprises_are_the_unlikeliest_verdicts() -> None:
-    verdicts = said((0, 1, 1.0), (0, 1, 0.0), (1, 0, 1.0), (0, 2, 0.0), (0, 1, 0.5))
-    found = surprises(verdicts, fit_of([math.log(3), 0.0, -math.log(3)]), most=2)
-    assert [each.verdict for each in found] == [3, 1]
-    assert [each.chance for each in found] == pytest.approx([0.1, 0.25])

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.cj.statistics import FloatArray
-from app.cj.statistics.bradley_terry import Fit, Unbounded, Verdicts, fit, islands, unbounded
+from app.cj.statistics.bradley_terry import Fit, Unbounded, Verdicts, fit
+from app.cj.statistics.graph import islands, unbounded
 
 from .test_bradley_terry import judged, log_likelihood, newton_in_full, verdicts
 

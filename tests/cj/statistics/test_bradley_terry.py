@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.cj.statistics import FloatArray, NotConverged, information, posterior, spread
-from app.cj.statistics.bradley_terry import Fit, Verdicts, fit, islands
+from app.cj.statistics.bradley_terry import Fit, Verdicts, fit
+from app.cj.statistics.graph import islands
 from app.cj.statistics.spread import TYPICAL_SIGMA
 
 
@@ -369,6 +370,13 @@ def test_an_iteration_that_does_not_end_is_an_error(
     monkeypatch.setattr(module, limit, 1)
     with pytest.raises(NotConverged):
         fit(judged(30, 20, sd=6.0), 30)
+
+
+def test_a_spread_that_is_not_found_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert spread.likely_spread(30.0, 20) == pytest.approx(math.sqrt(1.5), abs=0.02)
+    monkeypatch.setattr(spread, "_MAX_NEWTON_STEPS", 1)
+    with pytest.raises(NotConverged):
+        spread.likely_spread(30.0, 20)
 
 
 # counting and islands

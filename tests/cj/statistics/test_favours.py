@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from app.cj.statistics import FloatArray
+from app.cj.statistics import FloatArray, NotConverged
 from app.cj.statistics.bradley_terry import Fit, fit
 from app.cj.statistics.favours import Favours, favours, holm
 from app.cj.statistics.verdicts import Verdicts
@@ -48,6 +48,21 @@ def test_the_p_value_is_the_tail_of_as_many_wins_with_the_score_of_the_others() 
     assert tests.expected_wins[row] == pytest.approx(tests.p_more[row])
     assert tests.p_less[row] == pytest.approx(1.0)
     assert (tests.wins[row], tests.verdicts[row]) == (1.0, 1)
+
+
+def test_among_the_verdicts_of_a_sharp_judge_the_score_is_found_too() -> None:
+    # judge 0 puts essay 0 midway between two essays at .5 and 1.5; plain Newton goes to and fro around that for ever
+    verdicts = said((0, 1, 1.0, 0), (0, 2, 0.0, 0), (0, 3, 1.0, 1))
+    sharp = fit_of([0.0, 0.5, 1.5, 0.0], positions=(0.0, 0.0), slopes=(12.0, 0.5), sigma=3.0)
+    tests = favours(verdicts, sharp)
+    row = rows_of(tests, np.arange(len(tests.essay))).index((0, 1))
+    assert tests.expected_wins[row] == pytest.approx(1.0 / (1.0 + math.exp(-0.5)), abs=0.02)
+
+
+def test_a_score_that_is_not_found_accuses_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.cj.statistics.favours._NEWTON_STEPS", 1)
+    with pytest.raises(NotConverged):
+        favours(said((0, 1, 1.0, 0), (0, 2, 1.0, 1)), fit_of([0.5, 0.0, 0.0], positions=(0.0, 0.0)))
 
 
 def test_a_tie_is_rounded_away_from_suspicion() -> None:

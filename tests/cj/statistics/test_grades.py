@@ -80,7 +80,7 @@ def test_anchors_that_contradict_each_other_are_named_beyond_two_standard_errors
     # SE .5 each: a gap of 2 is 2.83 SE of the difference, one of 1.2 is 1.70
     known = fit_of([2.0, 0.0, 0.8, -1.3, -4.0, -5.0, 5.0, 6.0], errors=0.5)
     found = graded(known, [0, 1, 1, 2, 0, 0, 2, 2])
-    assert [(each.higher_grade, each.lower_grade) for each in found.inversions] == [(3, 0), (3, 2), (1, 0)]
+    assert [(each.higher_graded, each.lower_graded) for each in found.inversions] == [(3, 0), (3, 2), (1, 0)]
     assert [each.gap for each in found.inversions] == pytest.approx([3.3, 2.1, 2.0])
     assert found.inversions[2].z == pytest.approx(2.0 / np.sqrt(0.5))
 

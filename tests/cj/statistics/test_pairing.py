@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.cj.statistics import FloatArray, IntArray
-from app.cj.statistics.bradley_terry import Verdicts, islands
-from app.cj.statistics.pairing import next_pairs, pair_code
+from app.cj.statistics.graph import islands
+from app.cj.statistics.pairing import next_pairs
+from app.cj.statistics.verdicts import Verdicts, pair_code
 
 
 class Plan:

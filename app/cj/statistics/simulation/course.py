@@ -8,13 +8,13 @@ import numpy as np
 from app.cj.statistics import FloatArray
 from app.cj.statistics.bradley_terry import Fit, fit
 from app.cj.statistics.graph import islands
+from app.cj.statistics.normal import TWO_SIDED_95
 from app.cj.statistics.reliability import kendall_tau_b
 from app.cj.statistics.simulation.judging import JudgeProfile, Panel
 from app.cj.statistics.simulation.policies import Policy, choose
 from app.cj.statistics.stopping import LEAST_VERDICTS
 from app.cj.statistics.verdicts import Verdicts
 
-_TWO_SIDED_95 = 1.959964
 _IN_FLIGHT = 2  # as the planner: round k is chosen from what rounds up to k - 2 brought
 
 
@@ -124,7 +124,7 @@ def _measure(fitted: Fit, verdicts: Verdicts, truth: FloatArray, scale: float) -
         squared_correlation(fitted.scores, truth),
         kendall_tau_b(fitted.scores, truth),
         fitted.reliability,
-        float(np.mean(error <= _TWO_SIDED_95 * fitted.standard_errors)),
+        float(np.mean(error <= TWO_SIDED_95 * fitted.standard_errors)),
         float(ready),
     )
 
