@@ -70,7 +70,6 @@ def ask(process: Process) -> Any:
 
 
 def test_a_judge_stopped_by_hand_is_what_doctor_says_its_batch_waits_for(server: Process) -> None:
-    assert ask(server).status_code == 200
     tripped = told(server, "breaker", "trip", LANE, "--reason", "too strict today")
     assert tripped["words"].endswith("(by hand: too strict today), until it is reset")
     content = {
