@@ -32,7 +32,7 @@ from app.database import Database
 from app.engines import Databases
 from app.judges import SPARE, judges, model_infos, probes
 from app.lock import locked
-from app.provider.breakers import Breakers
+from app.provider.breakers import Breakers, lanes_of
 from app.provider.judges.llm.http import ModelClient
 from app.provider.judging import RetryPolicy
 from app.provider.lane import LaneLimits, Lanes
@@ -96,7 +96,12 @@ def _provider(container: punq.Container, settings: Settings) -> None:
         ),
     )
     single(Lanes, lambda: Lanes(lambda name: _limits(settings, name)))
-    single(Breakers, lambda: Breakers(container.resolve(Lanes)))
+    single(
+        Breakers,
+        lambda: Breakers(
+            container.resolve(Lanes), offered=lanes_of(container.resolve("judges"), model_infos(settings))
+        ),
+    )
     single(RequestQueue, lambda: engines.queue(settings, container.resolve(Databases).provider))
     single(
         Status,

@@ -10,12 +10,12 @@ import typer
 from app.cli.options import AsJson, say
 from app.cli.running import URL, Key, Url, asking, print_table
 
-Lane = Annotated[str, typer.Argument(help="Of the judge, as `breaker ls` names it.")]
+Lane = Annotated[str, typer.Argument(help="Of the judge, as `breaker ls` or `doctor` names it.")]
 Reason = Annotated[str, typer.Option(help="Why; everybody who looks reads it, and so does the audit log.")]
 
 
 def ls(*, as_json: AsJson = False, url: Url = URL, key: Key = None) -> None:
-    """List the breakers of every judge that was asked since the server started."""
+    """List the breakers of every judge that was asked, or stopped by hand, since the server started."""
     found = asking(url, key, lambda server: server.get("/api/v1/breakers"))["breakers"]
     if as_json:
         print(json.dumps(found))

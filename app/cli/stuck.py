@@ -71,10 +71,10 @@ async def _of(server: Server, path: str, name: str) -> list[Found]:
 
 
 def _reasons(batch: Found, breakers: Sequence[Found]) -> Iterator[str]:
-    """Why it does not go on; nothing when it does, or has ended."""
+    """Why it does not go on; nothing when it does, or has ended. One that paused itself has a problem."""
     if batch["problem"]:
         yield batch["problem"]
-    if batch["state"] == "paused":
+    elif batch["state"] == "paused":
         yield "somebody paused it; resume it on its page"
     if batch["state"] != "running" or not batch["open"]:
         return

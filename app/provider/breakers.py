@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from app.contracts import LLMConfigOverrides, ModelInfo
 from app.contracts.wire import At
 from app.errors import NotFound
 from app.provider.circuit_breaker import BreakerState
+from app.provider.judges.protocol import Judges
 from app.provider.lane import Lane, Lanes
 
 
@@ -29,21 +31,36 @@ class Breaker:
     words: str
 
 
-class Breakers:
-    """Held in memory: each provider process has its own, and a restart closes them, tripped ones too."""
+def lanes_of(judges: Judges, models: Sequence[ModelInfo]) -> tuple[str, ...]:
+    """The lanes by which `models` are asked, each once."""
+    names = (
+        judges[info.provider].lane(LLMConfigOverrides(provider=info.provider, model=info.model))
+        for info in models
+    )
+    return tuple(dict.fromkeys(names))
 
-    def __init__(self, lanes: Lanes, *, clock: Callable[[], float] = time.time) -> None:
+
+class Breakers:
+    """Held in memory: each provider process has its own, and a restart closes them, tripped ones too.
+
+    `offered` are lanes that can be asked here: they may be tripped before anybody asked, as after a restart.
+    """
+
+    def __init__(
+        self, lanes: Lanes, *, offered: Collection[str], clock: Callable[[], float] = time.time
+    ) -> None:
         self._lanes = lanes
+        self._offered = offered
         self._clock = clock
 
     def all(self) -> Sequence[Breaker]:
-        """Of every lane that was asked here, by name."""
+        """Of every lane that was asked or worked by hand here, by name."""
         return [self._seen(lane) for lane in sorted(self._lanes, key=lambda lane: lane.name)]
 
     def trip(self, name: str, reason: str) -> Breaker:
         """Stop asking this judge until `reset`; calls that run go on.
 
-        :raises NotFound: no such lane was asked here.
+        :raises NotFound: no such lane was asked here, or is offered.
         """
         lane = self._find(name)
         lane.breaker.trip(reason, lane.clock())
@@ -60,11 +77,11 @@ class Breakers:
         return self._seen(lane)
 
     def _find(self, name: str) -> Lane:
-        for lane in self._lanes:
-            if lane.name == name:
-                return lane
-        known = ", ".join(lane.name for lane in self._lanes) or "none yet"
-        raise NotFound(f"No lane {name!r} was asked here; there are: {known}.")
+        known = [lane.name for lane in self._lanes]  # also what a former life queued, and is offered no more
+        if name in known or name in self._offered:
+            return self._lanes[name]
+        asked, offered = ", ".join(sorted(known)) or "none yet", ", ".join(self._offered) or "none"
+        raise NotFound(f"No lane {name!r} was asked here; there are: {asked}. Offered are: {offered}.")
 
     def _seen(self, lane: Lane) -> Breaker:
         now, breaker = lane.clock(), lane.breaker

@@ -70,7 +70,6 @@ def ask(process: Process) -> Any:
 
 
 def test_a_judge_stopped_by_hand_is_what_doctor_says_its_batch_waits_for(server: Process) -> None:
-    assert ask(server).status_code == 200
     tripped = told(server, "breaker", "trip", LANE, "--reason", "too strict today")
     assert tripped["words"].endswith("(by hand: too strict today), until it is reset")
     content = {
@@ -90,6 +89,32 @@ def test_a_judge_stopped_by_hand_is_what_doctor_says_its_batch_waits_for(server:
     assert told(server, "breaker", "reset", LANE, "--reason", "a good night's sleep")["state"] == "closed"
     until(lambda: server.batch(batch_id)["state"] == "finished")
     assert juxta("doctor", "--url", server.url).returncode == 0
+
+
+def test_a_batch_whose_only_comparison_was_cancelled_paused_itself_and_doctor_says_that_alone(
+    server: Process,
+) -> None:
+    told(server, "breaker", "trip", LANE, "--reason", "so that it waits")
+    content = {
+        "title": "Alone",
+        "question": "Which is better?",
+        "essays": [{"name": f"e{n}", "text": text} for n, text in enumerate(essays())],
+        "settings": {"comparisons_per_essay": 1},
+    }
+    batch_id = server.client.post("/api/v1/batches", json=content).json()["id"]
+
+    def waiting() -> list[Any]:
+        found = server.client.get("/api/v1/queue", params={"state": "queued", "lane": LANE}).json()
+        return list(found["entries"])
+
+    (entry,) = until(waiting)
+    told(server, "queue", "cancel", entry["queue_id"])
+    until(lambda: server.batch(batch_id)["state"] == "paused")
+    told(server, "breaker", "reset", LANE, "--reason", "it waited")
+    done = juxta("doctor", "--url", server.url)
+    (line,) = [line for line in done.stdout.splitlines() if "batch 'Alone'" in line]
+    assert "not one comparison of the last wave got a verdict" in line
+    server.client.post(f"/api/v1/batches/{batch_id}/cancel").raise_for_status()
 
 
 def test_a_waiting_request_is_shown_hurried_and_cancelled(server: Process) -> None:

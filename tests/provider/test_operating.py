@@ -18,10 +18,13 @@ from starlette.requests import Request
 from app.contracts import LLMComparisonRequest, Outcome
 from app.edge import EXCEPTION_HANDLERS
 from app.errors import StoreUnavailable
-from app.provider.breakers import Breakers
+from app.judges import judges, model_infos
+from app.provider.breakers import Breakers, lanes_of
+from app.provider.judges.llm.http import ModelClient
 from app.provider.judging import RetryPolicy
 from app.provider.lane import LaneLimits
 from app.provider.operating import routes
+from app.settings import load
 from tests.provider.provider_world import DOWN, World, comparison, until
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +42,12 @@ class Desk:
         self.told: list[str] = []
         self.log_is_full = False
         app = Starlette(
-            routes=routes(world.orchestrator, world.queue, Breakers(world.lanes), specify=self._specify),
+            routes=routes(
+                world.orchestrator,
+                world.queue,
+                Breakers(world.lanes, offered=(LANE,)),
+                specify=self._specify,
+            ),
             exception_handlers=dict(EXCEPTION_HANDLERS),
         )
         self._client = httpx2.AsyncClient(
@@ -102,11 +110,32 @@ async def test_a_breaker_that_opened_by_itself_says_since_when_why_and_until_whe
     )
 
 
+async def test_a_judge_that_is_offered_can_be_tripped_before_it_was_asked(tmp_path: Path) -> None:
+    async with desk(tmp_path) as it:
+        tripped = await it.post("/breakers/trip", lane=LANE, reason="still unpaid after the restart")
+        assert (tripped.status_code, tripped.json()["tripped"]) == (200, True)
+        await it.queued(comparison())
+        assert not it.world.judge.calls
+        await it.post("/breakers/reset", lane=LANE, reason="paid")
+        await until(lambda: it.world.received)
+        assert it.world.outcomes[0].status is Outcome.SUCCEEDED
+
+
+async def test_the_lanes_that_are_offered_are_those_by_which_the_models_are_asked() -> None:
+    settings, _ = load(environment={})
+    models = model_infos(settings)
+    found = lanes_of(judges(settings, ModelClient()), models)
+    assert len(models) > 1
+    assert found == ("rules/panel-v1",)
+
+
 async def test_a_breaker_of_nobody_is_not_found_and_a_change_without_a_reason_is_refused(
     tmp_path: Path,
 ) -> None:
     async with desk(tmp_path) as it:
-        assert (await it.post("/breakers/trip", lane="other/judge", reason="a test")).status_code == 404
+        refused = await it.post("/breakers/trip", lane="other/judge", reason="a test")
+        assert refused.status_code == 404
+        assert f"Offered are: {LANE}." in refused.json()["detail"]
         for body in (
             {"lane": LANE},
             {"lane": LANE, "reason": ""},
