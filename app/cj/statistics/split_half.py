@@ -94,8 +94,14 @@ def _correlation(verdicts: Verdicts, known: Fit, one: IntArray, other: IntArray)
 
 
 def _scores(half: Verdicts, known: Fit) -> FloatArray:
-    """Scores of a half at the spread of the whole: half the verdicts are too few to estimate it anew."""
-    return fit(half, len(known.scores), sigma=known.sigma).scores
+    """Scores of a half at the spread of the whole, by who won: half the verdicts are too few to fit more anew.
+
+    Positions are fitted where the whole has them: switched off, they would come back in each half.
+    """
+    position = bool(known.positions.any())
+    return fit(
+        half, len(known.scores), sigma=known.sigma, position=position, slopes=False, levels=False
+    ).scores
 
 
 def _summary(correlations: Iterator[float] | list[float]) -> SplitHalf:

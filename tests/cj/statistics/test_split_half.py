@@ -84,3 +84,15 @@ def test_nothing_is_claimed_of_too_little(verdicts: Verdicts, items: int) -> Non
 def test_one_judge_cannot_be_parted() -> None:
     verdicts = batch(5)
     assert split_by_judges(verdicts, fit(verdicts, 60)).splits == 0
+
+
+def test_positions_that_were_switched_off_stay_off_in_the_halves() -> None:
+    """Winners written first: a position term would take all of it for a leaning to the first."""
+    rng = np.random.default_rng(4)
+    theta = rng.normal(0.0, 1.8, 20)
+    one, other = rng.integers(0, 20, 400), rng.integers(0, 20, 400)
+    one, other = one[one != other], other[one != other]
+    won = rng.random(len(one)) < 1.0 / (1.0 + np.exp(theta[other] - theta[one]))
+    verdicts = Verdicts(np.where(won, one, other), np.where(won, other, one), np.ones(len(one)))
+    known = fit(verdicts, 20, position=False)
+    assert split_by_verdicts(verdicts, known).reliability == pytest.approx(known.reliability, abs=0.1)
