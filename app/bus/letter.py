@@ -11,7 +11,9 @@ from app.bus.protocol import Kept
 from app.errors import InvalidRequest
 
 _FIELDS = ("reason", "group", "error", "key", "id")
-_WHERE = re.compile(rf"({'|'.join(_FIELDS)})([=~])(.+)", re.DOTALL)
+_WHERE = re.compile(r"(\w+)([=~])(.+)", re.DOTALL)
+_NAMED = f"{', '.join(_FIELDS[:-1])} or {_FIELDS[-1]}"
+_LONGEST_NAME = 30
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _PLACE = re.compile(r"(\d{1,9})-(\d{1,18})")
 
@@ -69,7 +71,12 @@ class Where:
         found = _WHERE.fullmatch(words)
         if found is None:
             raise InvalidRequest(
-                "A condition is field=text or field~text.",
+                f"A condition is field=text or field~text, where field is {_NAMED}.",
+                errors=(("where", f"fields: {', '.join(_FIELDS)}"),),
+            )
+        if found[1] not in _FIELDS:
+            raise InvalidRequest(
+                f"Dead letters have no field {found[1][:_LONGEST_NAME]!r}; what can be asked for is {_NAMED}.",
                 errors=(("where", f"fields: {', '.join(_FIELDS)}"),),
             )
         return cls(found[1], found[2] == "=", found[3])
@@ -87,5 +94,7 @@ def place_of(text: str) -> tuple[int, int]:
     """
     found = _PLACE.fullmatch(text)
     if found is None:
-        raise InvalidRequest("That is no id of a dead letter.", errors=(("id", "like 3-1207"),))
+        raise InvalidRequest(
+            "That is no id of a dead letter; one looks like 3-1207.", errors=(("id", "like 3-1207"),)
+        )
     return int(found[1]), int(found[2])

@@ -11,7 +11,18 @@ from app.cli.options import AsJson, say
 from app.cli.running import URL, Key, Url, asking, print_table
 
 Lane = Annotated[str, typer.Argument(help="Of the judge, as `breaker ls` or `doctor` names it.")]
-Reason = Annotated[str, typer.Option(help="Why; everybody who looks reads it, and so does the audit log.")]
+
+
+def _told(reason: str) -> str:
+    if not reason.strip():
+        raise typer.BadParameter("must not be empty")
+    return reason
+
+
+Reason = Annotated[
+    str,
+    typer.Option(help="Why; everybody who looks reads it, and so does the audit log.", callback=_told),
+]
 
 
 def ls(*, as_json: AsJson = False, url: Url = URL, key: Key = None) -> None:
@@ -20,7 +31,7 @@ def ls(*, as_json: AsJson = False, url: Url = URL, key: Key = None) -> None:
     if as_json:
         print(json.dumps(found))
     else:
-        print_table(f"Circuit breakers: {len(found)}", found, ("lane", "words"), whole="lane")
+        print_table(f"Circuit breakers: {len(found)}", found, ("lane", "words"), whole=("lane",))
 
 
 def trip(lane: Lane, *, reason: Reason, as_json: AsJson = False, url: Url = URL, key: Key = None) -> None:

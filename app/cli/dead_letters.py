@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
 import typer
 
 from app.cli.options import AsJson, say
 from app.cli.running import URL, Key, Server, Url, asking, cell, print_table
+from app.errors import InvalidRequest
+
+T = TypeVar("T", str, list[str], None)
 
 AT_ONCE = 500
 """Letters in one request: as many as the server takes, and few enough to show progress."""
@@ -23,13 +28,41 @@ Topic = Annotated[
         help="The topic they died on; the server's callback topic unless named.", show_default=False
     ),
 ]
+
+
+def _conditions(given: T) -> T:
+    """Find out here what is mistyped: that is a fault of usage."""
+    from app.bus.letter import Where  # noqa: PLC0415 - `--help` needs none
+
+    conditions: Sequence[str] = [given] if isinstance(given, str) else given or ()
+    for words in conditions:
+        try:
+            Where.read(words)
+        except InvalidRequest as error:
+            raise typer.BadParameter(error.detail) from error
+    return given
+
+
+def _place(letter_id: str) -> str:
+    from app.bus.letter import place_of  # noqa: PLC0415 - as above
+
+    try:
+        place_of(letter_id)
+    except InvalidRequest as error:
+        raise typer.BadParameter(error.detail) from error
+    return letter_id
+
+
 WHERE = "field=text or field~text, on reason, group, error, key or id"
 
 
 def ls(
     *,
     topic: Topic = None,
-    where: Annotated[str | None, typer.Option(help=f"Only these: {WHERE}.", show_default=False)] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(help=f"Only these: {WHERE}.", show_default=False, callback=_conditions),
+    ] = None,
     limit: Annotated[int, typer.Option(help="At most so many.", min=1, max=500)] = 50,
     as_json: AsJson = False,
     url: Url = URL,
@@ -44,12 +77,18 @@ def ls(
         print(json.dumps(letters))
         return
     more = ", and more behind them" if page["next"] else ""
-    columns = ("id", "at", "reason", "group", "error", "redrives", "key")
-    print_table(f"Dead letters: {len(letters)}{more}", letters, columns, whole="id")
+    rows = [letter | {"at": _moment(letter["at"])} for letter in letters]
+    timed = ("at",) if any(row["at"] for row in rows) else ()  # not every bus knows
+    whole = ("id", *timed, "group", "redrives")
+    columns = ("id", *timed, "group", "reason", "error", "redrives")
+    title = f"Dead letters: {len(letters)}{more}; --json has more"
+    print_table(title, rows, columns, whole=whole, cut=("reason", "error"))
 
 
 def show(
-    letter_id: Annotated[str, typer.Argument(metavar="ID", help="As `dead-letters ls` gives it.")],
+    letter_id: Annotated[
+        str, typer.Argument(metavar="ID", help="As `dead-letters ls` gives it.", callback=_place)
+    ],
     *,
     topic: Topic = None,
     reveal: Annotated[
@@ -71,12 +110,16 @@ def show(
         print(json.dumps(found))
         return
     letter = found["letter"] if reveal else found
-    for name, value in letter.items():
+    for name, value in (letter | {"at": _moment(letter["at"])}).items():
         print(f"{name:<10} {cell(value)}")
     if reveal:
         for name, value in found["headers"].items():
             print(f"{name}: {value}")
         print(found["body"])
+
+
+def _moment(at: float | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 @dataclass
@@ -99,7 +142,9 @@ def redrive(
     topic: Topic = None,
     where: Annotated[
         list[str] | None,
-        typer.Option(help=f"Only these: {WHERE}; repeatable, all must hold.", show_default=False),
+        typer.Option(
+            help=f"Only these: {WHERE}; repeatable, all must hold.", show_default=False, callback=_conditions
+        ),
     ] = None,
     most: Annotated[int, typer.Option("--max", help="At most so many.", min=1)] = 10_000,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count by reason, send nothing.")] = False,

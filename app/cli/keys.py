@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, TypeVar
+from uuid import UUID
 
 import anyio
 import typer
@@ -115,7 +117,25 @@ def audit_ls(
     """List what operators did, and who was refused."""
     settings, _ = settings_of(config, assignments, data)
     entries = _on(settings, lambda access: access.audit.latest(limit))
-    _print("entries", [_entry(entry) for entry in entries], as_json=as_json)
+    if as_json:
+        print(json.dumps([_entry(entry) for entry in entries]))
+        return
+    # on 80 columns an id is whole and actions can be told apart
+    table = Table(title=f"{len(entries)} entries; times are UTC, --json has more", title_justify="left")
+    table.add_column("at", no_wrap=True)
+    table.add_column("who", overflow="fold")
+    table.add_column("action, on what", overflow="fold", min_width=len(str(UUID(int=0))))
+    table.add_column("outcome", no_wrap=True)
+    for entry in entries:
+        about = "\n".join(filter(None, (_short_action(entry.action), entry.target, entry.detail)))
+        at = _short("at", _moment(entry.at))
+        table.add_row(at, Text(entry.principal), Text(about), str(entry.outcome))
+    Console().print(table)
+
+
+def _short_action(action: str) -> str:
+    """Without what all addresses of the API begin with, and the names of ids that follow anyway."""
+    return re.sub(r"{[^}]*}", "…", action.replace(" /api/v1/", " …/"))
 
 
 def _on(settings: Settings, work: Callable[[Access], Awaitable[T]]) -> T:

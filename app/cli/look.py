@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.options import AsJson, Assignments, ConfigFile, DataFolder, Role, settings_of
+from app.cli.options import AsJson, Assignments, ConfigFile, DataFolder, Role, settings_of, uuid_named
 from app.cli.running import Key, asking_all
 from app.errors import InvalidRequest, JuxtaError
 from app.lock import locked
@@ -35,7 +35,11 @@ OLDEST_SQLITE = (3, 38, 0)
 
 def trace(
     correlation_id: Annotated[
-        str, typer.Argument(help="Of the comparison, as the API and the exports of a server give it.")
+        str,
+        typer.Argument(
+            help="Of the comparison, as the API and the exports of a server give it.",
+            callback=uuid_named("correlation_id"),
+        ),
     ],
     *,
     as_mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid sequence diagram.")] = False,
@@ -45,10 +49,7 @@ def trace(
     data: DataFolder = None,
 ) -> None:
     """Show the way of one comparison, from plan to score."""
-    try:
-        wanted = UUID(correlation_id)
-    except ValueError as error:
-        raise InvalidRequest(f"{correlation_id!r} is no correlation_id; they are UUIDs.") from error
+    wanted = UUID(correlation_id)
     from app.cli import stores  # noqa: PLC0415 - opens databases; `--help` should not wait for that code
 
     settings, _ = settings_of(config, assignments, data)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import structlog
 import typer
@@ -45,6 +47,20 @@ OnOff = Literal["on", "off"]
 
 talk = Console(stderr=True)
 """People are spoken to on stderr; stdout is for data."""
+
+
+def uuid_named(what: str) -> Callable[[str], str]:
+    """The callback of an argument that is a UUID; what is none is a fault of usage."""
+
+    def checked(value: str) -> str:
+        try:
+            return str(UUID(value))
+        except ValueError:
+            raise typer.BadParameter(
+                f"{value!r} is no {what}; one looks like 7c9e6679-7425-40de-944b-e07fc1f90ae7"
+            ) from None
+
+    return checked
 
 
 def say(words: str) -> None:

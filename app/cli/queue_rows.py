@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from typing import Annotated, Any
-from uuid import UUID
 
+import anyio
 import typer
 
-from app.cli.options import AsJson, say
+from app.cli.options import AsJson, say, uuid_named
 from app.cli.running import URL, Key, Server, Url, asking, cell
-from app.errors import InvalidRequest
 
-QueueId = Annotated[str, typer.Argument(help="From a 202, or from `queue ls`.")]
+QueueId = Annotated[
+    str, typer.Argument(help="From a 202, or from `queue ls`.", callback=uuid_named("queue_id"))
+]
+SOON = 3.0
+"""Seconds that a worker is given to end what was cancelled, before people are told that it will."""
 
 
 def show(queue_id: QueueId, *, as_json: AsJson = False, url: Url = URL, key: Key = None) -> None:
@@ -43,21 +46,30 @@ def retry(queue_id: QueueId, *, as_json: AsJson = False, url: Url = URL, key: Ke
 
 def cancel(queue_id: QueueId, *, as_json: AsJson = False, url: Url = URL, key: Key = None) -> None:
     """Cancel a request; who asked for it is told so."""
-    path = f"{_path(queue_id)}/cancel"
-    entry = asking(url, key, lambda server: server.post(path))
-    under_way = entry["state"] == "leased"
-    _tell(entry, "A judge has it; what comes of it stays." if under_way else "Cancelled.", as_json=as_json)
+    path = _path(queue_id)
+
+    async def end(server: Server) -> tuple[dict[str, Any], str]:
+        entry = await server.post(f"{path}/cancel")
+        if entry["state"] == "leased":
+            return entry, "A judge has it; what comes of it stays."
+        with anyio.move_on_after(SOON):
+            while entry["outcome"] is None:
+                await anyio.sleep(0.05)
+                entry = await server.get(path)
+        return entry, "Who asked for it is told so." if entry[
+            "outcome"
+        ] else "It ends as soon as a worker comes to it."
+
+    entry, words = asking(url, key, end)
+    _tell(entry, words, as_json=as_json)
 
 
 def _tell(entry: dict[str, Any], words: str, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(entry))
     else:
-        say(f"{entry['correlation_id']}, {entry['state']}: {words}")
+        say(f"{entry['correlation_id']}, {entry['outcome'] or entry['state']}: {words}")
 
 
 def _path(queue_id: str) -> str:
-    try:
-        return f"/api/v1/queue/{UUID(queue_id)}"
-    except ValueError as error:
-        raise InvalidRequest(f"{queue_id!r} is no queue_id; they are UUIDs.") from error
+    return f"/api/v1/queue/{queue_id}"

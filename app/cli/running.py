@@ -136,14 +136,25 @@ def asking(url: str, key: str | None, work: Callable[[Server], Awaitable[T]]) ->
     return anyio.run(ask)
 
 
-def print_table(title: str, rows: list[dict[str, Any]], columns: tuple[str, ...], *, whole: str = "") -> None:
-    """Rows for people; the column `whole` is never broken."""
+def print_table(
+    title: str,
+    rows: list[dict[str, Any]],
+    columns: tuple[str, ...],
+    *,
+    whole: tuple[str, ...] = (),
+    cut: tuple[str, ...] = (),
+) -> None:
+    """Rows for people; columns `whole` are never broken, and those `cut` take what room is left on one line."""
     table = Table(title=Text(title, no_wrap=True), title_justify="left")
     for column in columns:
-        table.add_column(column, no_wrap=column == whole, overflow="fold")
+        table.add_column(column, no_wrap=column in whole, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell(row.get(column))) for column in columns))
+        table.add_row(*(_text(cell(row.get(column)), cut=column in cut) for column in columns))
     Console().print(table)
+
+
+def _text(words: str, *, cut: bool) -> Text:
+    return Text(" ".join(words.split()), no_wrap=True, overflow="ellipsis") if cut else Text(words)
 
 
 def cell(value: object) -> str:

@@ -39,6 +39,22 @@ def test_a_condition_is_exact_or_contained_in_any_case(words: str, *, meant: boo
     assert Where.read(words).matches(letter("does not decode")) is meant
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("foo~x", "no field 'foo'; what can be asked for is reason, group, error, key or id"),
+        ("body=x", "no field 'body'"),
+        ("reason", "field=text or field~text, where field is reason, group, error, key or id"),
+        ("reason=", "field=text or field~text"),
+        ("", "field=text or field~text"),
+    ],
+)
+def test_what_is_no_condition_is_told_with_the_fields_that_there_are(words: str, says: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        Where.read(words)
+    assert says in refused.value.detail
+
+
 def test_an_id_is_a_place() -> None:
     assert place_of(letter("x").id) == (3, 1207)
     for text in ("", "3", "3-", "-3-1", "3-1-2", "a-b", "٣-1x"):

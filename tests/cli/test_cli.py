@@ -105,7 +105,7 @@ def test_rank_names_each_faulty_file_before_anything_is_judged(tmp_path: Path) -
         (("rank", "nowhere"), 3, "no file or folder nowhere"),
         (("--check", "--set", "bus.kind=pigeon"), 2, "bus.kind: 'pigeon'"),
         (("--check", "--role", "cj"), 2, "needs a bus between processes"),
-        (("trace", "not-a-uuid"), 1, "no correlation_id"),
+        (("trace", "not-a-uuid"), 2, "no correlation_id"),
         (("trace", "7c9e6679-7425-40de-944b-e07fc1f90ae7", "--data", "/nonexistent"), 3, "provider.db"),
         (("queue", "ls", "--data", "/nonexistent"), 3, "provider.db"),
         (("--no-such-flag",), 2, "No such option"),

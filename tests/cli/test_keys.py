@@ -6,11 +6,18 @@ import json
 import re
 from pathlib import Path
 
+import anyio
 import pytest
 
+from app.access.access import Access
+from app.access.audit import Outcome
 from app.access.keyring import FRESH
+from app.cli.stores import with_access
+from app.settings import load
 from tests.access.conftest import opened
 from tests.cli.test_cli import juxta
+
+ID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 
 
 def test_a_key_is_made_used_and_revoked_while_the_server_runs(tmp_path: Path) -> None:
@@ -56,6 +63,25 @@ def test_lists_hold_no_secret_and_name_who_did_what(tmp_path: Path) -> None:
     assert "ann" in tables
     assert "os:" in tables
     assert key[15:] not in tables + listed.stdout + audited.stdout
+
+
+async def _of_a_night(access: Access) -> None:
+    for action, target, detail in (
+        ("POST /api/v1/breakers/trip", "", "200 rules/panel-v1: too strict"),
+        ("POST /api/v1/queue/{queue_id}/cancel", ID, "200"),
+        ("POST /api/v1/queue/{queue_id}/retry", ID, "200"),
+    ):
+        await access.audit.write("ann", action, target=target, detail=detail, outcome=Outcome.DONE)
+
+
+def test_on_80_columns_actions_can_be_told_apart_and_ids_are_whole(tmp_path: Path) -> None:
+    settings, _ = load(environment={}, assignments=[f"data={tmp_path}"])
+    anyio.run(with_access, settings, _of_a_night)
+    table = juxta("audit", "ls", "--data", tmp_path, columns=80).stdout
+    assert max(map(len, table.splitlines())) <= 80
+    for action in ("POST …/breakers/trip ", "POST …/queue/…/cancel ", "POST …/queue/…/retry "):
+        assert action in table
+    assert table.count(ID) == 2
 
 
 @pytest.mark.parametrize(

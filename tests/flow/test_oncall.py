@@ -124,8 +124,8 @@ def test_a_waiting_request_is_shown_hurried_and_cancelled(server: Process) -> No
     assert told(server, "queue", "retry", queue_id)["state"] == "queued"
     words = juxta("queue", "show", queue_id, "--url", server.url).stderr
     assert "open by hand: so that it waits" in words
-    assert told(server, "queue", "cancel", queue_id)["cancelled"]
-    until(lambda: told(server, "queue", "show", queue_id)["outcome"] == "cancelled")
+    assert told(server, "queue", "cancel", queue_id)["outcome"] == "cancelled"
+    assert told(server, "queue", "show", queue_id)["outcome"] == "cancelled"
     done = juxta("queue", "cancel", queue_id, "--url", server.url)
     assert (done.returncode, done.stdout) == (4, "")
     assert "ended as cancelled" in done.stderr
@@ -170,10 +170,14 @@ def test_dead_letters_are_seen_and_sent_again_and_the_log_says_by_whom(server: P
     [
         (("breaker", "trip", "no/judge", "--reason", "x"), 3, "No lane 'no/judge'"),
         (("queue", "show", str(uuid4())), 3, "No request is stored"),
-        (("queue", "show", "nonsense"), 1, "no queue_id"),
+        (("queue", "show", "nonsense"), 2, "'nonsense' is no queue_id; one looks like 7c9e6679-"),
+        (("breaker", "trip", LANE, "--reason", " "), 2, "must not be empty"),
         (("dead-letters", "show", "0-99999"), 3, "no dead letter"),
         (("dead-letters", "ls", "--topic", "other"), 3, "No dead letters of 'other'"),
-        (("dead-letters", "redrive", "--where", "payload~x"), 1, "field=text"),
+        (("dead-letters", "show", "the-first"), 2, "one looks like 3-1207"),
+        (("dead-letters", "ls", "--where", "foo~x"), 2, "no field 'foo'; what can be asked for is reason, "),
+        (("dead-letters", "redrive", "--where", "foo~x"), 2, "no field 'foo'"),
+        (("dead-letters", "redrive", "--where", "reason"), 2, "field=text"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line(
