@@ -80,5 +80,9 @@ def test_comparisons_are_added_to_a_finished_batch_once(house: tuple[str, str]) 
             found = json.loads(told(house, "batch", "add", batch, "3", "--beyond", str(planned), "--json"))
             assert found["extended_to"] == planned + 3
         until(lambda: client.get(f"/api/v1/batches/{batch}").json()["state"] == "finished")
+    repeat = runner.invoke(app, ["batch", "add", batch, "3", "--beyond", str(planned), "--url", url])
+    assert "nothing added" in repeat.stderr
+    with pytest.raises(Conflict, match="3 were added already, not 100000"):
+        told(house, "batch", "add", batch, "100000", "--beyond", str(planned))
     with pytest.raises(Conflict, match="by now"):
         told(house, "batch", "add", batch, "3", "--beyond", "1")
