@@ -14,14 +14,17 @@ from starlette.routing import Route
 from app.cj import reports, what_if
 from app.cj.analyses import Analyses
 from app.cj.bundle import Origin, write_bundle
+from app.cj.material import Material
 from app.cj.routes import identify
+from app.cj.scoring_ranking import RankedEssay
 from app.cj.views import Comparison, Views
 from app.cj.what_if import Question
 from app.edge import parse, read_body, strict, written
-from app.errors import InvalidRequest
+from app.errors import Conflict, InvalidRequest
 
 BUNDLE = "bundle"
 _CHUNK = 1000
+_TRIES = 10
 
 
 class AnalysisApi:
@@ -85,8 +88,7 @@ class AnalysisApi:
             raise InvalidRequest(
                 f"There is no export as {asked!r}.", errors=(("format", f"must be {BUNDLE}"),)
             )
-        material = await self._analyses.material(batch_id)
-        shown = await self._views.ranking(batch_id)
+        material, shown = await self._as_shown(batch_id)
         comparisons = await self._comparisons(batch_id)
         work = partial(write_bundle, material, shown, comparisons, self._made_with)
         name = f'attachment; filename="{batch_id}.zip"'
@@ -95,6 +97,15 @@ class AnalysisApi:
             media_type="application/zip",
             headers={"content-disposition": name},
         )
+
+    async def _as_shown(self, batch_id: UUID) -> tuple[Material, Sequence[RankedEssay]]:
+        """The verdicts and the scores of one moment: between two reads another wave may be fitted."""
+        for _ in range(_TRIES):
+            material = await self._analyses.material(batch_id)
+            shown = await self._views.ranking(batch_id)
+            if (await self._views.batch(batch_id)).fitted_wave == material.batch.fitted_wave:
+                return material, shown
+        raise Conflict("The scores of the batch change while they are read.", hint="Ask again.")
 
     async def _comparisons(self, batch_id: UUID) -> Sequence[Comparison]:
         """Every comparison in sequence."""

@@ -50,6 +50,10 @@ def test_what_if_shows_both_rankings(house: tuple[str, str]) -> None:
     found = json.loads(told(house, "what-if", batch, "--without-essay", "e5", "--json"))
     assert [row["after"] is None for row in found["essays"] if row["essay"] == "e5"] == [True]
     assert "What it would be".lower() in told(house, "what-if", batch, "--position-term", "off").lower()
+    with pytest.raises(InvalidRequest, match="Nothing is left out"):
+        told(house, "what-if", batch)
+    with pytest.raises(InvalidRequest, match="no judge 7; there are 0 rules"):
+        told(house, "what-if", batch, "--without-judge", "7")
     with pytest.raises(InvalidRequest, match="not there"):
         told(house, "what-if", batch, "--without-essay", "nobody")
 
@@ -67,6 +71,7 @@ def test_a_bundle_is_kept_and_its_scores_are_made_again(house: tuple[str, str], 
         "largest_difference": 0.0,
         "same_scores": True,
         "differing": [],
+        "unlike": [],
     }
     with pytest.raises(InvalidRequest, match="Name either"):
         runner.invoke(app, ["fit"], catch_exceptions=False)
