@@ -20,6 +20,7 @@ from app.cj.bundle import CLOSE, Bundle, origin, read_bundle, write_bundle
 from app.cj.grade_scales import load_scales
 from app.cj.material import Material
 from app.cj.reproduction import reproduce
+from app.cj.statistics.bradley_terry import Verdicts
 from app.cj.views import Views
 from app.cj.what_if import Question, suppose
 from app.contracts import LLMComparisonRequest, LLMComparisonResponse, Winner
@@ -250,7 +251,7 @@ async def test_a_bundle_without_verdicts_or_of_another_form_is_refused_in_words(
         with_scores(bundle, more=1),
         replace(bundle, scores=b"{"),
         replace(bundle, batch={**bundle.batch, "essays": [{} for _ in bundle.names]}),
-        replace(bundle, verdicts=bundle.verdicts.where([])),
+        replace(bundle, verdicts=Verdicts.empty()),
     ):
         with pytest.raises(InvalidRequest, match=r"form|shown|nothing to make again"):
             reproduce(broken, HERE)
