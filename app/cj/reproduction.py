@@ -18,7 +18,7 @@ _HUGE = 1e300  # nothing in a bundle comes near; NaN is not below it either
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduction:
-    """The scores of a bundle, fitted here. `exact`: byte for byte; else the `largest` difference of a number.
+    """The scores of a bundle, fitted here. `exact`: byte for byte. `largest`: difference of a number, shown ones included.
 
     `differing` names what is not here as it was there, `unlike` every figure of the bundle that did not come out,
     among them those that were shown.

@@ -66,9 +66,12 @@ def test_a_bundle_is_kept_and_its_scores_are_made_again(house: tuple[str, str], 
         assert set(archive.namelist()) == {"manifest.json", "batch.json", "comparisons.jsonl", "scores.json"}
     found = runner.invoke(app, ["fit", "--bundle", str(file), "--json"], catch_exceptions=False)
     assert found.exit_code == 0
-    assert json.loads(found.stdout)["bundle"] == {
+    told_again = json.loads(found.stdout)["bundle"]
+    assert (
+        told_again.pop("largest_difference") <= 1e-9
+    )  # of what was shown, which came of one fit after the other
+    assert told_again == {
         "byte_for_byte": True,
-        "largest_difference": 0.0,
         "same_scores": True,
         "differing": [],
         "unlike": [],
