@@ -1,7 +1,8 @@
 """A batch as evidence: one zip with every comparison, the settings, the versions, and scores that can be fitted again.
 
 The scores inside are fitted from the beginning, so that they depend on the verdicts alone: the same lock file on the same
-kind of machine gives the same bytes. Those that were shown came of one fit after the other, and agree to `CLOSE`. Texts of
+kind of machine gives the same bytes. Those that were shown came of one fit after the other, and agree to `CLOSE`. The
+hashes find accidents, not forgery, for nothing is signed: `reproduction` finds scores that these verdicts do not give. Texts of
 essays are not in it, only what identifies them: sha256 and number of words.
 """
 
@@ -23,6 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from app.cj.material import Judgement, Material, verdicts
 from app.cj.scoring_ranking import RankedEssay
 from app.cj.statistics.bradley_terry import Fit, Verdicts, fit
+from app.cj.statistics.verdicts import refuse_strangers
 from app.cj.views import COMPARISON, Comparison
 from app.errors import InvalidRequest
 
@@ -62,36 +64,6 @@ class Bundle:
     scores: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reproduction:
-    """The scores of a bundle, fitted here. `exact`: byte for byte; else the `largest` difference of a score or SE.
-
-    `differing` names what is not here as it was there.
-    """
-
-    fit: Fit
-    exact: bool
-    largest: float
-    differing: tuple[str, ...]
-
-    @property
-    def close(self) -> bool:
-        """Whether the same scores came out."""
-        return self.exact or self.largest <= CLOSE
-
-    @property
-    def words(self) -> str:
-        """What was seen, in a sentence."""
-        here = (
-            f"not the same here: {', '.join(self.differing)}" if self.differing else "same lock, same machine"
-        )
-        if self.exact:
-            return f"The scores of the bundle came out byte for byte ({here})."
-        if self.close:
-            return f"The scores of the bundle came out to {self.largest:.1e} ({here})."
-        return f"The scores of the bundle did NOT come out: they differ by up to {self.largest:.1e} ({here})."
-
-
 def origin(*, juxta: str, lock: Path | None) -> Origin:
     """What this process fits with."""
     known = lock is not None and lock.is_file()
@@ -115,7 +87,7 @@ def write_bundle(
     members = {
         _BATCH: _json(_batch(material, shown)),
         _COMPARISONS: b"".join(COMPARISON.dump_json(one) + b"\n" for one in comparisons),
-        _SCORES: _scores(material.names, scored, fit(scored, len(material.names))),
+        _SCORES: scores_document(material.names, scored, fit(scored, len(material.names))),
     }
     manifest = {
         "format": FORMAT,
@@ -147,12 +119,15 @@ def read_bundle(path: Path) -> Bundle:
             raise InvalidRequest(f"{path}: of format {manifest['format']!r}; this version reads {FORMAT}.")
         _verify(path, members, manifest["sha256"])
         batch = json.loads(members[_BATCH])
+        names, judges = [essay["name"] for essay in batch["essays"]], list(batch["judges"])
+        known = _verdicts(members[_COMPARISONS], up_to=batch["fitted_wave"])
+        _refuse_strangers(known, essays=len(names), judges=len(judges))
         return Bundle(
             origin=Origin(**manifest["made_with"]),
             batch=batch,
-            judges=batch["judges"],
-            names=[essay["name"] for essay in batch["essays"]],
-            verdicts=_verdicts(members[_COMPARISONS], up_to=batch["fitted_wave"]),
+            judges=judges,
+            names=names,
+            verdicts=known,
             scores=members[_SCORES],
         )
     except OSError as error:
@@ -161,18 +136,21 @@ def read_bundle(path: Path) -> Bundle:
         raise InvalidRequest(f"{path}: no bundle of Juxta ({error}).") from error
 
 
-def reproduce(bundle: Bundle, here: Origin) -> Reproduction:
-    """Fit the scores of a bundle again and hold them against those inside."""
-    fitted = fit(bundle.verdicts, len(bundle.names))
-    scores = _scores(bundle.names, bundle.verdicts, fitted)
-    largest = 0.0
-    if scores != bundle.scores:
-        told = json.loads(bundle.scores)["items"]
-        for name, found in (("score", fitted.scores), ("se", fitted.standard_errors)):
-            largest = max(largest, float(np.abs(np.array([item[name] for item in told]) - found).max()))
-    differing = [name for name in Origin.__slots__ if getattr(here, name) != getattr(bundle.origin, name)]
-    return Reproduction(
-        fit=fitted, exact=scores == bundle.scores, largest=largest, differing=tuple(differing)
+def scores_document(names: Sequence[str], scored: Verdicts, fitted: Fit) -> bytes:
+    """What can be fitted again. Numbers are written with the digits that give the same number back."""
+    counts = scored.count(len(names)).tolist()
+    items = zip(names, fitted.scores.tolist(), fitted.standard_errors.tolist(), counts, strict=True)
+    return _json(
+        {
+            "sigma": fitted.sigma,
+            "reliability": fitted.reliability,
+            "positions": fitted.positions.tolist(),
+            "slopes": fitted.slopes.tolist(),
+            "items": [
+                {"essay": name, "score": score, "se": se, "comparisons": count}
+                for name, score, se, count in items
+            ],
+        }
     )
 
 
@@ -197,6 +175,12 @@ def _verdicts(lines: bytes, *, up_to: int) -> Verdicts:
     except ValidationError as error:
         raise ValueError(f"{_COMPARISONS} holds what is no comparison") from error
     return verdicts(one for one in known if one.audit_of is None)
+
+
+def _refuse_strangers(known: Verdicts, *, essays: int, judges: int) -> None:
+    refuse_strangers(known, essays)
+    if known.judges > max(judges, 1):
+        raise ValueError(f"a verdict names judge {known.judges - 1}, but there are only {judges}")
 
 
 def _batch(material: Material, shown: Sequence[RankedEssay]) -> dict[str, Any]:
@@ -227,24 +211,6 @@ def _batch(material: Material, shown: Sequence[RankedEssay]) -> dict[str, Any]:
             for n, name in enumerate(material.names)
         ],
     }
-
-
-def _scores(names: Sequence[str], scored: Verdicts, fitted: Fit) -> bytes:
-    """What can be fitted again. Numbers are written with the digits that give the same number back."""
-    counts = scored.count(len(names)).tolist()
-    items = zip(names, fitted.scores.tolist(), fitted.standard_errors.tolist(), counts, strict=True)
-    return _json(
-        {
-            "sigma": fitted.sigma,
-            "reliability": fitted.reliability,
-            "positions": fitted.positions.tolist(),
-            "slopes": fitted.slopes.tolist(),
-            "items": [
-                {"essay": name, "score": score, "se": se, "comparisons": count}
-                for name, score, se, count in items
-            ],
-        }
-    )
 
 
 def _json(document: Mapping[str, Any]) -> bytes:

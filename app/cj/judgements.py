@@ -15,7 +15,9 @@ from app.errors import InvalidRequest
 
 REQUIRED = ("item_a", "item_b", "winner")
 OPTIONAL = ("n", "judge", "confidence")
-MOST_JUDGEMENTS = 10_000_000
+MOST_JUDGEMENTS = 200_000
+"""In all, `n` counted: each is a row of its own when halves are drawn, and 20 pairs of halves are fitted."""
+
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _SHARES = {"a": 1.0, "b": 0.0, "tie": 0.5}
 _EXPORTED = ("essay_a", "essay_b", "winner", "state")
@@ -104,7 +106,10 @@ class _Reading:
             self.faults.append((_at(1), "there is not one judgement below the header"))
         if count.sum() > MOST_JUDGEMENTS:
             self.faults.append(
-                ("all lines", f"{count.sum():,} judgements; at most {MOST_JUDGEMENTS:,} are read")
+                (
+                    "all lines",
+                    f"{count.sum():,} judgements, `n` counted; at most {MOST_JUDGEMENTS:,} are fitted",
+                )
             )
         _refuse(self.faults)
         first, second, outcome, judge, confidence = (
@@ -148,14 +153,15 @@ def _delimiter(text: str) -> str:
     header = next((line for line in text.splitlines() if line.strip()), "")
     known = {*REQUIRED, *_EXPORTED}
     found = {
-        sign: sum(name.strip().strip('"') in known for name in header.split(sign)) for sign in _DELIMITERS
+        sign: sum(name.strip().strip('"').casefold() in known for name in header.split(sign))
+        for sign in _DELIMITERS
     }
     return max(_DELIMITERS, key=lambda sign: (found[sign], header.count(sign)))
 
 
 def _columns(header: list[str]) -> dict[str, int]:
     """Where each column stands."""
-    names = [name.strip() for name in header]
+    names = [name.strip().casefold() for name in header]
     columns = {name: place for place, name in enumerate(names)}
     faults = [f"the column `{name}` stands there twice" for name in columns if names.count(name) > 1]
     if not set(_EXPORTED) <= columns.keys():

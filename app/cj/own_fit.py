@@ -25,9 +25,16 @@ _NO_POSITION = (
     "it was left out, as with --position-term off"
 )
 _ONE_SIDED = (
-    "the same side won every judgement, so the position term takes most of it; if your file names winners first, "
-    "and not whoever was shown first, use --position-term off"
+    "item_{side} won {won} of {decided} judgements that are no ties, and the position term takes that for a preference "
+    "for whoever was shown first or second; if your file names winners first (or last), and not whoever was shown first, "
+    "its scores are of no use: say --position-term off"
 )
+_FAR = (
+    "a preference of {position:+.1f} logits for the item shown first is more than judges have; if item_a is not whoever "
+    "was shown first in your file, its scores are of no use: say --position-term off"
+)
+_ONE_SIDE, _FEWEST_DECIDED = 0.95, 20
+_FAR_POSITION = 2.0
 _UNHEARD = ConfidenceLevels(
     np.zeros(0),
     np.zeros(0),
@@ -86,7 +93,10 @@ class OwnReliability:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnFit:
-    """Everything `fit` says. `sigma` is None without a prior; `items` stand in the order of their rank."""
+    """Everything `fit` says. `sigma` is None without a prior; `items` stand in the order of their rank.
+
+    `warnings` say why the scores may mean nothing, `notes` what was done otherwise than asked.
+    """
 
     items: tuple[OwnItem, ...]
     judges: tuple[OwnJudge, ...]
@@ -96,6 +106,7 @@ class OwnFit:
     reliability: OwnReliability
     islands: tuple[tuple[str, ...], ...]
     unbounded: tuple[str, ...]
+    warnings: tuple[str, ...]
     notes: tuple[str, ...]
 
     @property
@@ -106,9 +117,10 @@ class OwnFit:
         return f"{self.sigma:.4f} logits, {'estimated by empirical Bayes' if self.sigma_estimated else 'as given'}"
 
 
-def own_fit(judgements: Judgements, *, sigma: float | None, position: bool) -> OwnFit:
+def own_fit(judgements: Judgements, *, sigma: float | None, position: bool, recorded: bool = False) -> OwnFit:
     """Fit; `sigma` as for `fit`: None to estimate it, infinite for maximum likelihood.
 
+    `recorded`: who was shown first is known and not only supposed of the order in a file.
     Where maximum likelihood finds no end for a position term, the term is left out and a note says so.
     """
     verdicts, count = judgements.verdicts, len(judgements.items)
@@ -120,13 +132,7 @@ def own_fit(judgements: Judgements, *, sigma: float | None, position: bool) -> O
         notes.append(_NO_POSITION)
         position = False
         known = _fit(judgements, endless, sigma=sigma, position=False)
-    if (
-        position
-        and not endless.all()
-        and (verdicts.outcome == verdicts.outcome[0]).all()
-        and verdicts.outcome[0] != _TIE
-    ):
-        notes.append(_ONE_SIDED)
+    doubtful = position and not recorded and not endless.all()
     land = islands(verdicts, count)
     return OwnFit(
         items=_items(judgements, known, land, endless),
@@ -140,8 +146,22 @@ def own_fit(judgements: Judgements, *, sigma: float | None, position: bool) -> O
             for number in range(land.max() + 1)
         ),
         unbounded=tuple(judgements.items[n] for n in np.flatnonzero(endless)),
+        warnings=tuple(_doubts(verdicts, known)) if doubtful else (),
         notes=tuple(notes),
     )
+
+
+def _doubts(verdicts: Verdicts, known: Fit) -> Iterator[str]:
+    """Whether the file looks as if it named winners first: ties, which have no winner, say nothing of that."""
+    decided = int((verdicts.outcome != _TIE).sum())
+    first = int((verdicts.outcome > _TIE).sum())
+    won = max(first, decided - first)
+    positions = known.positions[np.isfinite(known.positions)]
+    farthest = float(positions[np.abs(positions).argmax()]) if positions.size else 0.0
+    if decided and (won == decided or (decided >= _FEWEST_DECIDED and won >= _ONE_SIDE * decided)):
+        yield _ONE_SIDED.format(side="a" if won == first else "b", won=won, decided=decided)
+    elif abs(farthest) > _FAR_POSITION:
+        yield _FAR.format(position=farthest)
 
 
 def _endless(verdicts: Verdicts, items: int) -> Mask:

@@ -35,6 +35,7 @@ def document(found: OwnFit) -> dict[str, object]:
         "sigma_estimated": found.sigma_estimated,
         "islands": found.islands,
         "unbounded": found.unbounded,
+        "warnings": found.warnings,
         "notes": found.notes,
         "judgements": found.judgements,
         "judges": [

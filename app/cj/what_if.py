@@ -23,6 +23,7 @@ from app.cj.statistics.graph import island_count
 from app.contracts.wire import Text, Wire
 from app.errors import InvalidRequest
 
+_NAMED = 5
 Names = Annotated[tuple[Annotated[Text, Field(max_length=200)], ...], Field(max_length=10_000)]
 
 
@@ -143,9 +144,10 @@ def _check(material: Material, question: Question) -> None:
     """Name everything that is not there, all at once."""
     anchors = {name for name, level in zip(material.names, material.levels, strict=True) if level is not None}
     judges = len(material.batch.settings.judges)
+    numbered = ", ".join(f"{n} {name}" for n, name in enumerate(material.judges))
     faults = [
         *(
-            ("without_judges", f"there is no judge {n}; they are 0 to {judges - 1}")
+            ("without_judges", f"there is no judge {n}; there are {numbered}")
             for n in question.without_judges
             if n >= judges
         ),
@@ -161,7 +163,8 @@ def _check(material: Material, question: Question) -> None:
         ),
     ]
     if faults:
-        raise InvalidRequest("What is to be left out is not there.", errors=tuple(faults))
+        told = "; ".join(what for _, what in faults[:_NAMED])
+        raise InvalidRequest(f"What is to be left out is not there: {told}.", errors=tuple(faults))
     if len(set(question.without_judges)) >= judges:
         raise InvalidRequest("Without any judge there is no ranking.")
     if len(material.names) - len(set(question.without_essays)) < 2:  # noqa: PLR2004 - a pair

@@ -94,7 +94,8 @@ class Workflow:
         They are planned as they would have been without the end: from the same seed, wave after wave. `beyond`, the
         number of comparisons that the batch had, makes it safe to ask again when the answer was lost.
 
-        :raises Conflict: it has not finished, has more than `beyond` comparisons, no money or no pair is left.
+        :raises Conflict: it has not finished, has more than `beyond` comparisons, another number was added to those,
+            no money or no pair is left.
         """
         try:
             return await self._store.extend(batch_id, comparisons, beyond=beyond)

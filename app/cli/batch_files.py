@@ -41,6 +41,11 @@ def what_if(
     as_json: AsJson = False,
 ) -> None:
     """Show the ranking as it would be without a judge, an essay, an anchor or the position term; nothing is changed."""
+    if position_term == "on" and not (without_judge or without_essay or without_anchor):
+        raise InvalidRequest(
+            "Nothing is left out, so the ranking is as it is.",
+            hint="Say --without-judge, --without-essay, --without-anchor or --position-term off.",
+        )
     asked = {
         "without_judges": without_judge or [],
         "without_essays": without_essay or [],

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
 from app.cli.options import AsJson, say
-from app.cli.running import URL, Key, Url, asking
+from app.cli.running import URL, Key, Server, Url, asking
+from app.errors import JuxtaError
 
 BatchId = Annotated[UUID, typer.Argument(metavar="BATCH", help="Its id, as in the address of its page.")]
 
@@ -30,8 +32,24 @@ def add(
 ) -> None:
     """Go on with a finished batch for N comparisons more, from the same seed."""
     body = {"comparisons": comparisons, "beyond": beyond}
-    found = asking(url, key, lambda server: server.post(f"/api/v1/batches/{batch}/add", body))
+
+    async def work(server: Server) -> tuple[bool, dict[str, Any]]:
+        place = f"/api/v1/batches/{batch}"
+        again = False
+        if beyond is not None:
+            with suppress(
+                JuxtaError
+            ):  # a key may add without reading; what is really wrong, the next call says
+                again = (await server.get(place))["extended_from"] == beyond
+        return again, await server.post(f"{place}/add", body)
+
+    again, found = asking(url, key, work)
     if as_json:
         print(json.dumps(found))
+    elif again:
+        say(
+            f"{found['title']}: {found['state']}; nothing added, for these {comparisons} were added before: "
+            f"it goes to {found['extended_to']} verdicts"
+        )
     else:
         say(f"{found['title']}: {found['state']}; it goes on to {found['extended_to']} verdicts")

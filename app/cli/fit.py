@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,20 +17,21 @@ from app.cli.options import AsJson, OnOff, say
 from app.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
-    from app.cj.bundle import Reproduction
     from app.cj.judgements import Judgements
     from app.cj.own_fit import OwnFit
+    from app.cj.reproduction import Reproduction
 
-_NUMBER = re.compile(r"[0-9]*\.?[0-9]+")
 _NARROWEST, _WIDEST = 0.001, 1000.0  # what the estimator takes
 _NAMED = 8
+_ZIP = b"PK\x03\x04"
 
 
 def fit(
     judgements: Annotated[
         str | None,
         typer.Argument(
-            help="A CSV file: item_a,item_b,winner[,n,judge,confidence]; - reads stdin.", show_default=False
+            help="A CSV file: item_a,item_b,winner[,n,judge,confidence], at most 200,000 judgements; - reads stdin.",
+            show_default=False,
         ),
     ] = None,
     *,
@@ -66,11 +67,13 @@ def fit(
         given, again = _from_bundle(bundle)
     else:
         given = read_judgements(_content(judgements or ""))
-    found = own_fit(given, sigma=sigma, position=position_term == "on")
+    found = own_fit(given, sigma=sigma, position=position_term == "on", recorded=bundle is not None)
     if as_json:
         told = document(found) | ({"bundle": _told(again)} if again else {})
         print(json.dumps(told, ensure_ascii=False, allow_nan=False, indent=2))
     else:
+        for warning in found.warnings:
+            say(f"warning: {warning}")
         Console().print(_table(found))
         _talk(found)
     if again:
@@ -82,8 +85,9 @@ def fit(
 def _from_bundle(file: Path) -> tuple[Judgements, Reproduction]:
     """The judgements inside, and whether their scores came out as they are told there."""
     from app import __version__  # noqa: PLC0415 - as above
-    from app.cj.bundle import LOCK, origin, read_bundle, reproduce  # noqa: PLC0415 - as above
+    from app.cj.bundle import LOCK, origin, read_bundle  # noqa: PLC0415 - as above
     from app.cj.judgements import Judgements  # noqa: PLC0415 - as above
+    from app.cj.reproduction import reproduce  # noqa: PLC0415 - as above
     from app.settings import ROOT  # noqa: PLC0415 - as above
 
     held = read_bundle(file)
@@ -95,9 +99,10 @@ def _from_bundle(file: Path) -> tuple[Judgements, Reproduction]:
 def _told(again: Reproduction) -> dict[str, object]:
     return {
         "byte_for_byte": again.exact,
-        "largest_difference": again.largest,
+        "largest_difference": again.largest if math.isfinite(again.largest) else None,
         "same_scores": again.close,
         "differing": list(again.differing),
+        "unlike": list(again.unlike),
     }
 
 
@@ -109,23 +114,30 @@ def _sigma(prior: str) -> float | None:
     if prior == "auto":
         return None
     if prior == "none":
-        return float("inf")
-    if not _NUMBER.fullmatch(prior) or not _NARROWEST <= float(prior) <= _WIDEST:
+        return math.inf
+    try:
+        spread = float(prior)
+    except ValueError:
+        spread = math.nan
+    if not _NARROWEST <= spread <= _WIDEST:
         raise InvalidRequest(
             f"--prior {prior}: it is auto, none, or a number from {_NARROWEST:g} to {_WIDEST:g}."
         )
-    return float(prior)
+    return spread
 
 
 def _content(name: str) -> bytes:
     if name == "-":
         return sys.stdin.buffer.read()
     try:
-        return Path(name).read_bytes()
+        content = Path(name).read_bytes()
     except FileNotFoundError as error:
         raise NotFound(f"There is no file {name}.") from error
     except OSError as error:
         raise InvalidRequest(f"{name} cannot be read ({error.strerror}).") from error
+    if content.startswith(_ZIP):
+        raise InvalidRequest(f"{name} is a zip and no CSV. If it is a bundle of Juxta: fit --bundle {name}")
+    return content
 
 
 def _table(found: OwnFit) -> Table:
@@ -152,7 +164,8 @@ def _table(found: OwnFit) -> Table:
 
 def _talk(found: OwnFit) -> None:
     """Everything beside the scores, a line each."""
-    say(f"{found.judgements} judgements of {len(found.items)} items by {len(found.judges)} judge(s)")
+    heard = sum(judge.comparisons > 0 for judge in found.judges)
+    say(f"{found.judgements} judgements of {len(found.items)} items by {heard} judge(s)")
     for name, words, value in found.reliability.lines():
         say(f"reliability {name}: {'none' if value is None else f'{value:.3f}'} ({words})")
     say(f"sigma: {found.sigma_words}")
@@ -165,9 +178,7 @@ def _talk(found: OwnFit) -> None:
         if len(found.judges) > 1 and judge.slope is not None:
             say(f"{who}discrimination {judge.slope:.3f} (geometric mean 1)")
         if judge.stated:
-            say(
-                f"{who}confidence {'used' if judge.confidence_used else 'not used'}: {judge.confidence_reason}"
-            )
+            say(f"{who}confidence {judge.confidence_reason}")
     for note in found.notes:
         say(f"note: {note}")
     if found.unbounded:

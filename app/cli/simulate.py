@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +25,7 @@ _GOALS = (0.8, 0.9)
 _LOOKS = (5, 10, 20)
 _NUMBERS = ("sharpness", "bias", "pair_noise")
 _MOST = 20.0
+_WIDE = 120
 _JUDGE_HINT = "A judge is sharpness=0…20, bias=-20…20, pair_noise=0…1, confidence=none, graded or noise, joined by commas."
 
 
@@ -39,8 +43,10 @@ def simulate(
     judge: Annotated[
         list[str] | None,
         typer.Option(
-            help="A judge, as sharpness=1,bias=0.9,pair_noise=0.5,confidence=none|graded|noise; repeatable. "
-            "A sharpness of 0 tosses coins.",
+            help="A judge, as sharpness=1,bias=0.9: keys with commas between; repeatable. sharpness: 0 tosses coins. "
+            "bias: logits for whoever is shown first. pair_noise: share of errors that come again with the pair. "
+            "confidence: none, graded or noise.",
+            metavar="KEY=VALUE,…",
             show_default=False,
         ),
     ] = None,
@@ -83,9 +89,13 @@ def simulate(
     if svg is not None:
         _draw(svg, found, items)
     if as_json:
-        print(json.dumps(_document(found, scene, seed=seed, repetitions=repetitions), indent=2))
+        print(
+            json.dumps(_document(found, scene, seed=seed, repetitions=repetitions), indent=2, allow_nan=False)
+        )
     else:
-        Console().print(_table(found, items, repetitions))
+        # Without a terminal nobody said how wide it is: rich takes 80 columns and breaks figures.
+        told = sys.stdout.isatty() or "COLUMNS" in os.environ
+        Console(width=None if told else _WIDE).print(_table(found, items, repetitions))
 
 
 def _judge(text: str) -> JudgeProfile:
@@ -125,26 +135,36 @@ def _table(found: dict[str, Curves], items: int, repetitions: int) -> Table:
     table = Table(
         title=f"{items} essays, means of {repetitions} rehearsals; r² is the squared correlation with the truth",
         title_justify="left",
+        caption="to: comparisons per essay until r² is that. At the end of all rounds: tau-b with the truth, the "
+        "reliability that is stated, and how many 95 % intervals hold the truth.",
+        caption_justify="left",
+        box=None,  # lines between would break figures in 80 columns
+        pad_edge=False,
     )
-    table.add_column("pairs")
-    for goal in _GOALS:
-        table.add_column(f"per essay to r² {goal:.2f}", justify="right")
-    for look in _LOOKS:
-        table.add_column(f"r² at {look}", justify="right")
-    for name in ("tau-b", "stated reliability", "95 % holds"):
-        table.add_column(f"{name}, end", justify="right")
+    table.add_column("pairs", no_wrap=True)
+    for name in (
+        *(f"to {goal:.2f}" for goal in _GOALS),
+        *(f"r² at {look}" for look in _LOOKS),
+        "tau-b",
+        "stated",
+        "95 %",
+    ):
+        table.add_column(name, justify="right", no_wrap=True)
     for name, curves in found.items():
         table.add_row(
             name,
             *(_cell(curves.needed(goal), 1) for goal in _GOALS),
             *(_cell(curves.at(look), 3) for look in _LOOKS),
-            *(f"{getattr(curves, measure)[-1]:.3f}" for measure in ("tau", "reliability", "coverage")),
+            *(
+                _cell(float(getattr(curves, measure)[-1]), 3)
+                for measure in ("tau", "reliability", "coverage")
+            ),
         )
     return table
 
 
 def _cell(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _document(found: dict[str, Curves], scene: Scene, *, seed: int, repetitions: int) -> dict[str, object]:
@@ -166,13 +186,18 @@ def _document(found: dict[str, Curves], scene: Scene, *, seed: int, repetitions:
             name: {
                 "needed": {f"r2_{goal:.2f}": curves.needed(goal) for goal in _GOALS},
                 "rounds": [
-                    dict(zip(measures, map(float, row), strict=True))
+                    dict(zip(measures, map(_or_none, row), strict=True))
                     for row in zip(*(getattr(curves, name) for name in measures), strict=True)
                 ],
             }
             for name, curves in found.items()
         },
     }
+
+
+def _or_none(value: float) -> float | None:
+    """A figure that is not defined, as tau where all are equally good, is null."""
+    return float(value) if math.isfinite(value) else None
 
 
 def _draw(file: Path, found: dict[str, Curves], items: int) -> None:

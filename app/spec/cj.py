@@ -174,7 +174,8 @@ OPERATIONS = (
         description=(
             "They are planned as they would have been without the end, from the same seed, whatever reliability was "
             "reached; a budget still ends it. `beyond` is the number of comparisons `planned` when this was decided: with it, a repeat adds "
-            "nothing. 409 when the batch has not finished, or no pair or no money is left."
+            "nothing. 409 when the batch has not finished, another number was added to the same `beyond`, or no pair or "
+            "no money is left."
         ),
         parameters=(_BATCH,),
         body=TypeAdapter(Addition),

@@ -16,9 +16,11 @@ import pytest
 from app.cj import reports, what_if
 from app.cj.analyses import Analyses
 from app.cj.batch import Batch, NewBatch
-from app.cj.bundle import CLOSE, origin, read_bundle, reproduce, write_bundle
+from app.cj.bundle import CLOSE, Bundle, origin, read_bundle, write_bundle
 from app.cj.grade_scales import load_scales
 from app.cj.material import Material
+from app.cj.reproduction import reproduce
+from app.cj.statistics.bradley_terry import Verdicts
 from app.cj.views import Views
 from app.cj.what_if import Question, suppose
 from app.contracts import LLMComparisonRequest, LLMComparisonResponse, Winner
@@ -205,6 +207,10 @@ async def test_a_bundle_has_the_same_bytes_each_time_and_its_scores_come_out_aga
     assert found.fit.scores.tolist() == pytest.approx(shown, abs=CLOSE)
     elsewhere = reproduce(bundle, replace(HERE, lock_sha256="other"))
     assert elsewhere.differing == ("lock_sha256",)
+    for exact in (True, False):
+        as_told = bundle if exact else replace(bundle, scores=bundle.scores + b"\n")
+        assert reproduce(as_told, HERE).close is exact
+        assert reproduce(as_told, replace(HERE, lock_sha256="other")).close
     assert b"essay number" not in content
     with zipfile.ZipFile(file) as archive:
         assert b"essay number" not in b"".join(archive.read(name) for name in archive.namelist())
@@ -218,6 +224,47 @@ async def test_what_a_bundle_is_made_of_is_read_in_one_moment(place: Place) -> N
         assert kept.ranking == await it.views.ranking(it.batch.id)
         assert kept.comparisons == await it.views.comparisons(it.batch.id)
         assert len(kept.comparisons) == it.batch.planned
+
+
+def with_scores(bundle: Bundle, **changed: object) -> Bundle:
+    return replace(bundle, scores=json.dumps(json.loads(bundle.scores) | changed).encode())
+
+
+async def test_no_figure_of_a_bundle_that_its_verdicts_do_not_give_is_called_its_own(tmp_path: Path) -> None:
+    """Somebody who writes the hashes anew as well can write any number: all of them are made again."""
+    async with judged(SqlitePlace(tmp_path / "cj"), batch_of(5)) as it:
+        (tmp_path / "b.zip").write_bytes(await bundle_of(it))
+    bundle, elsewhere = read_bundle(tmp_path / "b.zip"), replace(HERE, lock_sha256="other")
+    told, essays = json.loads(bundle.scores), bundle.batch["essays"]
+    for name, value in (("reliability", 0.99), ("sigma", 1.0), ("positions", [0.3]), ("slopes", [2])):
+        found = reproduce(with_scores(bundle, **{name: value}), elsewhere)
+        assert not found.close
+        assert found.unlike[0].startswith(f"scores.json {name}")
+        assert "did NOT come out" in found.words
+    for changed in ({"essay": "another"}, {"comparisons": 99}, {"se": 0.0}, {"se": None}):
+        items = [told["items"][0] | changed, *told["items"][1:]]
+        assert len(reproduce(with_scores(bundle, items=items), elsewhere).unlike) == 1
+    for changed in ({"score": 9.0}, {"se": 0.0}, {"rank": 7}, {"score": None}):
+        shown = [essays[0] | {"shown": essays[0]["shown"] | changed}, *essays[1:]]
+        assert reproduce(replace(bundle, batch={**bundle.batch, "essays": shown}), elsewhere).unlike
+    flattered = replace(bundle, batch={**bundle.batch, "reliability": 0.99})
+    assert reproduce(flattered, HERE).unlike == ("batch.json reliability",)
+    assert not reproduce(flattered, HERE).close
+
+
+async def test_a_bundle_without_verdicts_or_of_another_form_is_refused_in_words(tmp_path: Path) -> None:
+    async with judged(SqlitePlace(tmp_path / "cj"), batch_of(5)) as it:
+        (tmp_path / "b.zip").write_bytes(await bundle_of(it))
+    bundle = read_bundle(tmp_path / "b.zip")
+    for broken in (
+        with_scores(bundle, items=json.loads(bundle.scores)["items"][1:]),
+        with_scores(bundle, more=1),
+        replace(bundle, scores=b"{"),
+        replace(bundle, batch={**bundle.batch, "essays": [{} for _ in bundle.names]}),
+        replace(bundle, verdicts=Verdicts.empty()),
+    ):
+        with pytest.raises(InvalidRequest, match=r"form|shown|nothing to make again"):
+            reproduce(broken, HERE)
 
 
 async def test_a_bundle_that_was_changed_is_refused_and_the_member_named(tmp_path: Path) -> None:

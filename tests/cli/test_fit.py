@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -113,7 +114,41 @@ def test_islands_are_said_openly_and_ranked_apart(tmp_path: Path, prior: str) ->
     assert "island 2: p, q" in done.stderr
 
 
-@pytest.mark.parametrize("prior", ["0.001", "1000"])
+def test_ties_do_not_hide_that_winners_are_named_first_and_the_warning_stands_alone(tmp_path: Path) -> None:
+    rows = "".join(f"e{n},e{n + k},a\n" for n in range(10) for k in (1, 2, 3))
+    text = f"item_a,item_b,winner\n{rows}e0,e9,tie\ne9,e1,b\n"
+    found = json.loads(juxta("fit", write(tmp_path, text), "--json").stdout)
+    (warning,) = found["warnings"]
+    assert warning.startswith("item_a won 30 of 31 judgements that are no ties")
+    assert "warning: item_a won" in juxta("fit", write(tmp_path, text)).stderr.split("judgements of")[0]
+    fair = "".join(f"e{n},e{n + k},{'ab'[(n + k) % 2]}\n" for n in range(10) for k in (1, 2, 3))
+    calm = juxta("fit", write(tmp_path, f"item_a,item_b,winner\n{fair}"), "--json")
+    assert json.loads(calm.stdout)["warnings"] == []
+
+
+def test_judges_without_a_judgement_are_not_counted_and_columns_may_be_capitals(tmp_path: Path) -> None:
+    file = write(tmp_path, "Item_A,ITEM_B,Winner,N,Judge\nx,y,a,2,Ann\ny,x,a,1,Ann\nx,y,a,0,Ben\n")
+    said = juxta("fit", file).stderr
+    assert "3 judgements of 2 items by 1 judge(s)" in said
+    assert "not used: not used" not in said
+
+
+def test_more_judgements_than_can_be_fitted_are_refused_with_the_limit(tmp_path: Path) -> None:
+    done = juxta("fit", write(tmp_path, "item_a,item_b,winner,n\nx,y,a,4000000\ny,z,b,1\n"))
+    assert done.returncode == 1
+    assert "4,000,001 judgements, `n` counted; at most 200,000 are fitted" in done.stderr
+
+
+def test_a_zip_given_as_a_file_of_judgements_is_known_for_what_it_may_be(tmp_path: Path) -> None:
+    file = tmp_path / "kept.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("manifest.json", "{}")
+    done = juxta("fit", file)
+    assert done.returncode == 1
+    assert f"fit --bundle {file}" in done.stderr
+
+
+@pytest.mark.parametrize("prior", ["0.001", "1000", "1e-2"])
 def test_the_narrowest_and_the_widest_prior_are_taken(tmp_path: Path, prior: str) -> None:
     found = json.loads(juxta("fit", write(tmp_path, CYCLE), "--json", "--prior", prior).stdout)
     assert found["sigma"] == float(prior)
@@ -143,6 +178,7 @@ def test_fit_names_every_fault_by_line_and_exits_1(tmp_path: Path) -> None:
         (("fit", "nowhere.csv"), 3, "no file nowhere.csv"),
         (("fit", "-", "--prior", "wide"), 1, "auto, none, or a number"),
         (("fit", "-", "--prior", "0"), 1, "auto, none, or a number"),
+        (("fit", "-", "--prior", "nan"), 1, "auto, none, or a number"),
         (("fit", "-", "--position-term", "maybe"), 2, "'maybe'"),
         (("simulate", "--items", "1"), 2, "greater than or equal to 2"),
         (("simulate", "--judge", "sharpnes=1"), 1, "there is no 'sharpnes'"),
@@ -183,3 +219,14 @@ def test_simulate_prints_a_table() -> None:
     done = juxta(*SMALL)
     assert "swiss" in done.stdout
     assert "r²" in done.stdout
+
+
+def test_the_table_of_simulate_cuts_no_figure_in_80_columns_and_has_none_that_is_not_defined() -> None:
+    done = juxta(*SMALL, "--spread", "0", columns=80)
+    assert "…" not in done.stdout
+    assert "balanced" in done.stdout
+    assert "nan" not in done.stdout
+    found = json.loads(juxta(*SMALL, "--spread", "0", "--policy", "swiss", "--json").stdout)
+    assert found["policies"]["swiss"]["rounds"][-1]["tau"] is None
+    helped = juxta("simulate", "--help", columns=80).stdout
+    assert all(key in helped for key in ("sharpness", "bias", "pair_noise", "confidence"))

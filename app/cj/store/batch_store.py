@@ -54,7 +54,8 @@ class BatchStore:
         """Let a finished batch go on for `more` comparisons; with `beyond`, how many it had, a repeat adds nothing.
 
         :raises NotFound: no such batch.
-        :raises Conflict: it has not finished, has more than `beyond` comparisons, no money or no pair is left.
+        :raises Conflict: it has not finished, has more than `beyond` comparisons, another number was added to those,
+            no money or no pair is left.
         """
         return await self._database.write(lambda c: batches.extend(c, batch_id, more, beyond))
 

@@ -22,6 +22,8 @@ _RECALL = """UPDATE comparisons SET due_at = :now
 _PAIRS = "SELECT count(*) AS asked FROM comparisons WHERE batch_id = :id AND again = 0 AND audit_of IS NULL"
 _EXTEND = """UPDATE batches SET state = 'running', stop_reason = NULL, finished_at = NULL, problem = NULL, excused = waves,
     extended_from = planned, extended_to = decided + :more, version = version + 1 WHERE id = :id"""
+_DECIDED_OF = """SELECT count(*) AS decided FROM comparisons
+    WHERE batch_id = :id AND sequence <= :planned AND state = 'decided'"""
 _DONE_WITH = """SELECT id FROM batches b WHERE state = 'deleting' AND NOT EXISTS
     (SELECT 1 FROM comparisons c WHERE c.batch_id = b.id AND c.due_at IS NOT NULL) ORDER BY id FOR UPDATE"""
 
@@ -110,13 +112,14 @@ def extend(connection: Connection, batch_id: UUID, more: int, beyond: int | None
     """Let a finished batch go on for `more` comparisons; the same again with the same `beyond` adds nothing.
 
     :raises NotFound: no such batch.
-    :raises Conflict: it has not finished, has more than `beyond` comparisons, no money or no pair is left.
+    :raises Conflict: it has not finished, has more than `beyond` comparisons, another number was added to those,
+        no money or no pair is left.
     """
     batch = find(connection, batch_id, held=True)
     if batch.state is BatchState.DELETING:
         raise NotFound(f"There is no batch {batch_id}.")
     if beyond is not None and beyond == batch.extended_from:
-        return batch
+        return _extended_before(connection, batch, more)
     if batch.state is not BatchState.FINISHED:
         raise Conflict(f"The batch is {batch.state}; only to a finished one can comparisons be added.")
     if beyond is not None and beyond != batch.planned:
@@ -128,6 +131,18 @@ def extend(connection: Connection, batch_id: UUID, more: int, beyond: int | None
         raise Conflict("Every pair of essays has been compared already.")
     fetch(connection, _EXTEND, id=str(batch_id), more=more)
     return find(connection, batch_id)
+
+
+def _extended_before(connection: Connection, batch: Batch, more: int) -> Batch:
+    """The batch, if the extension that it has is this one. Ends are final, so its count then can be counted now."""
+    ((decided,),) = fetch(connection, _DECIDED_OF, id=str(batch.id), planned=batch.extended_from)
+    added = (batch.extended_to or 0) - decided
+    if added != more:
+        raise Conflict(
+            f"To its {batch.extended_from} comparisons {added} were added already, not {more}.",
+            hint=f"Nothing was added. Look again; there are {batch.planned} comparisons by now.",
+        )
+    return batch
 
 
 def _set_state(connection: Connection, batch_id: UUID, to: BatchState, now: float) -> None:
