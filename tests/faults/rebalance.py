@@ -68,8 +68,9 @@ class Storm:
         if kind == "kill":
             self._fleet.kill(process)
         elif kind == "stop":
+            self._fleet.mean(process)
             if status := process.stop():
-                self._fleet.complaints.append(f"a stopped cj ended with {status}: {process.stderr[-500:]}")
+                self._fleet.unexpected.append(f"a stopped cj ended with {status}: {process.stderr[-500:]}")
         else:
             process.pause()
             time.sleep(SESSION + self._random.uniform(0.5, 2))
