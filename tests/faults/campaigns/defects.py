@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.faults import story_processes
-from tests.faults.crashes.defects import ALL
+from tests.faults.crashes.defects import ALL, seen
 from tests.faults.findings import Figure, Observed
 
 SECONDS = 60
@@ -21,12 +21,13 @@ def run(seed: int, *, full: bool) -> Observed:
     for defect in ALL:
         mine = [story for story in told if story["defect"] == defect.name]
         seconds = round(sum(story["seconds"] for story in mine), 1)
-        caught = [violation for story in mine for violation in story["violations"]]
-        found = f"caught in {seconds} s" if caught else f"not caught in {seconds} s"
+        said = [violation for story in mine for violation in story["violations"]]
+        caught = seen(said)
+        found = f"caught in {seconds} s: {', '.join(caught)}" if caught else f"not caught in {seconds} s"
         figures.append(
             Figure(defect.name, found, f"caught within {SECONDS} s", bool(caught) and seconds <= SECONDS)
         )
-        complaints += [f"{defect.name}: {violation[:150]}" for violation in caught]
+        complaints += [f"{defect.name}: {violation[:150]}" for violation in said]
     if full:
         shares = [["--sound", *share] for share in shares]
         told = [

@@ -108,7 +108,7 @@ def _kill_providers(fleet: Fleet, poster: Poster, random: Random, kills: int, de
         aimed = len(done) % 2 == 0 and poster.wait_for(202, victim.url, 5.0)
         if not aimed:
             time.sleep(random.uniform(0.0, 1.0))
-        victim.kill()
+        fleet.kill(victim)
         done.append(Kill("provider", aimed, fleet.ready(fleet.restart(victim))))
     return done
 
@@ -124,7 +124,7 @@ def _kill_cjs(fleet: Fleet, random: Random, kills: int, deadline: float) -> list
         else:
             time.sleep(random.uniform(0.0, 1.0))
         killed_at = time.monotonic()
-        victim.kill()
+        fleet.kill(victim)
         done.append(Kill("cj", aimed, fleet.ready(fleet.restart(victim))))
         time.sleep(max(0.0, killed_at + SESSION + 1.0 - time.monotonic()))
     return done

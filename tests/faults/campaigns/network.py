@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -23,6 +24,8 @@ FAULTS, SHORT_FAULTS = 32, 4
 """On each link; the same number of each kind."""
 BATCHES = 12
 """At once: a batch waits for what a fault holds up, and a link on which nothing moves cannot be broken."""
+EACH, SHORT_EACH = 7, 1
+"""Of each kind, on each link."""
 DEFECT_FAULTS = 8
 PATIENCE = 300.0
 """Seconds for all faults of a link; those that no connection felt are tried again."""
@@ -44,7 +47,7 @@ class Found:
     """What became of a fleet, and how long anybody had to wait."""
 
     toll: Toll
-    felt: Mapping[str, int]
+    felt: Mapping[str, Mapping[Fault, int]]
     posts: Sequence[Answer]
     watch: Watch
     dead: Sequence[str]
@@ -58,7 +61,11 @@ def run(seed: int, *, full: bool) -> Observed:
     )
     toll, waits = found.toll, [answer.seconds for answer in found.posts]
     figures = [
-        *(Figure.at_least(f"faults felt, {link}", felt, faults) for link, felt in found.felt.items()),
+        *(
+            Figure.at_least(f"faults felt, {link}", sum(felt.values()), faults)
+            for link, felt in found.felt.items()
+        ),
+        *(_of_each_kind(link, felt, EACH if full else SHORT_EACH) for link, felt in found.felt.items()),
         Figure.at_least("comparisons", toll.comparisons, 200 if full else 10),
         Figure.at_least("of these by callback", toll.by_callback, 1),
         Figure.at_least("posts that were accepted", toll.accepted, 200 if full else 10),
@@ -81,6 +88,12 @@ def run(seed: int, *, full: bool) -> Observed:
             Figure("seeded: a publish of unknown fate is taken for done", words, "caught", caught.unkept > 0)
         )
     return Observed(figures, complaints)
+
+
+def _of_each_kind(link: str, felt: Mapping[Fault, int], wanted: int) -> Figure:
+    counts = {fault: felt.get(fault, 0) for fault in Fault}
+    words = ", ".join(f"{count} {fault}" for fault, count in counts.items())
+    return Figure(f"of these of each kind, {link}", words, f"≥ {wanted} each", min(counts.values()) >= wanted)
 
 
 def _storm(
@@ -122,7 +135,10 @@ def _storm(
             with fleet.working(batches, essays=10), fleet.posting(0.1) as poster:
                 _trouble(troubled, faults, seed, length=length)
             fleet.settle(SETTLED if defect is None else SETTLED / 4)
-        felt = {link: sum(proxy.felt.total() for proxy in proxies) for link, proxies in links.items()}
+        felt = {
+            link: sum((proxy.felt for proxy in proxies), start=Counter[Fault]())
+            for link, proxies in links.items()
+        }
         dead = [
             f"{p.folder.name} ended: {p.stderr[-1000:]}"
             for p in fleet.processes

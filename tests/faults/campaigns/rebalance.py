@@ -65,10 +65,11 @@ class Storm:
         kind = self._random.choice(KINDS)
         self.departures[kind] += 1
         if kind == "kill":
-            process.kill()
+            self._fleet.kill(process)
         elif kind == "stop":
+            self._fleet.mean(process)
             if status := process.stop():
-                self._fleet.complaints.append(f"a stopped cj ended with {status}: {process.stderr[-500:]}")
+                self._fleet.unexpected.append(f"a stopped cj ended with {status}: {process.stderr[-500:]}")
         else:
             process.pause()
             time.sleep(SESSION + self._random.uniform(0.5, 2))
@@ -133,7 +134,7 @@ def _with_a_defect(folder: Path, defect: str) -> Toll:
                 victim = fleet.cjs[turn % 2]
                 with locked_store(fleet, 2 * LOCKED):
                     time.sleep(1.5 * LOCKED)
-                    victim.kill()
+                    fleet.kill(victim)
                 fleet.restart(victim)
         fleet.settle(15.0)
         return fleet.toll()

@@ -38,6 +38,8 @@ from .weather import DOWN, FAIR, HANGING, LOCKED, Weather
 class Defect:
     """A fault, and the smallest story that shows it: weather, how often to die and where, and
     after how many seconds of silence it is stuck.
+
+    A house that merely crashes shows nothing: `error:` does not count.
     """
 
     name: str
@@ -45,7 +47,7 @@ class Defect:
     weather: Weather = FAIR
     deaths: tuple[str, ...] = ()
     kills: int = 3
-    patience: float = 5.0
+    patience: float = 10.0
 
 
 def mark_before_publish(container: punq.Container) -> None:
@@ -242,6 +244,12 @@ ALL = (
     Defect("half-open breaker unlimited", half_open_breaker_unlimited, DOWN, kills=0),
 )
 DEFECTS = {defect.name: defect for defect in ALL}
+
+
+def seen(violations: Sequence[str]) -> list[str]:
+    """The kinds of those that show a broken promise, and not only a crash; each once."""
+    kinds = dict.fromkeys(violation.split(":")[0] for violation in violations)
+    return [kind for kind in kinds if kind != "error"]
 
 
 def without(defect: Defect) -> Defect:

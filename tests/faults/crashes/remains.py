@@ -86,7 +86,7 @@ class Remains:
 
     def violations_so_far(self) -> list[str]:
         """Of what holds at every moment, also of a batch that never ended."""
-        return [*self._callbacks(), *self._calls(), *twofold_tests(self.diary)]
+        return [*self._events(), *self._callbacks(), *self._calls(), *twofold_tests(self.diary)]
 
     def left_after_erasure(self) -> Iterator[str]:
         """Nothing of the batch but a tombstone, and no word of an essay in any file of cj."""
@@ -163,6 +163,15 @@ class Remains:
         known = {name for (name,) in self.cj("SELECT id FROM comparisons")}
         if strangers := {name for (name,) in self._correlated()} - known:
             yield f"lost: the provider judged what cj never stored: {strangers}"
+
+    def _events(self) -> Iterator[str]:
+        """An outcome and its event are stored in one transaction: whoever died in between left neither."""
+        ((torn,),) = self.provider(
+            "SELECT count(*) FROM requests r JOIN payloads p ON p.place = r.place"
+            " WHERE r.outcome IS NOT NULL AND p.event IS NULL"
+        )
+        if torn:
+            yield f"lost: {torn} outcomes are stored without their event"
 
     def _callbacks(self) -> Iterator[str]:
         if dead := [e.id for e in self.diary if e.what == "buried"]:

@@ -90,6 +90,9 @@ class Fleet:
         self._judge = judge
         self.wiped = False
         self.complaints: list[str] = []
+        self.died: list[str] = []
+        self.unexpected: list[str] = []
+        self._meant: set[int] = set()
         self._seed = seed
         self._common = (*QUICK, *options)
         self._options = {"provider": tuple(provider_options), "cj": tuple(cj_options)}
@@ -144,10 +147,21 @@ class Fleet:
         """Ids of those that a 201 promised."""
         return self._load.batches
 
+    def kill(self, process: Process) -> None:
+        """SIGKILL; its place stays empty until `restart`."""
+        self.mean(process)
+        process.kill()
+
+    def mean(self, process: Process) -> None:
+        """It is about to be ended on purpose; one that has ended already did so by itself."""
+        self._note_death(process)
+        self._meant.add(process.child.pid)
+
     def stop(self, processes: Sequence[Process], patience: float) -> list[tuple[float, int]]:
         """SIGTERM to all of them at once; how many seconds each took to end, and its status. One that does not is killed."""
         began = time.monotonic()
         for process in processes:
+            self.mean(process)
             process.child.terminate()
 
         def ended(process: Process) -> tuple[float, int]:
@@ -157,7 +171,7 @@ class Fleet:
                 process.kill()
                 status = -signal.SIGKILL
             if status != 0:
-                self.complaints.append(
+                self.unexpected.append(
                     f"{process.folder.name} ended with {status}: … {process.stderr[-1500:]}"
                 )
             return time.monotonic() - began, status
@@ -173,6 +187,7 @@ class Fleet:
     def restart(self, process: Process) -> Process:
         """Another one in the place of a process that has ended, with its folder and port; returns when it serves."""
         place = self._place_of(process)
+        self._note_death(process)
         place.lives.close()
         return self._start(place)
 
@@ -185,7 +200,7 @@ class Fleet:
         try:
             until(lambda: _says_ready(process), patience=patience)
         except AssertionError:
-            self.complaints.append(
+            self.unexpected.append(
                 f"{process.folder.name} is not ready after {patience:g} s: {process.stderr[-500:]}"
             )
         return self.seconds_since_start(process)
@@ -245,7 +260,10 @@ class Fleet:
             forgetful=self.forgetful,
             wiped=self.wiped,
         )
-        counted.complaints[:0] = self.complaints
+        for process in self.processes:
+            self._note_death(process)
+        counted.died, counted.unexpected = len(self.died), len(self.unexpected)
+        counted.complaints[:0] = [*self.died, *self.unexpected, *self.complaints]
         return counted
 
     def waits(self) -> list[float]:
@@ -271,6 +289,13 @@ class Fleet:
         servers = self.deployment.settings["kafka.servers"]
         return [read_topic(servers, topic) for topic in self._topics]
 
+    def _note_death(self, process: Process) -> None:
+        """Write down that it has ended though nobody ended it; once."""
+        status = process.child.poll()
+        if status is not None and process.child.pid not in self._meant:
+            self._meant.add(process.child.pid)
+            self.died.append(f"{process.folder.name} ended by itself, {status}: … {process.stderr[-1500:]}")
+
     def _of(self, role: str) -> list[Place]:
         return [place for place in self._places if place.role == role]
 
@@ -289,7 +314,7 @@ class Fleet:
             life = self.deployment.cj(options=options, name=name, port=place.port)
         place.process = place.lives.enter_context(life)
         if place.process.port != place.port:
-            self.complaints.append(f"{place.name} had to move to another port, somebody took its own")
+            self.unexpected.append(f"{place.name} had to move to another port, somebody took its own")
         return place.process
 
     def _end(self) -> None:

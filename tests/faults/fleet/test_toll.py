@@ -91,6 +91,21 @@ def test_a_200_that_said_another_verdict_than_the_stored_one_is_not_kept(folder:
     assert counted(folder, answers=(answer(200, winner="essay_b"),)).unkept == 1
 
 
+def test_a_server_error_is_counted_and_a_503_is_none(folder: Path) -> None:
+    assert counted(folder, answers=(answer(503), answer(500), answer(422))).server_errors == 1
+
+
+def test_a_comparison_that_failed_is_counted_as_undecided(folder: Path) -> None:
+    row = {"id": str(REQUEST), "batch_id": "b", "state": "failed"}
+    numbers = dict.fromkeys(("sequence", "wave", "first", "second", "judge", "again", "planned_at"), 0)
+    with closing(sqlite3.connect(folder / "cj" / "cj.db")) as store:
+        every = {**row, **numbers}
+        places = ", ".join(f":{name}" for name in every)
+        store.execute(f"INSERT INTO comparisons ({', '.join(every)}) VALUES ({places})", every)
+        store.commit()
+    assert counted(folder).undecided == 1
+
+
 def test_a_request_that_has_not_ended_and_a_batch_that_nobody_knows_are_lost(folder: Path) -> None:
     stored(folder, "leased", "callback")
     assert counted(folder, batches=("unheard-of",)).lost == 2

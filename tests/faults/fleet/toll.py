@@ -21,7 +21,11 @@ CLOSE = 1e-9
 
 @dataclass
 class Toll:
-    """`comparisons` counts what cj asked for and got decided, `accepted` what the poster got a 200 or 202 for."""
+    """`comparisons` counts what cj asked for and got decided, `accepted` what the poster got a 200 or 202 for.
+
+    `died`: processes that ended though nobody ended them; `unexpected`: those that were not ready, ended badly or moved.
+    The fleet counts both, the stores do not know of them.
+    """
 
     comparisons: int = 0
     by_callback: int = 0
@@ -31,6 +35,10 @@ class Toll:
     recount: int = 0
     unkept: int = 0
     complaints: list[str] = field(default_factory=list)
+    undecided: int = 0
+    server_errors: int = 0
+    died: int = 0
+    unexpected: int = 0
 
     def __add__(self, other: Toll) -> Toll:
         """Of two fleets."""
@@ -42,6 +50,10 @@ class Toll:
             Figure.none("double: results, counts, outcomes", self.double),
             Figure.none("batches whose scores are not those of a recount", self.recount),
             Figure.none("200 and 202 that were not kept", self.unkept),
+            Figure.none("comparisons that ended otherwise than decided", self.undecided),
+            Figure.none("posts answered with a 5xx other than 503", self.server_errors),
+            Figure.none("processes that ended though nobody ended them", self.died),
+            Figure.none("unexpected: not ready, ended badly, moved", self.unexpected),
         ]
 
 
@@ -70,6 +82,12 @@ def toll(
         "double": [*_counted_twice(books), *_two_outcomes(copies, forgetful=forgetful)],
         "recount": list(_miscounted(books)),
         "unkept": [broken for answer in accepted if (broken := _broken(answer, ledger, copies))],
+        "undecided": list(_undecided(books)),
+        "server error": [
+            f"{one.status} from {one.url}: {one.words}"
+            for one in answers
+            if one.status >= 500 and one.status != 503
+        ],
     }
     ((decided,),) = books.cj("SELECT count(*) FROM comparisons WHERE state = 'decided'")
     return Toll(
@@ -81,6 +99,8 @@ def toll(
         recount=len(found["recount"]),
         unkept=len(found["unkept"]),
         complaints=[f"{kind}: {one}" for kind, some in found.items() for one in some[:20]],
+        undecided=len(found["undecided"]),
+        server_errors=len(found["server error"]),
     )
 
 
@@ -91,6 +111,13 @@ def _open(books: Books) -> Iterator[str]:
     )
     for name, state in books.cj(sql):
         yield f"comparison {name} is {state} in a batch that is finished"
+
+
+def _undecided(books: Books) -> Iterator[str]:
+    for name, state, code in books.cj(
+        "SELECT id, state, error_code FROM comparisons WHERE state IN ('failed', 'cancelled')"
+    ):
+        yield f"comparison {name} is {state}: {code}"
 
 
 def _ended(books: Books) -> Iterator[UUID]:

@@ -1,4 +1,4 @@
-"""Thirty-four kinds of bad events, each made out of a sound one. What is no longer wanted is parked; some must pass."""
+"""Thirty-five kinds of bad events, each made out of a sound one. What is no longer wanted is parked; some must pass."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ LONGEST = 990_000
 class Kind:
     """How the bytes are made from those of a sound event, and what the reason says; None: it must pass.
 
-    `late`: the sound event was recorded before, and what passes changes nothing.
+    `late`: the sound event was recorded before, and what passes changes nothing. `tombstone`: on Kafka it has no value.
     """
 
     body: Callable[[bytes], bytes]
     reason: str | None
     late: bool = False
+    tombstone: bool = False
 
 
 def _event(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], bytes]:
@@ -85,7 +86,8 @@ KINDS: Mapping[str, Kind] = {
     "broken UTF-8": Kind(lambda sound: sound[:-2] + b"\xff\xfe}}", UNDECODABLE),
     "truncated": Kind(lambda sound: sound[: len(sound) // 2], UNDECODABLE),
     "two events in one": Kind(lambda sound: sound + sound, UNDECODABLE),
-    "tombstone": Kind(lambda _: b"null", UNDECODABLE),
+    "JSON null": Kind(lambda _: b"null", UNDECODABLE),
+    "tombstone": Kind(lambda _: b"", UNDECODABLE, tombstone=True),
     "string": Kind(lambda sound: json.dumps(sound.decode()).encode(), UNDECODABLE),
     "no event_id": Kind(_without("event_id"), "event_id"),
     "no correlation_id": Kind(_without("correlation_id"), "correlation_id"),

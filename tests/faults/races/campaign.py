@@ -51,14 +51,15 @@ def run(seed: int, *, full: bool) -> Observed:
     figures, complaints = [], []
     for name, entry in RACES.items():
         found = enumerated(entry.race, essays=entry.essays)
-        caught = enumerated(entry.race, entry.mutant, essays=entry.essays, until_broken=True).broken
-        mutant = "mutant caught" if caught else "mutant not caught"
+        maimed = enumerated(entry.race, entry.mutant, essays=entry.essays, until_broken=True)
+        caught = bool(maimed.broken)
+        mutant = f"mutant caught at the {maimed.interleavings:,}th" if caught else "mutant not caught"
         figures.append(
             Figure(
                 name,
                 f"{found.interleavings:,} interleavings, {len(found.broken)} broken; {mutant}",
                 f"≥ {entry.interleavings}, 0; caught",
-                met=found.interleavings >= entry.interleavings and not found.broken and bool(caught),
+                met=found.interleavings >= entry.interleavings and not found.broken and caught,
             )
         )
         complaints += [f"{name}: {broken}" for broken in found.broken]
