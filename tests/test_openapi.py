@@ -73,6 +73,13 @@ class Server:
         made = self.client.post("/api/v1/batches", json=BATCH | changes)
         return str(made.raise_for_status().json()["id"])
 
+    def extensible(self) -> str:
+        """A finished batch that has pairs left to ask."""
+        some = [{"name": f"essay-{n}", "text": f"{ESSAY} {n}"} for n in range(20)]
+        batch_id = self.batch(essays=some, settings={"comparisons_per_essay": 1})
+        until(lambda: self.get(f"/api/v1/batches/{batch_id}")["state"] == "finished")
+        return batch_id
+
     def pause(self) -> str:
         """A batch stopped in its middle."""
         many = [{"name": f"essay-{n}", "text": f"{ESSAY} {n}"} for n in range(40)]
@@ -132,7 +139,7 @@ class Server:
                 return cycle([self.paused, self.ended])
             case "events":  # of any other batch it stays open
                 return cycle([self.ended])
-        return cycle([self.ended, self.paused])
+        return cycle([self.extensible() if operation.name == "addComparisons" else self.ended, self.paused])
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +183,12 @@ def acceptable(case: Case) -> Case:
         case.body |= {"lane": LANE}
     elif case.operation.path == "/api/v1/dead-letters/redrive":
         case.body |= {"topic": None, "where": [], "cursor": None}
+    elif case.operation.path.endswith("/add"):
+        case.body = {"comparisons": 1}
+    elif case.operation.path.endswith("/judges/check"):
+        case.body = {"provider": "rules"}
+    elif case.operation.path.endswith("/what-if"):
+        case.body |= {"without_judges": [], "without_essays": [], "without_anchors": [], "scale": None}
     else:
         case.body |= {"essays": BATCH["essays"], "settings": {"comparisons_per_essay": 2}}
     return case
