@@ -168,29 +168,38 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+WANTED: dict[str, dict[str, Any]] = {
+    "/api/v1/judges/check": {"provider": "rules"},
+    "/api/v1/dead-letters/redrive": {"topic": None, "where": [], "cursor": None},
+    "/api/v1/batches/{batch_id}/add": {"comparisons": 1, "beyond": None},
+    "/api/v1/batches/{batch_id}/what-if": {
+        "without_judges": [],
+        "without_essays": [],
+        "without_anchors": [],
+        "scale": None,
+    },
+}
+"""Fields in which a schema cannot say what this server takes, by path."""
+
+
 def acceptable(case: Case) -> Case:
     """Put in the place of what a schema cannot say something that this server takes."""
     if not isinstance(case.body, dict):
         return case
-    if case.operation.path == "/api/v1/comparison":
+    path = case.operation.path
+    if path == "/api/v1/comparison":
         case.body |= {"llm_config_overrides": {"provider": "rules"}}
         if case.body.get("callback_topic") is not None:
             case.body["callback_topic"] = COMPARISON_RESULT_TOPIC
         for name in ("essay_a", "essay_b"):
             if isinstance(case.body.get(name), str):
                 case.body[name] = f"{case.body[name]} {ESSAY}"
-    elif case.operation.path.startswith("/api/v1/breakers/"):
+    elif path.startswith("/api/v1/breakers/"):
         case.body |= {"lane": LANE}
-    elif case.operation.path == "/api/v1/dead-letters/redrive":
-        case.body |= {"topic": None, "where": [], "cursor": None}
-    elif case.operation.path.endswith("/add"):
-        case.body = {"comparisons": 1}
-    elif case.operation.path.endswith("/judges/check"):
-        case.body = {"provider": "rules"}
-    elif case.operation.path.endswith("/what-if"):
-        case.body |= {"without_judges": [], "without_essays": [], "without_anchors": [], "scale": None}
+    elif path == "/api/v1/judges/check":
+        case.body = dict(WANTED[path])
     else:
-        case.body |= {"essays": BATCH["essays"], "settings": {"comparisons_per_essay": 2}}
+        case.body |= WANTED.get(path) or {"essays": BATCH["essays"], "settings": {"comparisons_per_essay": 2}}
     return case
 
 
