@@ -32,10 +32,11 @@ class Breaker:
 
 
 def lanes_of(judges: Judges, models: Sequence[ModelInfo]) -> tuple[str, ...]:
-    """The lanes by which `models` are asked, each once."""
+    """The lanes by which `models` are asked, each once; of judges that are there."""
     names = (
         judges[info.provider].lane(LLMConfigOverrides(provider=info.provider, model=info.model))
         for info in models
+        if info.provider in judges
     )
     return tuple(dict.fromkeys(names))
 
