@@ -10,14 +10,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from app.cj.batch import Batch, BatchSettings, BatchState
+from app.cj.batch import Batch, BatchSettings
 from app.cj.scoring_ranking import as_verdicts
 from app.cj.statistics.bradley_terry import Verdicts
-from app.cj.store.batches import find
+from app.cj.store.batches import find_kept
 from app.cj.store.plans import SHARE
 from app.contracts import Winner
 from app.database.statements import fetch
-from app.errors import NotFound
 
 _ESSAYS = """SELECT e.name, e.level, t.text FROM essays e JOIN texts t USING (batch_id, position)
     WHERE batch_id = :id ORDER BY position"""
@@ -98,9 +97,7 @@ def material(connection: Connection, batch_id: UUID) -> Material:
 
     :raises NotFound: no such batch, or it is being deleted.
     """
-    batch = find(connection, batch_id)
-    if batch.state is BatchState.DELETING:
-        raise NotFound(f"There is no batch {batch_id}.")
+    batch = find_kept(connection, batch_id)
     essays = fetch(connection, _ESSAYS, id=str(batch_id))
     rows = fetch(connection, _JUDGEMENTS, id=str(batch_id), wave=batch.fitted_wave)
     flags: dict[int, set[str]] = {}

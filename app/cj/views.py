@@ -17,6 +17,7 @@ from app.cj.judge_tally import JudgeTally, judge_tallies
 from app.cj.material import Material, material
 from app.cj.scoring_ranking import RankedEssay, ranking
 from app.cj.store import Milestone, batch_of
+from app.cj.store.batches import find_kept
 from app.cj.store.fits import milestones
 from app.contracts import JudgeKind, Winner
 from app.contracts.wire import At
@@ -158,7 +159,7 @@ class Views:
 
         :raises NotFound: no such batch, or it is being deleted.
         """
-        return await self._database.read(lambda connection: _find(connection, batch_id))
+        return await self._database.read(lambda connection: find_kept(connection, batch_id))
 
     async def summary(self, batch_id: UUID) -> Summary:
         """One batch with its counts.
@@ -167,7 +168,7 @@ class Views:
         """
 
         def work(connection: Connection) -> Summary:
-            batch = _find(connection, batch_id)
+            batch = find_kept(connection, batch_id)
 
             def count(column: str, where: str) -> dict[str, int]:
                 rows = connection.execute(
@@ -224,7 +225,7 @@ class Views:
         """
 
         def work(connection: Connection) -> Sequence[Milestone]:
-            _find(connection, batch_id)
+            find_kept(connection, batch_id)
             return milestones(connection, batch_id)
 
         return await self._database.read(work)
@@ -246,7 +247,7 @@ class Views:
         )
 
         def work(connection: Connection) -> list[NewEssay]:
-            _find(connection, batch_id)
+            find_kept(connection, batch_id)
             rows = connection.execute(sql, {"id": str(batch_id)})
             return [NewEssay(name=r.name, text=r.text, level=r.level) for r in rows]
 
@@ -301,7 +302,7 @@ class Views:
 
 
 def _ranking(connection: Connection, batch_id: UUID) -> list[RankedEssay]:
-    _find(connection, batch_id)
+    find_kept(connection, batch_id)
     rows = connection.execute(
         text("SELECT name, level, score, se, verdicts FROM essays WHERE batch_id = :id ORDER BY position"),
         {"id": str(batch_id)},
@@ -313,11 +314,3 @@ def _ranking(connection: Connection, batch_id: UUID) -> list[RankedEssay]:
         [r.se if r.verdicts else None for r in rows],
         [r.verdicts for r in rows],
     )
-
-
-def _find(connection: Connection, batch_id: UUID) -> Batch:
-    sql = text("SELECT * FROM batches WHERE id = :id AND state <> 'deleting'")
-    row = connection.execute(sql, {"id": str(batch_id)}).one_or_none()
-    if row is None:
-        raise NotFound(f"There is no batch {batch_id}.")
-    return batch_of(row)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from app.cj.own_fit import OwnFit
     from app.cj.reproduction import Reproduction
 
-_NARROWEST, _WIDEST = 0.001, 1000.0  # what the estimator takes
 _NAMED = 8
 _ZIP = b"PK\x03\x04"
 
@@ -111,6 +110,8 @@ def _sigma(prior: str) -> float | None:
 
     :raises InvalidRequest: it is neither a word nor a number in range.
     """
+    from app.cj.statistics.bradley_terry import SIGMAS  # noqa: PLC0415 - as above
+
     if prior == "auto":
         return None
     if prior == "none":
@@ -119,9 +120,10 @@ def _sigma(prior: str) -> float | None:
         spread = float(prior)
     except ValueError:
         spread = math.nan
-    if not _NARROWEST <= spread <= _WIDEST:
+    narrowest, widest = SIGMAS
+    if not narrowest <= spread <= widest:
         raise InvalidRequest(
-            f"--prior {prior}: it is auto, none, or a number from {_NARROWEST:g} to {_WIDEST:g}."
+            f"--prior {prior}: it is auto, none, or a number from {narrowest:g} to {widest:g}."
         )
     return spread
 

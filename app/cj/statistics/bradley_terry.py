@@ -24,9 +24,9 @@ from app.cj.statistics.spread import TYPICAL_SIGMA, SpreadSearch
 from app.cj.statistics.tally import Tally, Terms
 from app.cj.statistics.verdicts import Verdicts
 
-__all__ = ["ConfidenceLevels", "Fit", "Unbounded", "Verdicts", "fit"]
+__all__ = ["SIGMAS", "ConfidenceLevels", "Fit", "Unbounded", "Verdicts", "fit"]
 
-_SIGMAS = (1e-3, 1e3)  # beyond, the information matrix is no longer safe to factorise
+SIGMAS = (1e-3, 1e3)  # beyond, the information matrix is no longer safe to factorise
 _FARTHEST = 15.0  # logits: nobody has verdicts enough to show a larger position
 
 
@@ -91,8 +91,8 @@ def fit(
         Unbounded: without a prior, some items or positions have no finite estimate.
         NotConverged: an iteration reached its limit.
     """
-    if sigma is not None and not (_SIGMAS[0] <= sigma <= _SIGMAS[1] or sigma == math.inf):
-        raise ValueError(f"sigma must lie between {_SIGMAS[0]} and {_SIGMAS[1]} or be infinite, not {sigma}")
+    if sigma is not None and not (SIGMAS[0] <= sigma <= SIGMAS[1] or sigma == math.inf):
+        raise ValueError(f"sigma must lie between {SIGMAS[0]} and {SIGMAS[1]} or be infinite, not {sigma}")
     if start is not None and start.scores.shape != (items,):
         raise ValueError(f"the start has {len(start.scores)} items, this batch {items}")
     if sigma == math.inf and (lost := unbounded(verdicts, items)).size:
@@ -139,7 +139,7 @@ class _Work:
             state[: self._items] = start.scores
             if len(start.positions) == tally.positions:
                 state[self._items :] = start.positions
-        self._settle(tally, state, near=TYPICAL_SIGMA if start is None else min(start.sigma, _SIGMAS[1]))
+        self._settle(tally, state, near=TYPICAL_SIGMA if start is None else min(start.sigma, SIGMAS[1]))
 
     def calibrate(self, *, sharpening: bool) -> None:
         """Fit slopes, if `sharpening`, and the confidence that is read; then sigma by its evidence."""

@@ -55,6 +55,17 @@ def find(connection: Connection, batch_id: UUID, *, held: bool = False) -> Batch
     return batch_of(rows[0])
 
 
+def find_kept(connection: Connection, batch_id: UUID, *, held: bool = False) -> Batch:
+    """The same, but for one that is being deleted: to everybody it is gone already.
+
+    :raises NotFound: no such batch, or it is being deleted.
+    """
+    batch = find(connection, batch_id, held=held)
+    if batch.state is BatchState.DELETING:
+        raise NotFound(f"There is no batch {batch_id}.")
+    return batch
+
+
 def create(connection: Connection, batch_id: UUID, new: NewBatch, state: BatchState, now: float) -> None:
     """Store a batch and its essays, unless that was done before."""
     made = connection.execute(
@@ -115,9 +126,7 @@ def extend(connection: Connection, batch_id: UUID, more: int, beyond: int | None
     :raises Conflict: it has not finished, has more than `beyond` comparisons, another number was added to those,
         no money or no pair is left.
     """
-    batch = find(connection, batch_id, held=True)
-    if batch.state is BatchState.DELETING:
-        raise NotFound(f"There is no batch {batch_id}.")
+    batch = find_kept(connection, batch_id, held=True)
     if beyond is not None and beyond == batch.extended_from:
         return _extended_before(connection, batch, more)
     if batch.state is not BatchState.FINISHED:

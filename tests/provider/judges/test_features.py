@@ -190,12 +190,12 @@ def test_any_text_can_be_measured(text: str) -> None:
 def test_time_is_linear_in_hostile_texts(piece: str) -> None:
     def seconds(size: int) -> float:
         text = piece * (size // len(piece)) + "x"
-        started = time.process_time()
+        started = time.thread_time()  # what other threads of this process do is not counted
         profile(text)
-        return time.process_time() - started
+        return time.thread_time() - started
 
-    small = min(seconds(10_000) for _ in range(3))
-    assert seconds(100_000) < 0.1 + 40 * small, "ten times the text, far more than ten times the time"
+    small, large = (min(seconds(size) for _ in range(3)) for size in (10_000, 100_000))
+    assert large < 0.1 + 40 * small, "ten times the text, far more than ten times the time"
 
 
 def test_a_vocabulary_of_neighbours_does_not_explode() -> None:
@@ -204,9 +204,9 @@ def test_a_vocabulary_of_neighbours_does_not_explode() -> None:
     crowd = profile(" ".join(words * 2))
     assert len(crowd.frequent) == TARGETS
     assert max(map(len, crowd.rare.values())) == BUCKET
-    started = time.process_time()
+    started = time.thread_time()
     typos(crowd, crowd)
-    assert time.process_time() - started < 0.5
+    assert time.thread_time() - started < 5, "every pair of 10,000 words would take minutes"
 
 
 @given(st.text(alphabet="abé漢_'\u2019. \n-A1\u0301", max_size=60) | st.text(max_size=60))
