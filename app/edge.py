@@ -18,7 +18,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ExceptionHandler
+from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.contracts import FieldError, Problem
@@ -206,6 +206,28 @@ EXCEPTION_HANDLERS: Mapping[Any, ExceptionHandler] = {
     Exception: on_bug,
 }
 """For `Starlette(exception_handlers=...)`."""
+
+
+def until_the_end(app: ASGIApp) -> ASGIApp:
+    """The application, with a 503 for what is cut off because the process is told to stop, where uvicorn answers 500."""
+
+    async def answered(scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await app(scope, receive, sending)
+        except asyncio.CancelledError:
+            if begun or scope["type"] != "http":
+                raise
+            stopping = Unavailable("This process is stopping; what became of the request is not known here.")
+            await problem_response(stopping)(scope, receive, send)
+
+    return answered
 
 
 class DeadlineProtocol(HttpToolsProtocol):

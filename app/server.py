@@ -18,7 +18,7 @@ from starlette.datastructures import State
 
 from app import collector
 from app.application import application, house_routes
-from app.edge import DeadlineProtocol
+from app.edge import DeadlineProtocol, until_the_end
 from app.errors import ConfigurationError
 from app.lock import announce
 from app.settings import Settings
@@ -86,7 +86,7 @@ def serve(container: punq.Container, *, ready: Callable[[str], None], demo: bool
     app = application(container, house_routes(container, closing), demo=demo)
     DeadlineProtocol.header_deadline = settings.http.header_timeout
     config = uvicorn.Config(
-        app,
+        until_the_end(app),
         http=DeadlineProtocol,
         lifespan="on",
         log_config=None,

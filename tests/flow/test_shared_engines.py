@@ -50,14 +50,6 @@ def own_redis() -> Iterator[Redis]:
     server.close()
 
 
-@pytest.fixture
-def own_postgresql() -> Iterator[PostgreSQL]:
-    server = PostgreSQL(fsync=False)
-    server.start()
-    yield server
-    server.close()
-
-
 def judged(provider: Process) -> bool:
     lanes = provider.client.get("/api/v1/providers").json()["lanes"]
     return any(lane["mean_seconds"] > 0 for lane in lanes)

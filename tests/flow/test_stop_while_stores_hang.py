@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import httpx2
-import pytest
 
 from tests.engines import PostgreSQL
 
@@ -20,14 +18,6 @@ from .test_shared_engines import comparison
 GRACE = 2.0
 LEEWAY = 2.0
 QUICK = (f"http.grace={GRACE}", "provider.drain=0.25", "bus.drain=0.25")
-
-
-@pytest.fixture
-def own_postgresql() -> Iterator[PostgreSQL]:
-    server = PostgreSQL(fsync=False)
-    server.start()
-    yield server
-    server.close()
 
 
 def test_a_process_ends_within_its_grace_while_postgresql_hangs(

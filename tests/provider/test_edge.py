@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import anyio
+import httpx2
 import pytest
 from anyio.abc import SocketStream
 from pydantic import ValidationError
@@ -24,6 +25,7 @@ from app.edge import (
     problem_of,
     problem_response,
     read_body,
+    until_the_end,
 )
 from app.errors import InvalidRequest, JuxtaError, MalformedBody, QueueFull, StoreUnavailable, TooLarge
 from tests.provider.provider_world import served
@@ -209,3 +211,27 @@ async def test_a_stored_problem_is_shown_as_it_was_stored() -> None:
     error = JuxtaError("outer")
     error.problem = stored  # type: ignore[attr-defined]
     assert problem_of(error) == stored
+
+
+async def test_what_is_cut_off_at_the_end_of_the_grace_is_sent_away_and_not_called_a_bug() -> None:
+    begun = anyio.Event()
+
+    async def hangs(_request: Request) -> Response:
+        begun.set()
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    answers: list[httpx2.Response] = []
+
+    async def ask(port: int) -> None:
+        async with httpx2.AsyncClient() as client:
+            answers.append(await client.get(f"http://127.0.0.1:{port}/"))
+
+    async with anyio.create_task_group() as asking:
+        app = until_the_end(Starlette(routes=[Route("/", hangs)]))
+        async with served(app) as port:
+            asking.start_soon(ask, port)
+            await begun.wait()
+    (answer,) = answers
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert Problem.model_validate_json(answer.content).retryable

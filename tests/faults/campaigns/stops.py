@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -184,9 +184,7 @@ def _figures(stops: list[Stop], toll: Toll, bugs: list[str], wanted: int, *, ful
         Figure.at_least("comparisons of cj", toll.comparisons, 5 * wanted),
         Figure.at_least("of these by callback", toll.by_callback, 1),
         Figure.at_least("200 and 202 that others than cj got", toll.accepted, wanted),
-        # uvicorn answers 500 to what it cuts off at the end of the grace; a repeat is safe, as after any 500.
-        *replace(toll, server_errors=0).figures(),
-        Figure.told("posts that were cut off at the end and answered 500", toll.server_errors),
+        *toll.figures(),
         Figure.none("errors in the logs", len(bugs)),
         *(
             Figure.at_most(f"slowest end while {who} hung (grace {GRACE:g} s), s", round(seconds, 2), bar)
