@@ -13,12 +13,11 @@ from app.bus.memory import InMemoryBus
 from app.bus.protocol import Bus, DeliveryPolicy
 from app.database import Database, SqliteDatabase
 from app.errors import JuxtaError
-from app.provider.queue.protocol import RequestQueue
-from app.provider.queue.sql import SqlQueue
 from app.settings import ROOT, Settings
 
 if TYPE_CHECKING:
     from app.bus.kafka import KafkaConnection
+    from app.provider.queue.protocol import RequestQueue
     from app.provider.queue.redis import RedisQueue
 
 
@@ -56,6 +55,8 @@ def queue(settings: Settings, database: Database) -> RequestQueue:
     rules = settings.queue
     boot = uuid4().hex
     if rules.kind == "sql":
+        from app.provider.queue.sql import SqlQueue  # noqa: PLC0415 - a cj process needs none
+
         return SqlQueue(
             database,
             limit=rules.limit,

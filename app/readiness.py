@@ -10,12 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.bus.protocol import Bus
-from app.cj.event_processor import EventProcessor
-from app.cj.provider_client import ProviderClient
 from app.edge import written
 from app.engines import Databases
 from app.errors import StoreUnavailable, Unavailable
-from app.provider.queue.protocol import RequestQueue
+from app.roles import roles
 from app.settings import Settings
 from app.spec.platform import ALIVE, READINESS, Alive, Readiness
 
@@ -35,14 +33,9 @@ def readiness(container: punq.Container) -> Callable[[Request], Awaitable[Respon
     async def endpoint(_request: Request) -> Response:
         health = container.resolve(Bus).health()
         parts = {"bus": "ok" if health.healthy else health.reason}
-        databases: Databases = container.resolve(Databases)
-        if settings.serves_provider:
-            parts["queue"] = await _takes(container.resolve(RequestQueue).check)
-            if settings.queue.kind != "sql":
-                parts["usage"] = await _takes(databases.provider.check)
-        if settings.serves_cj:
-            parts["store"] = await _takes(databases.cj.check)
-        parts["keys"] = await _takes(databases.access.check)
+        checks = {name: check for role in roles(settings) for name, check in role.checks(container).items()}
+        for name, check in {**checks, "keys": container.resolve(Databases).access.check}.items():
+            parts[name] = await _takes(check)
         ready = all(state == "ok" for state in parts.values())
         content = Readiness(
             status="ready" if ready else "not ready",
@@ -50,7 +43,7 @@ def readiness(container: punq.Container) -> Callable[[Request], Awaitable[Respon
             lag={f"{group}: {topic}": lag for (group, topic), lag in health.lag.items()},
             oldest=round(health.oldest, 3),
             recorded=_recorded(container) if settings.serves_cj else None,
-            provider=None if settings.serves_provider else await _answers(container.resolve(ProviderClient)),
+            provider=None if settings.serves_provider else await _answers(container),
         )
         return written(READINESS, content, status=200 if ready else 503)
 
@@ -58,11 +51,16 @@ def readiness(container: punq.Container) -> Callable[[Request], Awaitable[Respon
 
 
 def _recorded(container: punq.Container) -> dict[str, int]:
+    from app.cj.event_processor import EventProcessor  # noqa: PLC0415 - the role's own
+
     processor: EventProcessor = container.resolve(EventProcessor)
     return {road.value: count for road, count in processor.recorded.items()}
 
 
-async def _answers(provider: ProviderClient) -> str:
+async def _answers(container: punq.Container) -> str:
+    from app.cj.provider_client import ProviderClient  # noqa: PLC0415 - the role's own
+
+    provider: ProviderClient = container.resolve(ProviderClient)
     try:
         away = (await provider.status()).away
     except Unavailable as error:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from app.container import _limits
 from app.errors import ConfigurationError
 from app.judges import judges, language_models, model_infos
 from app.new_batches import batch_settings
 from app.provider.judges.llm.http import ModelClient
+from app.roles.provider import _limits
 from app.settings import Settings, load
 
 OWN = "judges.openai.base_url=http://127.0.0.1:11434/v1"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import anyio
@@ -27,7 +27,9 @@ from app.errors import InvalidRequest, JuxtaError
 from app.lock import locked
 from app.provider.queue.protocol import Entry, State
 from app.settings import Settings
-from app.trace import Step, mermaid, steps
+
+if TYPE_CHECKING:
+    from app.trace import Step
 
 FREE_BYTES = 500_000_000
 OLDEST_SQLITE = (3, 38, 0)
@@ -51,6 +53,7 @@ def trace(
     """Show the way of one comparison, from plan to score."""
     wanted = UUID(correlation_id)
     from app.cli import stores  # noqa: PLC0415 - opens databases; `--help` should not wait for that code
+    from app.trace import mermaid, steps  # noqa: PLC0415 - as above
 
     settings, _ = settings_of(config, assignments, data)
     comparison, entry = anyio.run(stores.both_halves, settings, wanted)

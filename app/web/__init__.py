@@ -1,5 +1,5 @@
 """What people see: pages, their live stream, plots and reports. Reads are URLs and work without JavaScript."""
 
-from app.web import live, pages
+from pathlib import Path
 
-__all__ = ["live", "pages"]
+STATIC = Path(__file__).parent / "static"

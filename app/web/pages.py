@@ -20,12 +20,13 @@ from app.cj.scoring_ranking import RankedEssay
 from app.cj.views import Views
 from app.cj.workflow import Workflow
 from app.errors import InvalidRequest, NotFound
+from app.web import STATIC
 from app.web.defaults import Offered
 from app.web.downloads import FILES, Downloads
 from app.web.new_batch import CheckJudge, NewBatches, essay_looks, what_it_comes_to
 from app.web.plots import NARROW, caterpillar, chances_bar
 from app.web.quality import chances, strongest_bias, worked_out
-from app.web.rendering import STATIC, page, render
+from app.web.rendering import page, render
 from app.web.snapshot import LATEST, Clock, Look, latest_verdicts, take, total
 from app.web.statistics_pages import PATIENCE, StatisticsPages
 

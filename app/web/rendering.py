@@ -19,7 +19,6 @@ from app.edge import CHALLENGE, retry_after
 from app.errors import JuxtaError, Unauthorized
 from app.web import words
 
-STATIC = Path(__file__).parent / "static"
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "

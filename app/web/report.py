@@ -11,9 +11,9 @@ from typing import Any
 from app.cj.scoring_ranking import RankedEssay
 from app.cj.views import Comparison, Flagged, Summary, flagged
 from app.contracts import JudgeKind
-from app.web import words
+from app.web import STATIC, words
 from app.web.plots import NARROW, caterpillar
-from app.web.rendering import STATIC, environment
+from app.web.rendering import environment
 
 RANKING_COLUMNS = ("rank", "essay", "score", "se", "low", "high", "comparisons", "level")
 JUDGEMENT_COLUMNS = (

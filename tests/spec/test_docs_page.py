@@ -10,10 +10,8 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.documents import document_routes
-from app.spec.asyncapi import asyncapi
 from app.spec.openapi import openapi, operations
 from app.spec.page import prose
-from app.spec.routes import routes
 from tests.flow.house import settings_in
 
 
@@ -49,9 +47,8 @@ def test_words_are_escaped() -> None:
 
 
 def test_a_provider_alone_serves_the_sheet_of_its_page(tmp_path: Path) -> None:
-    topics = asyncapi("provider", topics=["t"], consumed="t", group="cj", broker=None)
-    app = Starlette(routes=routes("provider", openapi=openapi("provider"), asyncapi=topics))
-    with TestClient(app) as client:
+    settings = settings_in(tmp_path, "role=provider", "bus.kind=kafka")
+    with TestClient(Starlette(routes=document_routes(settings))) as client:
         page = client.get("/docs").text
         assert "/api/v1/comparison" in page
         assert "/api/v1/batches" not in page

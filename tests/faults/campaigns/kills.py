@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,13 +14,13 @@ from tests.faults.findings import Figure, Observed
 from tests.faults.fleet import Fleet, Poster, Toll
 from tests.faults.fleet.catching import caught
 from tests.flow.installations import on_kafka, on_postgresql, on_redis
-from tests.flow.process import until
+from tests.flow.process import Process, until
 
 KILLS, SHORT_KILLS = 100, 6
 SESSION = 2.0
 """Seconds after which Kafka gives the partitions of a killed cj to another."""
 READY, FLOWING = 3.0, SESSION + 3.0
-MINUTES = 6
+MINUTES = 7
 LATENCY = 0.2
 """Of the judge, in seconds: the work may not take all of a small machine, or a start waits for it."""
 DEFECTS = {
@@ -42,7 +41,7 @@ class Kill:
 
 
 def run(seed: int, *, full: bool) -> Observed:
-    """Kill providers and cj processes side by side, each back before the next of its role; see `fleet.toll`."""
+    """Kill providers and cj processes in turn while they work; see `fleet.toll`."""
     with tempfile.TemporaryDirectory(prefix="juxta-faults-") as name:
         folder = Path(name)
         figures, complaints = _kill(folder / "sound", seed, full=full)
@@ -63,15 +62,9 @@ def _kill(folder: Path, seed: int, *, full: bool) -> tuple[list[Figure], list[st
         latency=LATENCY,
         seed=seed,
     )
-    deadline = time.monotonic() + MINUTES * 60
     with fleet:
-        with fleet.working(2), fleet.posting(0.1) as poster, ThreadPoolExecutor(2) as hands:
-            share = wanted // 2
-            rounds = [
-                hands.submit(_kill_providers, fleet, poster, Random(seed), share, deadline),
-                hands.submit(_kill_cjs, fleet, Random(seed + 1), share, deadline),
-            ]
-            kills = [kill for some in rounds for kill in some.result()]
+        with fleet.working(2), fleet.posting(0.1) as poster:
+            kills = _kill_in_turn(fleet, poster, Random(seed), wanted)
         fleet.settle(90.0)
         toll, waits, bugs = fleet.toll(), fleet.waits(), fleet.tracebacks()
     ready = [kill.ready for kill in kills]
@@ -101,33 +94,42 @@ def _seconds(name: str, value: float, bar: float, *, full: bool) -> Figure:
     return Figure.at_most(name, round(value, 2), bar) if full else Figure.told(name, round(value, 2))
 
 
-def _kill_providers(fleet: Fleet, poster: Poster, random: Random, kills: int, deadline: float) -> list[Kill]:
-    done: list[Kill] = []
-    while len(done) < kills and time.monotonic() < deadline:
-        victim = random.choice(fleet.providers)
-        aimed = len(done) % 2 == 0 and poster.wait_for(202, victim.url, 5.0)
-        if not aimed:
-            time.sleep(random.uniform(0.0, 1.0))
-        fleet.kill(victim)
-        done.append(Kill("provider", aimed, fleet.ready(fleet.restart(victim))))
-    return done
+def _kill_in_turn(fleet: Fleet, poster: Poster, random: Random, wanted: int) -> list[Kill]:
+    """A provider, a cj, a provider: each is back before the next dies, and has a core of a small machine to itself.
 
-
-def _kill_cjs(fleet: Fleet, random: Random, kills: int, deadline: float) -> list[Kill]:
-    """The next one dies when the partitions of the former have found somebody."""
+    By then the partitions of the cj before have found somebody.
+    """
     done: list[Kill] = []
-    while len(done) < kills and time.monotonic() < deadline:
-        victim = random.choice(fleet.cjs)
-        aimed = len(done) % 2 == 0
-        if aimed:
-            fleet.create(victim)
+    deadline = time.monotonic() + MINUTES * 60
+    while len(done) < wanted and time.monotonic() < deadline:
+        aimed = len(done) // 2 % 2 == 0
+        if len(done) % 2 == 0:
+            done.append(_kill_a_provider(fleet, poster, random, aimed=aimed))
         else:
-            time.sleep(random.uniform(0.0, 1.0))
-        killed_at = time.monotonic()
-        fleet.kill(victim)
-        done.append(Kill("cj", aimed, fleet.ready(fleet.restart(victim))))
-        time.sleep(max(0.0, killed_at + SESSION + 1.0 - time.monotonic()))
+            done.append(_kill_a_cj(fleet, random, aimed=aimed))
     return done
+
+
+def _kill_a_provider(fleet: Fleet, poster: Poster, random: Random, *, aimed: bool) -> Kill:
+    victim = random.choice(fleet.providers)
+    aimed = aimed and poster.wait_for(202, victim.url, 5.0)
+    if not aimed:
+        time.sleep(random.uniform(0.0, 1.0))
+    return _killed("provider", fleet, victim, aimed=aimed)
+
+
+def _kill_a_cj(fleet: Fleet, random: Random, *, aimed: bool) -> Kill:
+    victim = random.choice(fleet.cjs)
+    if aimed:
+        fleet.create(victim)
+    else:
+        time.sleep(random.uniform(0.0, 1.0))
+    return _killed("cj", fleet, victim, aimed=aimed)
+
+
+def _killed(role: str, fleet: Fleet, victim: Process, *, aimed: bool) -> Kill:
+    fleet.kill(victim)
+    return Kill(role, aimed, fleet.ready(fleet.restart(victim)))
 
 
 def _maimed(folder: Path, defect: str) -> Fleet:
@@ -145,8 +147,7 @@ def _aim(fleet: Fleet, *, role: str, seed: int) -> None:
         for _ in range(2):
             before = fleet.books.by_callback()
             until(lambda: fleet.books.by_callback() > before + 10, patience=60.0, every=0.1)  # noqa: B023 - called at once
-            deadline = time.monotonic() + 60.0
             if role == "cj":
-                _kill_cjs(fleet, random, 1, deadline)
+                _kill_a_cj(fleet, random, aimed=True)
             else:
-                _kill_providers(fleet, poster, random, 1, deadline)
+                _kill_a_provider(fleet, poster, random, aimed=True)
