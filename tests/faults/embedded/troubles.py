@@ -94,7 +94,8 @@ def size_limit(_ground: Ground, process: Process) -> Iterator[None]:
     try:
         yield
     finally:
-        resource.prlimit(process.child.pid, resource.RLIMIT_FSIZE, before)
+        with suppress(ProcessLookupError):  # it was killed in the midst
+            resource.prlimit(process.child.pid, resource.RLIMIT_FSIZE, before)
 
 
 @contextmanager
