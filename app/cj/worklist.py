@@ -174,7 +174,7 @@ def _straddling(evidence: Evidence) -> _Found:
         order = sorted(range(len(chances)), key=lambda grade: -chances[grade])
         best, next_best = order[:2]
         if essay not in evidence.anchors and chances[best] - chances[next_best] < CLOSE_CALL:
-            shares = f"{chances[best]:.0%} and {chances[next_best]:.0%}"
+            shares = f"{chances[best] * 100:.0f} and {chances[next_best] * 100:.0f} of 100"
             words = f"It straddles a boundary: {evidence.grades[best]} or {evidence.grades[next_best]} ({shares})."
             yield essay, Concern(Reason.BOUNDARY, words)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from app.cj.analyses import Analyses
 from app.cj.batch import BatchState, NewBatch
 from app.cj.changes import Changes
 from app.cj.essays import least_words
@@ -37,20 +38,11 @@ from app.new_batches import batch_settings
 from app.provider.judges.llm.http import ModelClient
 from app.provider.status import Status
 from app.settings import Settings
-from app.web.report import judgements_csv, ranking_csv, ranking_json, report_html
+from app.web.quality import worked_out
+from app.web.report import Ranked, judgements_csv, ranking_csv, ranking_json, report_html
 from app.web.words import banners, cost, flag, most
 
 LOOK_EVERY = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """A batch at its end; `unpriced`: the price of a judge is not known."""
-
-    summary: Summary
-    rows: list[RankedEssay]
-    comparisons: list[Comparison]
-    unpriced: bool
 
 
 def run(
@@ -131,12 +123,19 @@ async def _judge(container: punq.Container, new: NewBatch, quiet: bool) -> Ranke
         comparisons: list[Comparison] = []
         while page := await views.comparisons(batch_id, after=len(comparisons)):
             comparisons += page
+        quality = await worked_out(
+            container.resolve(Analyses),
+            summary,
+            path=await views.fits(batch_id),
+            flagged=flagged(comparisons),
+            patience=math.inf,
+        )
     if summary.batch.state is not BatchState.FINISHED:
         raise Conflict(
             f"No ranking: {_failures(summary) or summary.batch.problem or summary.batch.state}.",
             hint=_most_said(comparisons),
         )
-    return Ranked(summary, rows, comparisons, no_price)
+    return Ranked(summary=summary, rows=rows, comparisons=comparisons, quality=quality, unpriced=no_price)
 
 
 def _look_at_the_money(known: ModelList, new: NewBatch, *, quiet: bool) -> None:
@@ -224,17 +223,14 @@ def _make(out: Path) -> None:
 
 
 def _json(ranked: Ranked) -> str:
-    return ranking_json(ranked.summary, ranked.rows, flagged(ranked.comparisons), unpriced=ranked.unpriced)
+    return ranking_json(ranked)
 
 
 def _write(out: Path, ranked: Ranked) -> None:
     for name, content in (
-        ("ranking.csv", ranking_csv(ranked.summary, ranked.rows)),
+        ("ranking.csv", ranking_csv(ranked)),
         ("ranking.json", _json(ranked)),
-        (
-            "report.html",
-            report_html(ranked.summary, ranked.rows, ranked.comparisons, unpriced=ranked.unpriced),
-        ),
+        ("report.html", report_html(ranked)),
         ("judgements.csv", judgements_csv(ranked.comparisons, unpriced=ranked.unpriced)),
     ):
         (out / name).write_text(content, encoding="utf-8", newline="")
@@ -263,7 +259,7 @@ def _compare_with_levels(
     )
 
 
-def _tau(levels: dict[str, float], rows: list[RankedEssay]) -> float:
+def _tau(levels: dict[str, float], rows: Sequence[RankedEssay]) -> float:
     known = [(row.score, levels[row.essay]) for row in rows if row.essay in levels and row.score is not None]
     scores, wanted = np.array(known, dtype=np.float64).T
     return kendall_tau_b(scores, wanted)

@@ -242,7 +242,7 @@ def routes(
     def post(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
         return Route(path, page(endpoint), methods=["POST"])
 
-    downloads = Downloads(views, offered)
+    downloads = Downloads(views, analyses, offered)
     one = "/batches/{batch_id:uuid}"
     return [
         get("/", pages.batches),

@@ -6,13 +6,16 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from app.cj.reports import GRADES
 from app.cj.scoring_ranking import RankedEssay
-from app.cj.views import Comparison, Flagged, Summary, flagged
+from app.cj.views import Comparison, Summary, flagged
 from app.contracts import JudgeKind
 from app.web import STATIC, words
 from app.web.plots import NARROW, caterpillar
+from app.web.quality import Quality, chances
 from app.web.rendering import environment
 
 RANKING_COLUMNS = ("rank", "essay", "score", "se", "low", "high", "comparisons", "level")
@@ -47,11 +50,33 @@ _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠") 
 _MOMENTS = ("planned_at", "submitted_at", "ended_at")
 
 
-def ranking_csv(summary: Summary, rows: Sequence[RankedEssay]) -> str:
-    """The ranking; scores and bounds in logits with all their digits, empty where there is none yet."""
-    judged_by = " and ".join(summary.judge_kinds)
-    lines = ([*(getattr(row, name) for name in RANKING_COLUMNS), judged_by] for row in rows)
-    return _csv((*RANKING_COLUMNS, "judged_by"), lines)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """A batch as it is taken away. `quality`: grades and what needs a look; None while it is judged, or before a verdict.
+
+    `unpriced`: the price of a judge is not known.
+    """
+
+    summary: Summary
+    rows: Sequence[RankedEssay]
+    comparisons: Sequence[Comparison]
+    quality: Quality | None
+    unpriced: bool = False
+
+
+def ranking_csv(ranked: Ranked) -> str:
+    """The ranking; scores and bounds in logits with all their digits, empty where there is none yet, like the grade."""
+    judged_by = " and ".join(ranked.summary.judge_kinds)
+    graded = ranked.quality.graded if ranked.quality else {}
+    lines = (
+        [
+            *(getattr(row, name) for name in RANKING_COLUMNS),
+            judged_by,
+            graded[row.position].grade if graded else None,
+        ]
+        for row in ranked.rows
+    )
+    return _csv((*RANKING_COLUMNS, "judged_by", "grade"), lines)
 
 
 def judgements_csv(comparisons: Iterable[Comparison], *, unpriced: bool = False) -> str:
@@ -62,13 +87,13 @@ def judgements_csv(comparisons: Iterable[Comparison], *, unpriced: bool = False)
     return _csv(JUDGEMENT_COLUMNS, (_judgement(one, unpriced=unpriced) for one in comparisons))
 
 
-def ranking_json(
-    summary: Summary, rows: Sequence[RankedEssay], needing: Sequence[Flagged], *, unpriced: bool = False
-) -> str:
+def ranking_json(ranked: Ranked) -> str:
     """The ranking with all it stands on: who judged, settings, seed, why it stopped, reliability and its method.
 
-    Its cost is null when the price of a judge is not known (`unpriced`).
+    Its cost is null when the price of a judge is not known; grades and what needs a look are null where an analysis is
+    missing.
     """
+    summary, quality = ranked.summary, ranked.quality
     batch = summary.batch
     document: dict[str, Any] = {
         "batch": {
@@ -98,34 +123,37 @@ def ranking_json(
             "failures": summary.failures,
             "roads": summary.roads,
         },
-        "cost_usd": None if unpriced else batch.cost_usd,
+        "cost_usd": None if ranked.unpriced else batch.cost_usd,
         "budget_usd": batch.settings.budget_usd,
-        "needs_a_human_look": [
-            {"essay": one.essay, "found": one.found, "comparisons": one.comparisons} for one in needing
+        "flagged": [
+            {"essay": one.essay, "found": one.found, "comparisons": one.comparisons}
+            for one in flagged(ranked.comparisons)
         ],
+        "needs_a_human_look": quality
+        and [{"essay": one.essay, "reasons": one.reasons} for one in quality.looks],
+        "grades": quality
+        and {"illustration": quality.illustration, **GRADES.dump_python(quality.grades, mode="json")},
         "scale": {"unit": "logit", "interval": 0.95},
-        "ranking": [{name: getattr(row, name) for name in RANKING_COLUMNS} for row in rows],
+        "ranking": [{name: getattr(row, name) for name in RANKING_COLUMNS} for row in ranked.rows],
     }
     return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
 
 
-def report_html(
-    summary: Summary,
-    rows: Sequence[RankedEssay],
-    comparisons: Sequence[Comparison],
-    *,
-    unpriced: bool = False,
-) -> str:
-    """One file with banner, figures, plot, ranking and every judgement; it loads nothing."""
+def report_html(ranked: Ranked) -> str:
+    """One file with banner, figures, plot, ranking, grades and every judgement; it loads nothing."""
+    lines = ranked.quality.lines if ranked.quality else None
     return environment.get_template("report.html").render(
-        summary=summary,
-        batch=summary.batch,
-        rows=rows,
-        comparisons=comparisons,
-        unpriced=unpriced,
-        flagged=flagged(comparisons),
-        plot=caterpillar(rows),
-        narrow_plot=caterpillar(rows, width=NARROW, ident="narrow"),
+        summary=ranked.summary,
+        batch=ranked.summary.batch,
+        rows=ranked.rows,
+        comparisons=ranked.comparisons,
+        unpriced=ranked.unpriced,
+        flagged=flagged(ranked.comparisons),
+        quality=ranked.quality,
+        graded=ranked.quality.graded if ranked.quality else {},
+        chances=chances,
+        plot=caterpillar(ranked.rows, grades=lines),
+        narrow_plot=caterpillar(ranked.rows, grades=lines, width=NARROW, ident="narrow"),
         css=(STATIC / "juxta.css").read_text(encoding="utf-8"),
     )
 

@@ -46,7 +46,7 @@ def test_an_essay_that_straddles_a_boundary_says_between_which_grades() -> None:
     grading = Grading(chances, {}, {}, (True, True, True), ())
     rows = worklist(evidence(grading=grading, grades=("low", "middle", "high"), anchors=frozenset({2})))
     assert reasons(rows) == {"Dora": [Reason.BOUNDARY]}
-    assert words_of(rows) == "It straddles a boundary: middle or high (50% and 46%)."
+    assert words_of(rows) == "It straddles a boundary: middle or high (50 and 46 of 100)."
 
 
 def test_an_anchor_does_not_straddle_and_an_essay_without_grade_neither() -> None:

@@ -61,7 +61,8 @@ def test_the_banner_names_the_model_and_that_a_person_decides(client: TestClient
 
 def test_every_file_carries_prompt_and_flags(client: TestClient, judged: UUID) -> None:
     document = client.get(f"/batches/{judged}/ranking.json").json()
-    (look,) = document["needs_a_human_look"]
+    (look,) = document["flagged"]
+    assert document["needs_a_human_look"][0]["essay"] == "Essay 02"
     assert (look["essay"], look["found"]) == ("Essay 02", ["addresses-judge", "new-kind"])
     assert document["prompts"] == {"comparison-v1": document["comparisons"]["decided"]}
     rows = list(csv.DictReader(io.StringIO(client.get(f"/batches/{judged}/judgements.csv").text)))
@@ -73,7 +74,7 @@ def test_every_file_carries_prompt_and_flags(client: TestClient, judged: UUID) -
         assert row["flags"] == f"{side}:addresses-judge {side}:new-kind"
     report = client.get(f"/batches/{judged}/report.html").text
     assert "Needs a human look" in report
-    assert "speaks to its judge" in report
+    assert "It seems to speak to its judge." in report
 
 
 def test_nothing_is_listed_where_nothing_was_found(site: Site, client: TestClient) -> None:

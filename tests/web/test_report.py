@@ -11,6 +11,7 @@ from app.cj.views import Comparison, Summary
 from app.web.report import (
     JUDGEMENT_COLUMNS,
     RANKING_COLUMNS,
+    Ranked,
     judgements_csv,
     neutral,
     report_html,
@@ -42,8 +43,8 @@ def evil(site: Site, client: TestClient) -> UUID:
 def test_the_ranking_file_has_its_columns_and_every_essay(client: TestClient, evil: UUID) -> None:
     answer = client.get(f"/batches/{evil}/ranking.csv")
     rows = read(answer.text)
-    assert tuple(rows[0])[-1] == "judged_by"
-    assert tuple(rows[0])[:-1] == RANKING_COLUMNS == (
+    assert tuple(rows[0])[-2:] == ("judged_by", "grade")
+    assert tuple(rows[0])[:-2] == RANKING_COLUMNS == (
         "rank", "essay", "score", "se", "low", "high", "comparisons", "level",
     )  # fmt: skip
     assert [row["rank"] for row in rows] == [str(n) for n in range(1, 7)]
@@ -124,7 +125,8 @@ def test_a_batch_of_two_kinds_of_judges_names_both_with_counts(
 ) -> None:
     summary, comparisons = parts(site, evil)
     mixed = replace(summary, judge_kinds={"rules": 8, "human": 4})
-    report = report_html(mixed, site.call(site.cj.views.ranking, evil), comparisons)
+    rows = site.call(site.cj.views.ranking, evil)
+    report = report_html(Ranked(summary=mixed, rows=rows, comparisons=comparisons, quality=None))
     assert f"8 verdicts: {RULES_BANNER}" in report
     assert "4 verdicts: Judged by people." in report
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import math
 import re
 from collections.abc import Iterator
@@ -138,6 +140,25 @@ def test_without_anchors_it_is_a_ranking_and_the_page_says_why(site: Site, clien
     assert "Ranking, not grades: no essay has a known grade." in page
     assert 'class="chances"' not in page
     assert 'class="boundary"' not in page
+
+
+def test_the_files_to_keep_carry_grades_and_what_needs_a_look_as_the_page_does(judged: Judged) -> None:
+    analysis, graded_ = judged.site.call(judged.site.cj.analyses.graded, judged.id)
+    wanted = {one.essay: one.grade for one in grades_report(analysis, graded_).essays}
+    looks = [
+        analysis.material.names[one.essay]
+        for one in judged.site.call(judged.site.cj.analyses.looks, analysis)
+    ]
+    document = judged.client.get(f"/batches/{judged.id}/ranking.json").json()
+    assert document["grades"]["illustration"]
+    assert {one["essay"]: one["grade"] for one in document["grades"]["essays"]} == wanted
+    assert [one["essay"] for one in document["needs_a_human_look"]] == looks
+    rows = csv.DictReader(io.StringIO(judged.client.get(f"/batches/{judged.id}/ranking.csv").text))
+    assert {row["essay"]: row["grade"] for row in rows} == wanted
+    report = judged.page("report.html")
+    assert "Grade (illustration)" in report
+    assert report.count("<li><b>") == len(looks)
+    assert "href=" not in report
 
 
 def test_what_needs_a_human_look_is_listed_with_reasons_and_leads_to_the_essay(judged: Judged) -> None:
