@@ -10,8 +10,10 @@ from uuid import UUID
 import anyio
 
 from app.cj.analysis import Analysis, Graded, analyse, grades_of, needs_a_look
+from app.cj.batch import Batch
 from app.cj.grade_scales import GradeScale
 from app.cj.material import Material, material
+from app.cj.store.batches import find_kept
 from app.cj.what_if import Question, Supposition, suppose
 from app.cj.worklist import NeedsLook
 from app.database import Database
@@ -39,35 +41,38 @@ class Analyses:
 
     async def analysis(self, batch_id: UUID) -> Analysis:
         """All figures but grades."""
-        found = await self._current(batch_id)
-        return await anyio.to_thread.run_sync(self._analysed, found)
+        if (kept := await self._known(batch_id)) is not None:
+            return kept
+        return await anyio.to_thread.run_sync(self._analysed, await self.material(batch_id))
 
     async def soon(self, batch_id: UUID, patience: float) -> Analysis | None:
         """The same, or None when it takes longer than so many seconds; it is then finished for whoever asks next."""
-        found = await self._current(batch_id)
-        if (kept := self._known(found)) is not None or self._at_work_on == batch_id:
+        if (kept := await self._known(batch_id)) is not None or self._at_work_on == batch_id:
             return kept
+        found = await self.material(batch_id)
         with anyio.move_on_after(patience):
             return await anyio.to_thread.run_sync(self._analysed, found, abandon_on_cancel=True)
         return None
 
-    async def _current(self, batch_id: UUID) -> Material:
+    async def _known(self, batch_id: UUID) -> Analysis | None:
+        """The one that is kept, if no later wave was fitted since; its texts and verdicts are not read again."""
         try:
-            return await self.material(batch_id)
+            batch = await self._database.read(partial(find_kept, batch_id=batch_id))
         except NotFound:
             self._kept.pop(batch_id, None)
             raise
+        return self._of(batch)
 
-    def _known(self, found: Material) -> Analysis | None:
-        kept = self._kept.get(found.batch.id)
-        return kept if kept and kept.material.batch.fitted_wave == found.batch.fitted_wave else None
+    def _of(self, batch: Batch) -> Analysis | None:
+        kept = self._kept.get(batch.id)
+        return kept if kept and kept.material.batch.fitted_wave == batch.fitted_wave else None
 
     def _analysed(self, found: Material) -> Analysis:
         """In a thread: the one that is kept, or a new one, kept even if nobody waits for it any more."""
         with self._one_at_a_time:
             self._at_work_on = found.batch.id
             try:
-                kept = self._known(found) or analyse(found)
+                kept = self._of(found.batch) or analyse(found)
             finally:
                 self._at_work_on = None
             self._kept.pop(found.batch.id, None)

@@ -17,6 +17,7 @@ from app.cj.statistics.graph import islands, unbounded
 from app.cj.statistics.normal import TWO_SIDED_95
 from app.cj.statistics.reliability import SeparationReliability, separation_reliability
 from app.cj.statistics.split_half import split_by_judges, split_by_verdicts
+from app.contracts.wire import figure
 
 Mask = npt.NDArray[np.bool_]
 _TIE = 0.5
@@ -244,9 +245,9 @@ def _judges(judgements: Judgements, known: Fit, *, position: bool) -> Iterator[O
         yield OwnJudge(
             name=name,
             comparisons=int(mine.sum()),
-            position=_or_none(known.positions[number]) if position else None,
-            position_se=_or_none(known.position_errors[number]) if position else None,
-            slope=_or_none(known.slopes[number]),
+            position=figure(known.positions[number]) if position else None,
+            position_se=figure(known.position_errors[number]) if position else None,
+            slope=figure(known.slopes[number]),
             stated=int((~np.isnan(verdicts.confidence[mine])).sum()),
             confidence_used=levels.used,
             confidence_reason=levels.reason,
@@ -263,13 +264,9 @@ def _reliability(verdicts: Verdicts, known: Fit, endless: Mask) -> OwnReliabilit
     if math.isfinite(known.sigma):
         half = (split_by_judges if by_judges else split_by_verdicts)(verdicts, known).reliability
     return OwnReliability(
-        eb=_or_none(known.reliability),
-        split_half=_or_none(half),
+        eb=figure(known.reliability),
+        split_half=figure(half),
         split_by="judges" if by_judges else "random halves of the judgements",
-        ssr=_or_none(separation.of_true_spread),
-        ssr_observed=_or_none(separation.of_observed_spread),
+        ssr=figure(separation.of_true_spread),
+        ssr_observed=figure(separation.of_observed_spread),
     )
-
-
-def _or_none(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

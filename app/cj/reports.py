@@ -15,6 +15,7 @@ from app.cj.statistics.graph import island_count
 from app.cj.statistics.split_half import SplitHalf
 from app.cj.store import Milestone
 from app.cj.worklist import NeedsLook
+from app.contracts.wire import figure
 
 Figure = float | None
 
@@ -204,11 +205,6 @@ class GradesReport:
     severity: Figure
     essays: Sequence[GradedEssay]
     inversions: Sequence[InversionReport]
-
-
-def figure(value: float) -> Figure:
-    """A figure as JSON can say it: none for what is not finite."""
-    return float(value) if math.isfinite(value) else None
 
 
 def judges_report(analysis: Analysis, *, most: int = 100) -> JudgesReport:

@@ -16,11 +16,11 @@ from pydantic import Field, TypeAdapter
 from app.cj.analysis import Graded, grades_of
 from app.cj.grade_scales import GradeScale
 from app.cj.material import Material
-from app.cj.reports import Figure, figure, likeliest
+from app.cj.reports import Figure, likeliest
 from app.cj.statistics.bradley_terry import Fit, Verdicts, fit
 from app.cj.statistics.grades import Grading
 from app.cj.statistics.graph import island_count
-from app.contracts.wire import Text, Wire
+from app.contracts.wire import Text, Wire, figure
 from app.errors import InvalidRequest
 
 _NAMED = 5

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli.options import AsJson, OnOff, say
+from app.contracts.wire import figure
 from app.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -186,18 +187,13 @@ def _document(found: dict[str, Curves], scene: Scene, *, seed: int, repetitions:
             name: {
                 "needed": {f"r2_{goal:.2f}": curves.needed(goal) for goal in _GOALS},
                 "rounds": [
-                    dict(zip(measures, map(_or_none, row), strict=True))
+                    dict(zip(measures, map(figure, row), strict=True))
                     for row in zip(*(getattr(curves, name) for name in measures), strict=True)
                 ],
             }
             for name, curves in found.items()
         },
     }
-
-
-def _or_none(value: float) -> float | None:
-    """A figure that is not defined, as tau where all are equally good, is null."""
-    return float(value) if math.isfinite(value) else None
 
 
 def _draw(file: Path, found: dict[str, Curves], items: int) -> None:

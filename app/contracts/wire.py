@@ -5,6 +5,7 @@ Errors never quote what was in a field: it may be an essay, and errors end in lo
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -17,6 +18,11 @@ from pydantic import (
     PlainSerializer,
     WithJsonSchema,
 )
+
+
+def figure(value: float) -> float | None:
+    """A figure as JSON can say it: null for one that is not defined."""
+    return float(value) if math.isfinite(value) else None
 
 
 def _clean(text: str) -> str:
