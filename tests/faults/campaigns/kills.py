@@ -21,7 +21,7 @@ SESSION = 2.0
 """Seconds after which Kafka gives the partitions of a killed cj to another."""
 READY, FLOWING = 3.0, SESSION + 3.0
 MINUTES = 7
-LATENCY = 0.2
+LATENCY = 1.0
 """Of the judge, in seconds: the work may not take all of a small machine, or a start waits for it."""
 DEFECTS = {
     "accepted_before_it_is_stored": ("provider", "a 202 leaves before its row is durable"),
