@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from app.cj.judgements import Judgements
-from app.cj.statistics import FloatArray, IntArray
+from app.cj.statistics import FloatArray, IntArray, Mask
 from app.cj.statistics.bradley_terry import Fit, Unbounded, Verdicts, fit
 from app.cj.statistics.confidence import ConfidenceLevels
 from app.cj.statistics.graph import islands, unbounded
@@ -19,12 +18,12 @@ from app.cj.statistics.reliability import SeparationReliability, separation_reli
 from app.cj.statistics.split_half import split_by_judges, split_by_verdicts
 from app.contracts.wire import figure
 
-Mask = npt.NDArray[np.bool_]
 _TIE = 0.5
 _NO_POSITION = (
     "without a prior the preference for whoever is shown first has no finite estimate here; "
     "it was left out, as with --position-term off"
 )
+_ALIKE = "how sharp each judge is could not be told from these judgements under this prior: all of them count alike"
 _ONE_SIDED = (
     "item_{side} won {won} of {decided} judgements that are no ties, and the position term takes that for a preference "
     "for whoever was shown first or second; if your file names winners first (or last), and not whoever was shown first, "
@@ -133,6 +132,8 @@ def own_fit(judgements: Judgements, *, sigma: float | None, position: bool, reco
         notes.append(_NO_POSITION)
         position = False
         known = _fit(judgements, endless, sigma=sigma, position=False)
+    if verdicts.judges > 1 and not endless.all() and (known.slopes[~np.isnan(known.slopes)] == 1.0).all():
+        notes.append(_ALIKE)
     doubtful = position and not recorded and not endless.all()
     land = islands(verdicts, count)
     return OwnFit(
@@ -217,9 +218,13 @@ def _items(judgements: Judgements, known: Fit, land: IntArray, endless: Mask) ->
         range(len(judgements.items)),
         key=lambda n: (land[n], endless[n], -known.scores[n] if not endless[n] else 0.0, n),
     )
-    found, rank, last = [], 0, -1
+    found: list[OwnItem] = []
+    place, rank, last = 0, 0, -1
     for n in order:
-        rank, last = (rank + 1 if land[n] == last else 1), int(land[n])
+        place = place + 1 if land[n] == last else 1
+        if place == 1 or known.scores[n] != found[-1].score:  # equal scores share a rank
+            rank = place
+        last = int(land[n])
         score, se = (None, None) if endless[n] else (float(known.scores[n]), float(known.standard_errors[n]))
         margin = None if se is None else TWO_SIDED_95 * se
         found.append(

@@ -97,7 +97,7 @@ class Model:
 
     def promise_callback(self, queue_id: UUID) -> StoredOutcome | None:
         row = self.row(queue_id)
-        if row.reply is Reply.RESPONSE and not row.open:
+        if not row.open:
             return row.stored
         row.reply = Reply.CALLBACK
         return None

@@ -256,6 +256,17 @@ async def test_a_callback_is_promised_or_the_answer_is_there_but_never_neither(q
         assert answers in {(None, (VERDICT, Reply.CALLBACK)), (VERDICT, (VERDICT, Reply.RESPONSE))}
 
 
+async def test_whoever_asks_again_after_the_callback_gets_its_content_for_nothing_more_follows(
+    queue: RequestQueue,
+) -> None:
+    lease = await accept_leased(queue, request(0))
+    assert await queue.promise_callback(lease.request.queue_id) is None
+    assert await queue.store(lease, VERDICT) == (VERDICT, Reply.CALLBACK)
+    assert await queue.promise_callback(lease.request.queue_id) is None
+    await queue.mark_published(lease)
+    assert await queue.promise_callback(lease.request.queue_id) == VERDICT
+
+
 async def test_a_promise_needs_a_request(queue: RequestQueue) -> None:
     with pytest.raises(NotFound):
         await queue.promise_callback(uuid4())

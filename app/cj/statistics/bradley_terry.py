@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from app.cj.statistics import FloatArray, IntArray
-from app.cj.statistics.calibration import Calibration, Judges
+from app.cj.statistics import FloatArray, IntArray, Mask, NotConverged
+from app.cj.statistics.calibration import SLOPE_SD, Calibration, Judges
 from app.cj.statistics.confidence import (
     ConfidenceLevels,
     Fitted,
@@ -19,6 +19,7 @@ from app.cj.statistics.confidence import (
     untried,
 )
 from app.cj.statistics.graph import islands, unbounded
+from app.cj.statistics.information import Information
 from app.cj.statistics.reliability import eb_reliability
 from app.cj.statistics.spread import TYPICAL_SIGMA, SpreadSearch
 from app.cj.statistics.tally import Tally, Terms
@@ -28,6 +29,8 @@ __all__ = ["SIGMAS", "ConfidenceLevels", "Fit", "Unbounded", "Verdicts", "fit"]
 
 SIGMAS = (1e-3, 1e3)  # beyond, the information matrix is no longer safe to factorise
 _FARTHEST = 15.0  # logits: nobody has verdicts enough to show a larger position
+_VAGUEST = 100.0  # logits, SE: where the likelihood rises for ever, Newton ends on a slope as flat as this
+_SHARPEST = 5.0  # of a log slope, in prior sds: beyond, few verdicts chase each other instead of showing a sharp judge
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +78,8 @@ def fit(
     `position` gives each judge an advantage of being shown first, with prior N(0, 1); its uncertainty is in the
     standard errors. `slopes` lets judges differ in sharpness, if there are several. `levels` reads stated
     confidence where it proves itself (`ConfidenceLevels`). Slopes and levels are taken as known once they are
-    fitted, as sigma is.
+    fitted, as sigma is. They are averages over the posterior of the scores: without a prior there is none, and all
+    judges count alike by their winners, as they do where the verdicts are too few to settle them.
 
     `start` is an earlier fit to begin from: it saves time and does not change the result. Order and numbering of
     the verdicts do not matter up to `EXACT_ITEMS` items; above, numbering moves sigma and standard errors within
@@ -99,9 +103,10 @@ def fit(
         raise Unbounded(lost)
     work = _Work(verdicts, items, given=sigma, position=position)
     work.begin(start)
-    if slopes and verdicts.judges > 1:
-        work.calibrate(sharpening=True)
-    described = work.read_confidence(sharpening=slopes and verdicts.judges > 1) if levels else ()
+    sharpening = slopes and verdicts.judges > 1 and sigma != math.inf
+    if sharpening:
+        work.sharpen()
+    described = work.read_confidence(sharpening=sharpening) if levels else ()
     return work.finish(described)
 
 
@@ -132,14 +137,31 @@ class _Work:
         self._steps = 0
 
     def begin(self, start: Fit | None) -> None:
-        """Fit who won, all judges alike."""
+        """Fit who won, all judges alike.
+
+        Raises:
+            Unbounded: without a prior, scores explain as well what the positions of some judges do.
+        """
         tally = self._tally()
         state = tally.blank()
+        if self._given == math.inf and self._position:
+            self._refuse_vague(tally.information(state, 0.0))
         if start is not None:
             state[: self._items] = start.scores
             if len(start.positions) == tally.positions:
                 state[self._items :] = start.positions
         self._settle(tally, state, near=TYPICAL_SIGMA if start is None else min(start.sigma, SIGMAS[1]))
+
+    def sharpen(self) -> None:
+        """Fit slopes, or leave all judges alike where the verdicts do not settle them."""
+        before = self._state()
+        try:
+            self.calibrate(sharpening=True)
+            settled = float(np.log(self._judges.slopes).max()) <= _SHARPEST * SLOPE_SD
+        except NotConverged:
+            settled = False
+        if not settled:
+            self._restore(before)
 
     def calibrate(self, *, sharpening: bool) -> None:
         """Fit slopes, if `sharpening`, and the confidence that is read; then sigma by its evidence."""
@@ -159,16 +181,22 @@ class _Work:
         """Try the confidence of each judge, and go on with that which foretells winners."""
         verdicts, plain = self._verdicts, self._model
         hindrances = [untried(verdicts, judge) for judge in range(verdicts.judges)]
+        if self._given == math.inf:
+            return tuple(known or self._unsettled(judge) for judge, known in enumerate(hindrances))
         eligible = [judge for judge, known in enumerate(hindrances) if known is None]
         if not eligible:
             return tuple(known for known in hindrances if known)
-        before = (self._terms, self._reading, self._judges, self._search, self._sigma)
-        self._read(eligible, plain, sharpening=sharpening)
+        before = self._state()
+        try:
+            self._read(eligible, plain, sharpening=sharpening)
+        except NotConverged:
+            self._restore(before)
+            return tuple(known or self._unsettled(judge) for judge, known in enumerate(hindrances))
         trial = Trial(verdicts, self._items, self._position, plain, self._model)
         gains = {judge: trial.gains(judge) for judge in eligible}
         used = [judge for judge in eligible if gains[judge].mean() > 0.0]
         if not used:
-            self._terms, self._reading, self._judges, self._search, self._sigma = before
+            self._restore(before)
         elif used != eligible:
             self._read(used, plain, sharpening=sharpening)
         return tuple(
@@ -182,6 +210,26 @@ class _Work:
         self._judges = plain.judges.graded(self._reading.steps)
         self._search, self._sigma = SpreadSearch(self._tally(), plain.state), plain.sigma
         self.calibrate(sharpening=sharpening)
+
+    def _state(self) -> tuple[Terms, Reading, Judges, SpreadSearch, float]:
+        return self._terms, self._reading, self._judges, self._search, self._sigma
+
+    def _restore(self, before: tuple[Terms, Reading, Judges, SpreadSearch, float]) -> None:
+        self._terms, self._reading, self._judges, self._search, self._sigma = before
+
+    def _unsettled(self, judge: int) -> ConfidenceLevels:
+        verdicts = self._verdicts
+        mine = graded(verdicts) & (verdicts.judge == judge)
+        bounds = level_bounds(verdicts.confidence[mine])
+        why = "there is no prior" if self._given == math.inf else "the verdicts do not settle its levels"
+        return ConfidenceLevels(
+            bounds,
+            np.zeros(0),
+            used=False,
+            reason=f"not used: {why}",
+            gain=math.nan,
+            verdicts=int(mine.sum()),
+        )
 
     @property
     def _model(self) -> Fitted:
@@ -226,8 +274,8 @@ class _Work:
             curvature = search.tally.information(search.mode(proven), proven**-2)
             doubted = np.sqrt(curvature.centred_variances())
         silent = np.zeros(self._verdicts.judges)
-        if self._position and sigma == math.inf and (np.abs(state[items:]) > _FARTHEST).any():
-            raise Unbounded(np.zeros(0, np.int64), np.flatnonzero(np.abs(state[items:]) > _FARTHEST))
+        if self._position and sigma == math.inf:
+            self._refuse_vague(information, np.abs(state[items:]) > _FARTHEST)
         return Fit(
             scores=state[:items],
             standard_errors=errors,
@@ -240,6 +288,20 @@ class _Work:
             levels=described,
             islands=islands(self._verdicts, items),
         )
+
+    def _refuse_vague(self, information: Information, far: Mask | bool = False) -> None:
+        """Positions that are `far`, or of which the verdicts tell nothing, have no finite estimate of their own.
+
+        Raises:
+            Unbounded: some are such.
+        """
+        with np.errstate(invalid="ignore", divide="ignore"):
+            try:
+                vague = ~(np.sqrt(information.position_variances()) <= _VAGUEST)
+            except (np.linalg.LinAlgError, NotConverged):
+                vague = np.ones(self._verdicts.judges, dtype=np.bool_)
+        if (vague | far).any():
+            raise Unbounded(np.zeros(0, np.int64), np.flatnonzero(vague | far))
 
     def _tally(self) -> Tally:
         reading, judges = self._reading, self._judges

@@ -52,7 +52,10 @@ class Admission:
     def promise_callback(
         self, turn: Turn, given: Sequence[UUID]
     ) -> Sequence[StoredOutcome | NotFound | None]:
-        """Compare and set: only a row that still answers by response, and has not done so, changes."""
+        """Compare and set: only a row that still answers by response, and has not done so, changes.
+
+        Whoever asks again after the event was published gets what is stored: it is not published a second time.
+        """
         ids = [(queue_id.bytes,) for queue_id in given if turn.reaches(queue_id)]
         over(
             turn.connection,
@@ -62,11 +65,11 @@ class Admission:
         )
         rows = over(
             turn.connection,
-            "SELECT r.queue_id, r.reply, r.outcome, p.event FROM requests r JOIN payloads p ON p.place = r.place"
+            "SELECT r.queue_id, r.state, r.outcome, p.event FROM requests r JOIN payloads p ON p.place = r.place"
             " WHERE r.queue_id {among bytea}",
             ids,
         )
-        found = {row.queue_id: None if row.reply == Reply.CALLBACK else read_stored(row) for row in rows}
+        found = {row.queue_id: read_stored(row) if row.state == State.PUBLISHED else None for row in rows}
         return [found[queue_id.bytes] if queue_id.bytes in found else unknown(queue_id) for queue_id in given]
 
     def cancel(self, turn: Turn, given: Sequence[UUID]) -> Sequence[Entry | NotFound]:

@@ -198,8 +198,8 @@ class RequestQueue(Protocol):
     async def promise_callback(self, queue_id: UUID) -> StoredOutcome | None:
         """Turn `Reply.RESPONSE` to `Reply.CALLBACK` by compare-and-set, before a 202 is written.
 
-        Returns the outcome when it is already stored: then the asker gets that instead of a 202, and no event
-        follows. Returns None when the callback is promised (now, or before).
+        Returns the outcome when nothing follows any more, for it was answered or its event was published: then the
+        asker gets that instead of a 202. Returns None when the callback is promised (now, or before) and owed.
 
         :raises NotFound: no such row.
         """

@@ -50,7 +50,7 @@ function changes.promise_callback(id)
   local row = load(id)
   if not row then
     return {'unknown'}
-  elseif row.reply == 'response' and row.state == 'published' then
+  elseif row.state == 'published' then -- it is not published a second time
     return {'ok', row.outcome, call('HGET', key_of(id), 'event')}
   elseif row.reply == 'response' then
     settle(row, {reply = 'callback'})
