@@ -140,17 +140,23 @@ class _Work:
         """Fit who won, all judges alike.
 
         Raises:
-            Unbounded: without a prior, scores explain as well what the positions of some judges do.
+            Unbounded: without a prior, scores explain as well what positions do, or both together have no end.
         """
         tally = self._tally()
         state = tally.blank()
-        if self._given == math.inf and self._position:
-            self._refuse_vague(tally.information(state, 0.0))
+        free = self._given == math.inf and self._position
+        if free:
+            self._refuse_vague(tally.information(state, 0.0), np.zeros(self._verdicts.judges, dtype=np.bool_))
         if start is not None:
             state[: self._items] = start.scores
             if len(start.positions) == tally.positions:
                 state[self._items :] = start.positions
-        self._settle(tally, state, near=TYPICAL_SIGMA if start is None else min(start.sigma, SIGMAS[1]))
+        try:
+            self._settle(tally, state, near=TYPICAL_SIGMA if start is None else min(start.sigma, SIGMAS[1]))
+        except NotConverged:
+            if not free:  # scores alone have a finite estimate, as `unbounded` made sure
+                raise
+            raise Unbounded(np.zeros(0, np.int64), np.arange(self._verdicts.judges)) from None
 
     def sharpen(self) -> None:
         """Fit slopes, or leave all judges alike where the verdicts do not settle them."""
@@ -289,7 +295,7 @@ class _Work:
             islands=islands(self._verdicts, items),
         )
 
-    def _refuse_vague(self, information: Information, far: Mask | bool = False) -> None:
+    def _refuse_vague(self, information: Information, far: Mask) -> None:
         """Positions that are `far`, or of which the verdicts tell nothing, have no finite estimate of their own.
 
         Raises:
