@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping
 from functools import partial
@@ -46,9 +47,14 @@ class Analyses:
         return await anyio.to_thread.run_sync(self._analysed, await self.material(batch_id))
 
     async def soon(self, batch_id: UUID, patience: float) -> Analysis | None:
-        """The same, or None when it takes longer than so many seconds; it is then finished for whoever asks next."""
-        if (kept := await self._known(batch_id)) is not None or self._at_work_on == batch_id:
+        """The same, or None when it takes longer than so many seconds; it is then finished for whoever asks next.
+
+        None at once while it is being made for somebody else, unless patience has no end.
+        """
+        if (kept := await self._known(batch_id)) is not None:
             return kept
+        if self._at_work_on == batch_id and patience < math.inf:
+            return None
         found = await self.material(batch_id)
         with anyio.move_on_after(patience):
             return await anyio.to_thread.run_sync(self._analysed, found, abandon_on_cancel=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -294,3 +295,10 @@ async def test_who_cannot_wait_is_told_so_and_the_next_one_finds_the_analysis_do
         assert await it.analyses.soon(it.batch.id, 0.0) is found
         with pytest.raises(NotFound):
             await it.analyses.soon(UUID(int=1), 0.0)
+
+
+async def test_who_can_wait_gets_it_also_while_it_is_made_for_somebody_else(place: Place) -> None:
+    async with judged(place) as it:
+        it.analyses._at_work_on = it.batch.id
+        assert await it.analyses.soon(it.batch.id, 5.0) is None
+        assert await it.analyses.soon(it.batch.id, math.inf) is not None

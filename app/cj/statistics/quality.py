@@ -1,7 +1,6 @@
-"""Every signal of quality of one fit, and which of them should alarm somebody."""
+"""Every signal of quality of one fit."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from app.cj.statistics.agreement import Agreement, Disagreement, agreements, disagreements
 from app.cj.statistics.bradley_terry import Fit
@@ -10,23 +9,6 @@ from app.cj.statistics.fit_statistics import FitStatistics, essay_fit, judge_fit
 from app.cj.statistics.sides import PositionBias, SwapConsistency, position_biases, swap_consistencies
 from app.cj.statistics.triads import Triads, triads
 from app.cj.statistics.verdicts import Verdicts
-
-
-class AlarmKind(StrEnum):
-    """What is wrong with a judge configuration."""
-
-    POSITION = "position_bias"
-    SWAPS = "swap_inconsistency"
-    MISFIT = "judge_misfit"
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """`judge` is the number of the configuration, `value` the figure that went beyond its bound."""
-
-    kind: AlarmKind
-    judge: int
-    value: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,23 +23,6 @@ class Quality:
     disagreements: list[Disagreement]
     triads: Triads
     favours: Favours
-
-    @property
-    def alarms(self) -> list[Alarm]:
-        """Judges beyond |b| = .9, below a swap consistency of .80, or misfitting; in the order of their numbers."""
-        found = [
-            *[
-                Alarm(AlarmKind.POSITION, each.judge, each.estimate)
-                for each in self.positions
-                if each.alarming
-            ],
-            *[Alarm(AlarmKind.SWAPS, each.judge, each.share) for each in self.swaps if each.alarming],
-            *[
-                Alarm(AlarmKind.MISFIT, each, float(self.judges.infit[each]))
-                for each in self.judges.misfits.tolist()
-            ],
-        ]
-        return sorted(found, key=lambda each: each.judge)
 
 
 def quality(verdicts: Verdicts, fit: Fit, *, with_audits: Verdicts | None = None) -> Quality:

@@ -53,7 +53,7 @@ def run(seed: int, *, full: bool) -> Observed:
         found = enumerated(entry.race, essays=entry.essays)
         maimed = enumerated(entry.race, entry.mutant, essays=entry.essays, until_broken=True)
         caught = bool(maimed.broken)
-        mutant = f"mutant caught at the {maimed.interleavings:,}th" if caught else "mutant not caught"
+        mutant = f"mutant caught at order {maimed.interleavings:,}" if caught else "mutant not caught"
         figures.append(
             Figure(
                 name,
