@@ -47,8 +47,9 @@ class Reproduction:
                 f"The bundle did NOT come out: {', '.join(self.unlike[:_NAMED])}{more} "
                 f"(the largest difference is {self.largest:.1e}; {here})."
             )
-        if self.exact:
-            return f"The scores of the bundle came out byte for byte ({here}), and are those that were shown."
+        if self.exact:  # what was shown was fitted wave by wave, each from the one before
+            apart = f", to {self.largest:.1e}" if self.largest else ""
+            return f"The scores of the bundle came out byte for byte ({here}), and are those that were shown{apart}."
         if self.close:
             return f"The scores of the bundle came out to {self.largest:.1e} ({here}), and are those that were shown."
         return f"The scores of the bundle did NOT come out byte for byte, as they should: {here}."

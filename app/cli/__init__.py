@@ -103,6 +103,9 @@ def main() -> None:
         app()
     except JuxtaError as error:
         print(f"juxta: {error.detail}", file=sys.stderr)
+        for field, message in getattr(error, "errors", ()):
+            if message not in error.detail:
+                print(f"  {field}: {message}", file=sys.stderr)
         if error.hint:
             print(error.hint, file=sys.stderr)
         sys.exit(next((code for kind, code in _EXITS if isinstance(error, kind)), 1))

@@ -62,6 +62,9 @@ def what_if(
         side = found[name]
         reliability = "none" if side["reliability"] is None else f"{side['reliability']:.2f}"
         say(f"{name}: {side['verdicts']} verdicts, reliability {reliability} (empirical Bayes)")
+    say(
+        "change: of the score in logits beside the mean of the essays that are left; both columns of scores have mean 0"
+    )
     say("The batch itself is as it was.")
 
 

@@ -89,7 +89,7 @@ def queue_ls(
         str | None, typer.Option(help="Only this judge configuration.", show_default=False)
     ] = None,
     state: Annotated[State | None, typer.Option(help="Only this state.", show_default=False)] = None,
-    limit: Annotated[int, typer.Option(help="At most so many rows.")] = 50,
+    limit: Annotated[int, typer.Option(help="At most so many rows.", min=1)] = 50,
     as_json: AsJson = False,
     config: ConfigFile = None,
     assignments: Assignments = None,
