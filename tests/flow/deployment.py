@@ -148,7 +148,9 @@ class Deployment:
         for ledger in ledgers:
             until(lambda: not rows(ledger, "SELECT 1 FROM requests WHERE state <> 'published'"))  # noqa: B023 - at once
         if not ledgers:
-            until(lambda: not self.owes(), every=0.2)
+            until(
+                lambda: not self.owes(), patience=90.0, every=0.2
+            )  # longer than a lease: a mark may have failed
 
 
 def create(process: Process, *, seed: int = 11, essays: int = ESSAYS) -> str:
