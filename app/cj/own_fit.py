@@ -11,7 +11,7 @@ import numpy as np
 from app.cj.judgements import Judgements
 from app.cj.statistics import FloatArray, IntArray, Mask
 from app.cj.statistics.bradley_terry import Fit, Unbounded, Verdicts, fit
-from app.cj.statistics.confidence import ConfidenceLevels
+from app.cj.statistics.confidence import unread
 from app.cj.statistics.graph import islands, unbounded
 from app.cj.statistics.normal import TWO_SIDED_95
 from app.cj.statistics.reliability import SeparationReliability, separation_reliability
@@ -23,7 +23,7 @@ _NO_POSITION = (
     "without a prior the preference for whoever is shown first has no finite estimate here; "
     "it was left out, as with --position-term off"
 )
-_ALIKE = "how sharp each judge is could not be told from these judgements under this prior: all of them count alike"
+_ALIKE = "how sharp each judge is could not be told from these judgements: all of them count alike"
 _ONE_SIDED = (
     "item_{side} won {won} of {decided} judgements that are no ties, and the position term takes that for a preference "
     "for whoever was shown first or second; if your file names winners first (or last), and not whoever was shown first, "
@@ -35,14 +35,6 @@ _FAR = (
 )
 _ONE_SIDE, _FEWEST_DECIDED = 0.95, 20
 _FAR_POSITION = 2.0
-_UNHEARD = ConfidenceLevels(
-    np.zeros(0),
-    np.zeros(0),
-    used=False,
-    reason="not used: no verdict of this judge counts",
-    gain=math.nan,
-    verdicts=0,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +190,9 @@ def _fit(judgements: Judgements, endless: Mask, *, sigma: float | None, position
         position_errors=_spread_out(known.position_errors, np.isin(np.arange(judges), present)),
         slopes=_spread_out(known.slopes, np.isin(np.arange(judges), present)),
         levels=tuple(
-            known.levels[int(np.searchsorted(present, judge))] if judge in present else _UNHEARD
+            known.levels[int(np.searchsorted(present, judge))]
+            if judge in present
+            else unread("no verdict of this judge counts", verdicts=0)
             for judge in range(judges)
         ),
     )

@@ -65,7 +65,7 @@ def run(
     _say_remarks(folder)
     ranked = _run(folder, settings, seed=seed, budget=budget, title=paths[0].name)
     if as_json:
-        sys.stdout.write(_json(ranked))
+        sys.stdout.write(ranking_json(ranked))
     else:
         _print(ranked)
     if out is not None:
@@ -222,14 +222,10 @@ def _make(out: Path) -> None:
         raise InvalidRequest(f"--out {out}: no folder can be made there ({error.strerror}).") from error
 
 
-def _json(ranked: Ranked) -> str:
-    return ranking_json(ranked)
-
-
 def _write(out: Path, ranked: Ranked) -> None:
     for name, content in (
         ("ranking.csv", ranking_csv(ranked)),
-        ("ranking.json", _json(ranked)),
+        ("ranking.json", ranking_json(ranked)),
         ("report.html", report_html(ranked)),
         ("judgements.csv", judgements_csv(ranked.comparisons, unpriced=ranked.unpriced)),
     ):

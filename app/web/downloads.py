@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.cj.analyses import Analyses
-from app.cj.views import Comparison, Views
+from app.cj.views import Comparison, Views, flagged
 from app.web import report
 from app.web.defaults import Offered
 from app.web.quality import worked_out
@@ -37,17 +37,18 @@ class Downloads:
         if name == "judgements.csv":
             judgements = report.judgements_csv(await self._comparisons(batch_id), unpriced=unpriced)
             return download(judgements, name=name, media_type="text/csv")
+        comparisons = () if name == "ranking.csv" else await self._comparisons(batch_id)
         quality = await worked_out(
             self._analyses,
             summary,
             path=await self._views.fits(batch_id),
-            flagged=await self._views.flagged(batch_id),
+            flagged=flagged(comparisons),
             patience=math.inf,
         )
         ranked = report.Ranked(
             summary=summary,
             rows=await self._views.ranking(batch_id),
-            comparisons=() if name == "ranking.csv" else await self._comparisons(batch_id),
+            comparisons=comparisons,
             quality=quality,
             unpriced=unpriced,
         )

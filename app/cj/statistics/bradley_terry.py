@@ -1,6 +1,7 @@
 """Scores and honest standard errors from pairwise verdicts: the way in to the Bradley-Terry model."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +17,7 @@ from app.cj.statistics.confidence import (
     graded,
     level_bounds,
     level_means,
+    unread,
     untried,
 )
 from app.cj.statistics.graph import islands, unbounded
@@ -188,7 +190,7 @@ class _Work:
         verdicts, plain = self._verdicts, self._model
         hindrances = [untried(verdicts, judge) for judge in range(verdicts.judges)]
         if self._given == math.inf:
-            return tuple(known or self._unsettled(judge) for judge, known in enumerate(hindrances))
+            return self._unread(hindrances, "there is no prior")
         eligible = [judge for judge, known in enumerate(hindrances) if known is None]
         if not eligible:
             return tuple(known for known in hindrances if known)
@@ -197,7 +199,7 @@ class _Work:
             self._read(eligible, plain, sharpening=sharpening)
         except NotConverged:
             self._restore(before)
-            return tuple(known or self._unsettled(judge) for judge, known in enumerate(hindrances))
+            return self._unread(hindrances, "the verdicts do not settle its levels")
         trial = Trial(verdicts, self._items, self._position, plain, self._model)
         gains = {judge: trial.gains(judge) for judge in eligible}
         used = [judge for judge in eligible if gains[judge].mean() > 0.0]
@@ -223,18 +225,14 @@ class _Work:
     def _restore(self, before: tuple[Terms, Reading, Judges, SpreadSearch, float]) -> None:
         self._terms, self._reading, self._judges, self._search, self._sigma = before
 
-    def _unsettled(self, judge: int) -> ConfidenceLevels:
+    def _unread(
+        self, hindrances: Sequence[ConfidenceLevels | None], reason: str
+    ) -> tuple[ConfidenceLevels, ...]:
+        """Every judge counts by the winner alone: for a hindrance of their own, or for this reason."""
         verdicts = self._verdicts
-        mine = graded(verdicts) & (verdicts.judge == judge)
-        bounds = level_bounds(verdicts.confidence[mine])
-        why = "there is no prior" if self._given == math.inf else "the verdicts do not settle its levels"
-        return ConfidenceLevels(
-            bounds,
-            np.zeros(0),
-            used=False,
-            reason=f"not used: {why}",
-            gain=math.nan,
-            verdicts=int(mine.sum()),
+        stated = np.bincount(verdicts.judge[graded(verdicts)], minlength=verdicts.judges).tolist()
+        return tuple(
+            known or unread(reason, verdicts=stated[judge]) for judge, known in enumerate(hindrances)
         )
 
     @property

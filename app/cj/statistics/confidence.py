@@ -87,18 +87,23 @@ class Reading:
         return cls(levels, steps)
 
 
+def unread(reason: str, *, verdicts: int) -> ConfidenceLevels:
+    """Of a judge of whom the winner alone counts, and why; `verdicts` of theirs had a confidence and a winner."""
+    return ConfidenceLevels(
+        np.zeros(0), np.zeros(0), used=False, reason=f"not used: {reason}", gain=math.nan, verdicts=verdicts
+    )
+
+
 def untried(verdicts: Verdicts, judge: int) -> ConfidenceLevels | None:
     """Why the levels of a judge cannot be fitted at all, or None."""
     stated = verdicts.confidence[graded(verdicts) & (verdicts.judge == judge)]
     if len(stated) < LEAST_GRADED:
-        reason = f"not used: {len(stated)} verdicts with a confidence and a winner, it takes {LEAST_GRADED}"
+        reason = f"{len(stated)} verdicts with a confidence and a winner, it takes {LEAST_GRADED}"
     elif not len(level_bounds(stated)):
-        reason = "not used: the judge always states the same confidence"
+        reason = "the judge always states the same confidence"
     else:
         return None
-    return ConfidenceLevels(
-        np.zeros(0), np.zeros(0), used=False, reason=reason, gain=math.nan, verdicts=len(stated)
-    )
+    return unread(reason, verdicts=len(stated))
 
 
 @dataclass(frozen=True, slots=True)

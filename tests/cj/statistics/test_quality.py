@@ -76,6 +76,7 @@ def test_a_far_position_term_alarms_for_its_judge() -> None:
     known = fit_of([0.0] * 2, positions=(1.2, 0.0))
     found = quality(said((0, 1, 1.0, 0), (0, 1, 1.0, 1)), known)
     assert alarms(found) == [("position", 0)]
+    assert found.positions[0].estimate == 1.2
 
 
 def test_scores_without_a_finite_estimate_break_nothing() -> None:

@@ -206,7 +206,7 @@ def test_a_vocabulary_of_neighbours_does_not_explode() -> None:
     assert max(map(len, crowd.rare.values())) == BUCKET
     started = time.thread_time()
     typos(crowd, crowd)
-    assert time.thread_time() - started < 5, "every pair of 10,000 words would take minutes"
+    assert time.thread_time() - started < 0.5, "every pair of 10,000 words would take minutes"
 
 
 @given(st.text(alphabet="abé漢_'\u2019. \n-A1\u0301", max_size=60) | st.text(max_size=60))
