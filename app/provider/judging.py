@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import anyio
 from pydantic import ValidationError
@@ -18,12 +18,11 @@ from pydantic import ValidationError
 from app.contracts import LLMComparisonRequest, LLMOrchestratorResponse
 from app.errors import InvalidRequest, LeaseLost, StoreUnavailable
 from app.provider import outcomes
+from app.provider.insisting import insist
 from app.provider.judges.protocol import EXPIRED, Judge, JudgeError, Judges, Metered, Spent, Verdict
 from app.provider.lane import Clock, Slot
 from app.provider.queue.protocol import Ending, Lease, Reply, RequestQueue, StoredOutcome
 from app.provider.spending import Spending
-
-T = TypeVar("T")
 
 PAID_TRIES = 2
 """A try beyond it that failed and cost money is the last one."""
@@ -169,10 +168,10 @@ class Judging:
         :raises LeaseLost: another worker has the request.
         """
         if self._spending is not None and (response.attempts > 1 or (response.attempts and response.error)):
-            total = await self._insist(partial(self._spending.of, lease))
+            total = await insist(partial(self._spending.of, lease), self._draw)
             response = outcomes.with_spent(response, total)
         ours = outcomes.to_store(lease, response)
-        first, reply = await self._insist(partial(self._queue.store, lease, ours))
+        first, reply = await insist(partial(self._queue.store, lease, ours), self._draw)
         if first.event != ours.event:
             response = outcomes.read(first)
         return Concluded(response, first, reply)
@@ -180,17 +179,7 @@ class Judging:
     async def _record(self, lease: Lease, tries: int, spent: Spent, *, verdict: bool, seconds: float) -> None:
         if self._spending is not None:
             record = self._spending.record
-            await self._insist(partial(record, lease, tries, spent, verdict=verdict, seconds=seconds))
-
-    async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Until the database takes it."""
-        pause = 0.1
-        while True:
-            try:
-                return await work()
-            except StoreUnavailable:
-                await anyio.sleep(pause * (0.5 + self._draw()))
-                pause = min(5.0, pause * 2)
+            await insist(partial(record, lease, tries, spent, verdict=verdict, seconds=seconds), self._draw)
 
     def _without_verdict(
         self, lease: Lease, slot: Slot, judge: Judge, error: JudgeError, *, tries: int

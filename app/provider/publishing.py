@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 import structlog
@@ -12,6 +13,7 @@ from app.bus.protocol import Bus
 from app.errors import BusClosed, BusUnavailable, RecordRefused, TopicAbsent
 from app.provider import outcomes
 from app.provider.background import Work
+from app.provider.insisting import insist
 from app.provider.lane import Clock
 from app.provider.queue.protocol import Lease, RequestQueue, StoredOutcome
 
@@ -97,7 +99,7 @@ class Publishing:
         """Publish, then mark. Without the bus the row keeps its outcome and is tried later: no try, no judge."""
         topic = lease.request.callback_topic
         if topic is None:
-            await self._queue.mark_published(lease)
+            await self._mark(lease)
             return
         if pause := self._bus_down_for() or self._absent_for(topic):
             await self._put_off(lease, pause)
@@ -120,12 +122,16 @@ class Publishing:
             await self._put_off(lease, self._bus_down_for())
         else:
             self._bus_failures = 0
-            await self._queue.mark_published(lease)
+            await self._mark(lease)
             self.counts.published += 1
+
+    async def _mark(self, lease: Lease) -> None:
+        """Given up while the ledger is away, the event would go out again, and only when the lease has run out."""
+        await insist(partial(self._queue.mark_published, lease), self._draw)
 
     async def _put_off(self, lease: Lease, pause: float) -> None:
         self.counts.unpublished += 1
-        await self._queue.release(lease, after=pause)
+        await insist(partial(self._queue.release, lease, after=pause), self._draw)
 
     def _bus_failed(self) -> None:
         """Pause. Publishes that were under way together fail together: one outage, counted once."""

@@ -23,7 +23,7 @@ from app.cj.batch import BatchState
 from app.provider.judges.simulated import MODEL, PROVIDER
 
 from .house import QUESTION, SCORES, HeldJudge, batch_of, essay, house_in, rows
-from .process import PATIENT, ROOT, RUN, Process, process_on, until
+from .process import ROOT, RUN, Process, process_on, until
 
 ESSAYS, BATCHES = 25, 8
 
@@ -137,7 +137,7 @@ class Deployment:
         found: list[dict[str, Any]] = json.loads(self.command("queue", "ls", "--json"))
         return found
 
-    def assert_whole(self, *batches: str, patience: float = PATIENT) -> None:
+    def assert_whole(self, *batches: str) -> None:
         """Each comparison is counted once and in one place; no provider owes anything."""
         for batch_id in batches:
             sql = f"SELECT ended_order, state FROM comparisons WHERE batch_id = '{batch_id}' ORDER BY 1"
@@ -148,7 +148,7 @@ class Deployment:
         for ledger in ledgers:
             until(lambda: not rows(ledger, "SELECT 1 FROM requests WHERE state <> 'published'"))  # noqa: B023 - at once
         if not ledgers:
-            until(lambda: not self.owes(), patience=patience, every=0.2)
+            until(lambda: not self.owes(), every=0.2)
 
 
 def create(process: Process, *, seed: int = 11, essays: int = ESSAYS) -> str:

@@ -210,9 +210,7 @@ def test_a_locked_postgresql_is_answered_503_and_never_a_false_202(
         until(lambda: goes_on(cj, batch_id), patience=HEALED)
         all_finished(cj, batch_id)
         assert provider.client.post("/api/v1/comparison", json=refused).status_code == 202
-        deployment.assert_whole(
-            batch_id, patience=90.0
-        )  # a mark that the lock refused comes when its lease of 60 s ends
+        deployment.assert_whole(batch_id)
 
 
 def is_unavailable(answer: httpx2.Response) -> None:
