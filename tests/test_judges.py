@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from app.errors import ConfigurationError
-from app.judges import judges, language_models, model_infos
+from app.judges import judges, model_infos
+from app.language_models import language_models
 from app.new_batches import batch_settings
 from app.provider.judges.llm.http import ModelClient
 from app.roles.provider import _limits
@@ -21,14 +22,14 @@ def settings_of(*assignments: str) -> Settings:
 
 
 def test_without_a_model_no_language_model_is_offered_and_no_key_is_asked_for() -> None:
-    assert set(judges(settings_of(), ModelClient())) == {"rules"}
+    assert set(judges(settings_of(), ModelClient)) == {"rules"}
     assert {info.provider for info in model_infos(settings_of())} == {"rules"}
 
 
 def test_every_missing_key_and_unknown_model_is_named_at_once() -> None:
     settings = settings_of("judges.openai.models=nonsense", "judges.google.models=gemini-3.8-flash")
     with pytest.raises(ConfigurationError) as caught:
-        judges(settings, ModelClient())
+        judges(settings, ModelClient)
     lines = caught.value.detail.splitlines()
     assert len(lines) == 3
     assert any("OPENAI_API_KEY" in line for line in lines)
@@ -41,7 +42,7 @@ def test_at_a_server_of_one_s_own_every_name_is_taken_and_no_key_is_needed() -> 
     llama, luna = language_models(settings)["openai"]
     assert (llama.name, llama.price, llama.names) == ("llama4:8b", None, ())
     assert luna.price is not None
-    assert judges(settings, ModelClient())["openai"].lane(
+    assert judges(settings, ModelClient)["openai"].lane(
         batch_settings(settings, provider="openai").judges[0]
     ) == ("openai/llama4:8b")
 
@@ -58,7 +59,7 @@ def test_a_server_that_knows_no_schemas_can_be_said_to_be_one() -> None:
     settings = settings_of(OWN, "judges.openai.models=llama", "judges.openai.structured=json_object")
     assert language_models(settings)["openai"][0].structured == "json_object"
     with pytest.raises(ConfigurationError, match="'tool' output is not known"):
-        judges(settings_of(OWN, "judges.openai.models=x", "judges.openai.structured=tool"), ModelClient())
+        judges(settings_of(OWN, "judges.openai.models=x", "judges.openai.structured=tool"), ModelClient)
 
 
 def test_limits_are_divided_by_the_processes_and_a_call_ends_before_its_lane_ends_it() -> None:

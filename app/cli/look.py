@@ -232,7 +232,7 @@ def _judges(settings: Settings) -> str:
     from app.judges import judges  # noqa: PLC0415 - slow to import
     from app.provider.judges.llm.http import ModelClient  # noqa: PLC0415
 
-    return ", ".join(judges(settings, ModelClient()))
+    return ", ".join(judges(settings, ModelClient))
 
 
 def _keys(settings: Settings) -> str:

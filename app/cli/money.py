@@ -31,7 +31,7 @@ from app.settings import Settings
 
 def models(*, as_json: AsJson = False, config: ConfigFile = None, assignments: Assignments = None) -> None:
     """List the language models that are known, with their prices and the days on which these were read."""
-    from app.judges import known_models  # noqa: PLC0415 - slow to import
+    from app.language_models import known_models  # noqa: PLC0415 - slow to import
 
     settings, _ = settings_of(config, assignments)
     known = known_models(settings)
@@ -101,7 +101,7 @@ def providers_test(
 
 
 async def _ask(settings: Settings, name: str) -> ProviderTest:
-    from app.judges import probe, require_key  # noqa: PLC0415 - slow to import
+    from app.language_models import probe, require_key  # noqa: PLC0415 - slow to import
     from app.provider.judges.llm.http import ModelClient  # noqa: PLC0415
     from app.provider.status import tested  # noqa: PLC0415
 

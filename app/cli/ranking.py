@@ -35,7 +35,6 @@ from app.container import bootstrap, running
 from app.contracts import ModelList
 from app.errors import Conflict, InvalidRequest
 from app.new_batches import batch_settings
-from app.provider.judges.llm.http import ModelClient
 from app.provider.status import Status
 from app.settings import Settings
 from app.web.quality import worked_out
@@ -98,7 +97,7 @@ def _run(
 
 async def _judge(container: punq.Container, new: NewBatch, quiet: bool) -> Ranked:  # noqa: FBT001 - anyio.run passes positions
     # Before the house is opened: nothing is begun that cannot be done.
-    async with container.resolve(ModelClient):
+    async with container.resolve("model_client"):
         for judge in new.settings.judges:
             await container.resolve(Status).insist(judge)
     known = await container.resolve(ProviderClient).models()

@@ -130,7 +130,7 @@ def _judge(settings: Settings) -> str:
     who = escape(f"{section.models[0]} (an AI, by {name} at {where}; essays are sent there)")
     if not settings.serves_provider:
         return who
-    from app.judges import language_models  # noqa: PLC0415 - slow to import, and it is loaded by now
+    from app.language_models import language_models  # noqa: PLC0415 - slow to import, and it is loaded by now
 
     price = language_models(settings)[name][0].price
     return f"{who}\n{price.words if price else 'its price is unknown, and so is what judging costs'}"

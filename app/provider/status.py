@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from app.contracts import LLMConfigOverrides, ModelInfo, ModelList, ProviderStatus, ProviderTest
 from app.errors import InvalidRequest, JudgeUnavailable, NotFound
-from app.provider.judges.llm.probe import Probe
 from app.provider.judges.protocol import JudgeError, Judges
 from app.provider.lane import Lanes
 from app.provider.queue.protocol import RequestQueue
+
+if TYPE_CHECKING:
+    from app.provider.judges.llm.probe import Probe  # slow to import, and most starts need none
 
 PASSING = frozenset({"unavailable", "timeout"})
 """What mends itself: a batch may begin, and waits."""

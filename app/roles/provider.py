@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
 import punq
@@ -21,7 +22,6 @@ from app.judges import SPARE, judges, model_infos, probes
 from app.provider import operating
 from app.provider import routes as provider_routes
 from app.provider.breakers import Breakers, lanes_of
-from app.provider.judges.llm.http import ModelClient
 from app.provider.judging import RetryPolicy
 from app.provider.lane import LaneLimits, Lanes
 from app.provider.orchestrator import LLMOrchestrator
@@ -33,6 +33,9 @@ from app.provider.status import Status
 from app.roles import single
 from app.settings import JudgeLimits, LLMSettings, Settings
 
+if TYPE_CHECKING:
+    from app.provider.judges.llm.http import ModelClient
+
 __all__ = ["POLICY", "checks", "open_stores", "register", "routes", "start"]
 
 TRAVEL = 1.0
@@ -43,12 +46,13 @@ def register(container: punq.Container) -> None:
     """See `Role`."""
     one = partial(single, container)
     settings: Settings = container.resolve(Settings)
-    one(ModelClient, lambda: ModelClient())  # noqa: PLW0108 - punq would look for the arguments of the class
+    one("model_client", _model_client)
+    client = partial(container.resolve, "model_client")
     one(
         "judges",
         lambda: judges(
             settings,
-            container.resolve(ModelClient),
+            client,
             start_again=lambda lane: container.resolve(Lanes)[lane].start_again(),
         ),
     )
@@ -68,7 +72,7 @@ def register(container: punq.Container) -> None:
             judges=container.resolve("judges"),
             default_provider=settings.judges.default,
             models=model_infos(settings),
-            probes=probes(settings, container.resolve(ModelClient)),
+            probes=probes(settings, client),
         ),
     )
     one(
@@ -108,7 +112,9 @@ def register(container: punq.Container) -> None:
 
 async def open_stores(container: punq.Container, house: AsyncExitStack) -> None:
     """See `Role`."""
-    await house.enter_async_context(container.resolve(ModelClient))
+    settings: Settings = container.resolve(Settings)
+    if settings.judges.offered:
+        await house.enter_async_context(container.resolve("model_client"))
     await house.enter_async_context(container.resolve(RequestQueue))
     if _apart(container):  # else the queue opened it; what was spent stands there in any case
         await house.enter_async_context(container.resolve(Databases).provider)
@@ -150,6 +156,12 @@ def checks(container: punq.Container) -> Mapping[str, Callable[[], Awaitable[Non
     if _apart(container):
         found["usage"] = container.resolve(Databases).provider.check
     return found
+
+
+def _model_client() -> ModelClient:
+    from app.provider.judges.llm.http import ModelClient  # noqa: PLC0415 - slow to import, and most starts need none
+
+    return ModelClient()
 
 
 def _apart(container: punq.Container) -> bool:

@@ -167,6 +167,11 @@ class JudgesSettings(Section):
         """The language models, by wire format, whether offered or not."""
         return {"openai": self.openai, "anthropic": self.anthropic, "google": self.google}
 
+    @property
+    def offered(self) -> dict[str, LLMSettings]:
+        """Those of them of which a model is offered; whether it can be asked is not looked at."""
+        return {name: section for name, section in self.llm.items() if section.models}
+
 
 class BreakerSettings(Section):
     """The circuit breaker of each lane."""

@@ -24,6 +24,11 @@ NO_SETTINGS = frozenset({"JUXTA_KEY"})
 Sources = dict[str, str]
 
 
+def rooted(path: Path) -> Path:
+    """A file of the installation, wherever the process was started."""
+    return path if path.is_absolute() or path.exists() else ROOT / path
+
+
 def load(
     file: Path | None = None,
     assignments: Sequence[str] = (),

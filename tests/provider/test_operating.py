@@ -124,7 +124,7 @@ async def test_a_judge_that_is_offered_can_be_tripped_before_it_was_asked(tmp_pa
 async def test_the_lanes_that_are_offered_are_those_by_which_the_models_are_asked() -> None:
     settings, _ = load(environment={})
     models = model_infos(settings)
-    found = lanes_of(judges(settings, ModelClient()), models)
+    found = lanes_of(judges(settings, ModelClient), models)
     assert len(models) > 1
     assert found == ("rules/panel-v1",)
 
