@@ -150,7 +150,7 @@ def _doubts(verdicts: Verdicts, known: Fit) -> Iterator[str]:
     decided = int((verdicts.outcome != _TIE).sum())
     first = int((verdicts.outcome > _TIE).sum())
     won = max(first, decided - first)
-    positions = known.positions[np.isfinite(known.positions)]
+    positions = known.position_means[np.isfinite(known.position_means)]
     farthest = float(positions[np.abs(positions).argmax()]) if positions.size else 0.0
     if decided and (won == decided or (decided >= _FEWEST_DECIDED and won >= _ONE_SIDE * decided)):
         yield _ONE_SIDED.format(side="a" if won == first else "b", won=won, decided=decided)
@@ -187,6 +187,7 @@ def _fit(judgements: Judgements, endless: Mask, *, sigma: float | None, position
         scores=_spread_out(known.scores, ~endless),
         standard_errors=_spread_out(known.standard_errors, ~endless),
         positions=_spread_out(known.positions, np.isin(np.arange(judges), present)),
+        position_means=_spread_out(known.position_means, np.isin(np.arange(judges), present)),
         position_errors=_spread_out(known.position_errors, np.isin(np.arange(judges), present)),
         slopes=_spread_out(known.slopes, np.isin(np.arange(judges), present)),
         levels=tuple(
@@ -244,7 +245,7 @@ def _judges(judgements: Judgements, known: Fit, *, position: bool) -> Iterator[O
         yield OwnJudge(
             name=name,
             comparisons=int(mine.sum()),
-            position=figure(known.positions[number]) if position else None,
+            position=figure(known.position_means[number]) if position else None,
             position_se=figure(known.position_errors[number]) if position else None,
             slope=figure(known.slopes[number]),
             stated=int((~np.isnan(verdicts.confidence[mine])).sum()),

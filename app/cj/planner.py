@@ -356,7 +356,7 @@ def _fitted(memory: Memory, scoring: Scoring) -> FittedWave:
         verdicts=len(memory.share),
         reliability=scoring.fit.reliability,
         sigma=scoring.fit.sigma,
-        positions=tuple(scoring.fit.positions.tolist()),
+        positions=tuple(scoring.fit.position_means.tolist()),
         position_errors=tuple(scoring.fit.position_errors.tolist()),
         islands=scoring.islands,
         cost_usd=memory.cost_usd,

@@ -29,6 +29,7 @@ from app.web.quality import chances, strongest_bias, worked_out
 from app.web.rendering import page, render
 from app.web.snapshot import LATEST, Clock, Look, latest_verdicts, take, total
 from app.web.statistics_pages import PATIENCE, StatisticsPages
+from app.web.waits import waits
 
 _PAGES = {
     BatchState.READY: "check",
@@ -146,6 +147,7 @@ class Pages:
             "ranking.html",
             summary=summary,
             batch=summary.batch,
+            waits=await self._waits(summary.batch),
             unpriced=(await self._offered()).unpriced(summary.batch.settings),
             rows=rows,
             flagged=flagged,
@@ -200,6 +202,11 @@ class Pages:
             return await self._ask(request, _DELETE)
         await self._workflow.delete(_id(request))
         return RedirectResponse("/", status_code=303)
+
+    async def _waits(self, batch: Batch) -> str:
+        if batch.state is not BatchState.RUNNING:  # nothing to ask the provider for
+            return ""
+        return waits(batch, await self._look(), self._clock())
 
     async def _ask(self, request: Request, question: _Question) -> Response:
         summary = await self._views.summary(_id(request))

@@ -17,6 +17,7 @@ DRAWN = 40
 """More lines than these are no picture any more."""
 _DIGITS = 6
 _FIELDS = {"judge": "judges", "essay": "essays", "anchor": "anchors"}
+_KNOWN = (*_FIELDS, "position_term")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,10 @@ class Asked:
 def read(query: QueryParams) -> Asked:
     """`?judge=0&essay=3&anchor=5&position_term=off`, each but the last as often as needed.
 
-    :raises InvalidRequest: a number is none, or the position term neither on nor off.
+    :raises InvalidRequest: a number is none, the position term neither on nor off, or a parameter unknown.
     """
     numbers: dict[str, frozenset[int]] = {}
-    faults: list[tuple[str, str]] = []
+    faults = [(name, "unknown query parameter") for name in query if name not in _KNOWN]
     for field, name in _FIELDS.items():
         typed = query.getlist(field)
         if all(each.isascii() and each.isdecimal() and len(each) <= _DIGITS for each in typed):
@@ -51,7 +52,8 @@ def read(query: QueryParams) -> Asked:
     if term not in {"on", "off"}:
         faults.append(("position_term", "must be on or off"))
     if faults:
-        raise InvalidRequest("This supposition cannot be read.", errors=tuple(faults))
+        hint = f"Known here: {', '.join(_KNOWN)}."
+        raise InvalidRequest("This supposition cannot be read.", errors=tuple(faults), hint=hint)
     return Asked(**numbers, position_term=term == "on")
 
 

@@ -25,7 +25,8 @@ def run() -> list[Bar]:
     verdicts = random_graph(ITEMS, per_item=20, seed=7)
     before = Verdicts(*(part[: -ITEMS // 2] for part in (verdicts.first, verdicts.second, verdicts.outcome)))
     scoring, state = least(lambda: _scores(verdicts))
-    doubting, _ = least(lambda: _errors(verdicts, state))
+    tally = _tally(verdicts)
+    doubting, _ = least(lambda: _errors(tally, state))
     cold, known = least(lambda: fit(verdicts, ITEMS, sigma=SIGMA))
     earlier = _scores(before)
     warm, _ = least(lambda: _scores(verdicts, earlier))
@@ -66,9 +67,9 @@ def _scores(verdicts: Verdicts, start: FloatArray | None = None) -> FloatArray:
     return find_mode(tally, SIGMA**-2, tally.blank() if start is None else start).state
 
 
-def _errors(verdicts: Verdicts, state: FloatArray) -> FloatArray:
-    """What `fit` does for the standard errors once the scores are found; summing the verdicts again is in it."""
-    information = _tally(verdicts).information(state, SIGMA**-2)
+def _errors(tally: Tally, state: FloatArray) -> FloatArray:
+    """What `fit` does for the standard errors once the scores are found."""
+    information = tally.at(state).information(SIGMA**-2)
     return np.sqrt(np.concatenate((information.centred_variances(), information.position_variances())))
 
 

@@ -26,7 +26,7 @@ def _scene(pair_noise: float, *, after: str = "", barred: bool = True) -> list[B
         _curves(bias, pair_noise=pair_noise, position=position)
         for bias, position in ((0.0, True), (BIAS, True), (BIAS, False))
     )
-    fitted = np.array([float(course.last.positions[0]) for course in modelled.courses])
+    fitted = np.array([float(course.last.position_means[0]) for course in modelled.courses])
     errors = np.array([float(course.last.position_errors[0]) for course in modelled.courses])
     off = np.abs(fitted - BIAS)
     bars = [

@@ -592,6 +592,23 @@ async def test_a_verdict_is_stored_even_when_the_database_is_away_for_a_moment(t
         assert len(world.judge.calls) == 1
 
 
+async def test_a_mark_that_the_database_refuses_comes_as_soon_as_it_may(tmp_path: Path) -> None:
+    """Not when the lease of a minute ends, and without a second event."""
+    async with World(tmp_path / "p.db", limits=QUEUED_ONLY) as world:
+        mark, refused = world.queue.mark_published, [StoreUnavailable("away")] * 2
+
+        async def late(lease: Lease) -> None:
+            if refused:
+                raise refused.pop()
+            await mark(lease)
+
+        world.queue.mark_published = late  # type: ignore[method-assign]
+        await submit(world, 1)
+        await until(lambda: world.processor.counts.published)
+        assert await states(world) == {State.PUBLISHED: 1}
+        assert len(world.outcomes) == 1
+
+
 async def test_another_handler_that_fails_keeps_the_callback(tmp_path: Path) -> None:
     seen: list[Record] = []
 

@@ -264,7 +264,7 @@ def test_a_supposition_is_an_address_and_changes_nothing(judged: Judged) -> None
 
 
 @pytest.mark.parametrize(
-    "query", ["essay=99", "judge=9", "judge=0&judge=1", "essay=x", "position_term=maybe"]
+    "query", ["essay=99", "judge=9", "judge=0&judge=1", "essay=x", "position_term=maybe", "drop=1"]
 )
 def test_a_supposition_that_cannot_be_is_refused_by_a_page(judged: Judged, query: str) -> None:
     refused = judged.client.get(f"/batches/{judged.id}/what-if?{query}")

@@ -52,12 +52,14 @@ def test_a_judge_without_a_model_goes_by_every_lane_of_its_provider() -> None:
     assert [one.name for one in lanes_of(asked, status)] == ["openai/a", "openai/b"]
 
 
-def test_the_live_page_says_it_and_its_stream_takes_it_back(site: Site, client: TestClient) -> None:
+def test_the_pages_say_it_and_its_stream_takes_it_back(site: Site, client: TestClient) -> None:
     site.provider.verdict = queued
     site.status = ProviderStatus(lanes=(lane("rules/panel-v1", OPEN, seconds_until_room=12.0),))
     batch_id = site.start()
     site.until(batch_id, lambda b: b.planned > 0)
-    assert "Waiting for judge rules/panel-v1: breaker open" in client.get(f"/batches/{batch_id}/live").text
+    for page in ("live", "ranking"):
+        text = client.get(f"/batches/{batch_id}/{page}").text
+        assert "Waiting for judge rules/panel-v1: breaker open" in text
 
     async def follow() -> list[str]:
         said: list[str] = []
@@ -77,7 +79,8 @@ def test_the_live_page_says_it_and_its_stream_takes_it_back(site: Site, client: 
     site.call(site.cj.workflow.pause, batch_id)
     site.status = ProviderStatus(lanes=(lane("rules/panel-v1", OPEN),))
     assert site.batch(batch_id).state is BatchState.PAUSED
-    assert "Waiting for judge" not in client.get(f"/batches/{batch_id}/live").text
+    for page in ("live", "ranking"):
+        assert "Waiting for judge" not in client.get(f"/batches/{batch_id}/{page}").text
 
 
 def test_between_two_looks_at_the_provider_its_clocks_go_on() -> None:

@@ -22,6 +22,7 @@ from app.cj.statistics.confidence import (
 )
 from app.cj.statistics.graph import islands, unbounded
 from app.cj.statistics.information import Information
+from app.cj.statistics.posterior import beyond_mode
 from app.cj.statistics.reliability import eb_reliability
 from app.cj.statistics.spread import TYPICAL_SIGMA, SpreadSearch
 from app.cj.statistics.tally import Tally, Terms
@@ -41,9 +42,11 @@ class Fit:
 
     Per item, shape (n,): `scores`, logits, mean 0; `standard_errors`, posterior sd of theta_i - mean(theta);
     `islands`, the number of the connected component: only scores of one island may be compared.
-    Per judge configuration, shape (J,): `positions`, the advantage in logits of whoever is shown first, with
-    `position_errors`, its posterior sd; `slopes`, discrimination, geometric mean 1: at half the slope a
-    judge's odds are the square root; `levels`, what the stated confidence is worth.
+    Per judge configuration, shape (J,): `positions`, the advantage in logits of whoever is shown first, likeliest
+    together with these scores; `position_means` and `position_errors`, its posterior mean and sd, by which a judge is
+    judged; `slopes`, discrimination, geometric mean 1: at half the slope a judge's odds are the square root; `levels`,
+    what the stated confidence is worth. Scores that are drawn in draw a position in with them, by a tenth of it at 20
+    verdicts per item; the mean is not (it is the position itself without a prior).
     `sigma`: prior sd of the scores, infinite without a prior. `reliability`: see `eb_reliability`; at an
     estimated sigma below 1.3 it rests on the verdicts alone (`SpreadSearch.proven_sigma`); NaN without a prior.
     `iterations`: Newton steps.
@@ -55,6 +58,7 @@ class Fit:
     reliability: float
     iterations: int
     positions: FloatArray = field(default_factory=lambda: np.zeros(1))
+    position_means: FloatArray = field(default_factory=lambda: np.zeros(1))
     position_errors: FloatArray = field(default_factory=lambda: np.zeros(1))
     slopes: FloatArray = field(default_factory=lambda: np.ones(1))
     levels: tuple[ConfidenceLevels, ...] = ()
@@ -148,7 +152,9 @@ class _Work:
         state = tally.blank()
         free = self._given == math.inf and self._position
         if free:
-            self._refuse_vague(tally.information(state, 0.0), np.zeros(self._verdicts.judges, dtype=np.bool_))
+            self._refuse_vague(
+                tally.at(state).information(0.0), np.zeros(self._verdicts.judges, dtype=np.bool_)
+            )
         if start is not None:
             state[: self._items] = start.scores
             if len(start.positions) == tally.positions:
@@ -270,23 +276,31 @@ class _Work:
         """Standard errors, and all of it together."""
         search, sigma, items = self._search, self._sigma, self._items
         state = search.mode(sigma)
-        information = search.tally.information(state, sigma**-2)
+        bets = search.tally.at(state)
+        information = bets.information(sigma**-2)
         errors = np.sqrt(information.centred_variances())
         proven = sigma if self._given is not None else search.proven_sigma(likely=sigma)
         doubted = errors
         if proven != sigma:
-            curvature = search.tally.information(search.mode(proven), proven**-2)
+            curvature = search.tally.at(search.mode(proven)).information(proven**-2)
             doubted = np.sqrt(curvature.centred_variances())
         silent = np.zeros(self._verdicts.judges)
-        if self._position and sigma == math.inf:
-            self._refuse_vague(information, np.abs(state[items:]) > _FARTHEST)
+        positions = means = silent
+        if self._position:
+            positions = means = state[items:]
+            if sigma == math.inf:
+                self._refuse_vague(information, np.abs(positions) > _FARTHEST)
+            else:
+                beyond, _ = beyond_mode(search.tally, bets, information)
+                means = positions + beyond[items:]
         return Fit(
             scores=state[:items],
             standard_errors=errors,
             sigma=sigma,
             reliability=math.nan if sigma == math.inf else eb_reliability(doubted, proven),
             iterations=self._steps + search.steps,
-            positions=state[items:] if self._position else silent,
+            positions=positions,
+            position_means=means,
             position_errors=np.sqrt(information.position_variances()) if self._position else silent,
             slopes=self._judges.slopes,
             levels=described,

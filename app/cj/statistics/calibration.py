@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray, NotConverged
-from app.cj.statistics.posterior import find_mode
+from app.cj.statistics.posterior import beyond_mode, find_mode
 from app.cj.statistics.spread import likely_spread
 from app.cj.statistics.tally import HURDLES, Tally, Terms
 
@@ -28,7 +28,6 @@ _MAX_ROUNDS = 400
 _REMEMBERED = 4  # rounds, and the newest
 _LONGER = 2.0
 _WIDEST_LEAP = 2.0  # of any logarithm
-_SKEW_TOLERANCE = 1e-10
 _MAX_HALVINGS = 40
 _LONGEST_STEP = 0.5  # of a log slope, and the share of the way to the next hurdle
 
@@ -65,21 +64,25 @@ class Expected:
 
     def height(self) -> float:
         """Log likelihood."""
-        return float(self._averaged(lambda shift: np.array(self.tally.log_likelihood(self.state, shift))))
+        return float(
+            self._averaged(lambda shift: np.array(self.tally.at(self.state, shift).log_likelihood()))
+        )
 
     def of_slopes(self) -> tuple[FloatArray, FloatArray]:
         """First derivative by each log slope, and the information about it."""
         terms, tally = self.tally.terms, self.tally
         slope, apart = tally.slopes[terms.judge], tally.differences(self.state)
-        pull = self._averaged(lambda shift: tally.residuals(self.state, shift) * slope * (apart + shift))
-        bend = self._averaged(lambda shift: tally.weights(self.state, shift) * (slope * (apart + shift)) ** 2)
+        pull = self._averaged(lambda shift: tally.at(self.state, shift).residuals * slope * (apart + shift))
+        bend = self._averaged(
+            lambda shift: tally.at(self.state, shift).weights * (slope * (apart + shift)) ** 2
+        )
         return terms.summed(pull, terms.judge, terms.judges), terms.summed(bend, terms.judge, terms.judges)
 
     def of_hurdles(self) -> tuple[FloatArray, FloatArray]:
         """First derivative by each hurdle, and the information about it, shape (J, HURDLES)."""
         terms, tally = self.tally.terms, self.tally
-        pull = self._averaged(lambda shift: -terms.sign * tally.residuals(self.state, shift))
-        bend = self._averaged(lambda shift: tally.weights(self.state, shift))
+        pull = self._averaged(lambda shift: -terms.sign * tally.at(self.state, shift).residuals)
+        bend = self._averaged(lambda shift: tally.at(self.state, shift).weights)
         place, shape = terms.judge * HURDLES + terms.hurdle, (terms.judges, HURDLES)
         length = terms.judges * HURDLES
         return terms.summed(pull, place, length).reshape(shape), terms.summed(bend, place, length).reshape(
@@ -144,9 +147,9 @@ class Calibration:
         tally = self._tally(judges)
         found = find_mode(tally, sigma**-2, state)
         state, self.steps = found.state, self.steps + found.steps
-        information = tally.information(state, sigma**-2)
-        spread = np.sqrt(information.difference_variances())[self.terms.pair]
-        beyond = information.solve(tally.skew(state, spread), tolerance=_SKEW_TOLERANCE)
+        bets = tally.at(state)
+        information = bets.information(sigma**-2)
+        beyond, spread = beyond_mode(tally, bets, information)
         if self.given is None:
             scores, further = state[: tally.wiring.items], beyond[: tally.wiring.items]
             unknown = float(information.rough_variances().sum())

@@ -23,8 +23,10 @@ _VARIANCE_PROBES = 64
 _DETERMINANT_PROBES = 4
 _LANCZOS_STEPS = 12
 _BORDER_TOLERANCE = 1e-8
-_PROBE_TOLERANCE = 1e-2  # below the noise of 64 probes on every graph tried
+_PROBE_TOLERANCE = 1e-2  # of a probe; below the noise of 64 of them on every graph tried
+_ROUGHEST_SOLVE = 0.3  # rougher, what a solve leaves out is no noise: it leans to one side
 _MAX_CG_STEPS = 10_000
+_TINY = np.finfo(float).tiny
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Wiring:
     @cached_property
     def _from_both_ends(self) -> tuple[IntArray, IntArray, IntArray, IntArray]:
         rows = np.concatenate((self.low, self.high))
-        order = np.argsort(rows, kind="stable")
+        # numpy sorts narrow integers by radix, several times as fast
+        order = np.argsort(rows.astype(np.min_scalar_type(self.items)), kind="stable")
         neighbour = np.concatenate((self.high, self.low))[order]
         linked, starts = np.unique(rows[order], return_index=True)
         return order % max(self.low.size, 1), neighbour, linked, starts
@@ -254,18 +257,19 @@ class Information:
         """Diagonal of the centred H^-1 as (1 + A^2 + remainder) / D.
 
         (I - A)^-1 = I + A + A^2 + ...; A has no diagonal, that of A^2 is exact, and Rademacher probes z
-        estimate the rest as mean of z * (G z - z - A z - A^2 z) (Hutchinson 1990), where G z comes from a
-        solve with the mean taken out. Median error 0.2 % at
-        20 verdicts per item; 5 % when every item met only its nearest neighbours.
+        estimate the rest as mean of z * (I - A)^-1 A^3 z (Hutchinson 1990), by a solve, and the mean of all that is
+        taken out. Median error 0.2 % at 20 verdicts per item; 5 % when every item met only its nearest neighbours.
         """
         root = np.sqrt(self.diagonal)
         remainder = np.zeros(self.wiring.items)
         for probe in self._probes(_VARIANCE_PROBES):
-            target = probe * root
-            solved = self.solve(self._centred(target), tolerance=_PROBE_TOLERANCE)
-            solved = root * self._centred(solved)
             once = self._link(probe, root)
-            remainder += probe * (solved - probe - once - self._link(once, root))
+            twice = self._link(once, root)
+            series = (probe + once + twice) / root
+            target = self._centred(root * self._link(twice, root))
+            enough = _PROBE_TOLERANCE * np.sqrt(self.diagonal.sum() / max(target @ target, _TINY))
+            solved = self._centred(self.solve(target, tolerance=min(_ROUGHEST_SOLVE, float(enough))))
+            remainder += probe * root * (solved + self._centred(series) - series)
         return (1.0 + self._squared_links + remainder / _VARIANCE_PROBES) / self.diagonal
 
     def _estimated_log_determinant(self) -> float:

@@ -1,4 +1,4 @@
-"""The mode of the posterior: where scores and positions are likeliest.
+"""The mode of the posterior, where scores and positions are likeliest, and the way from there to its mean.
 
 A tie is half a win and half a loss. The prior keeps undefeated and disconnected items finite.
 """
@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.cj.statistics import FloatArray, NotConverged
-from app.cj.statistics.tally import Tally
+from app.cj.statistics.information import Information
+from app.cj.statistics.tally import Bets, Tally
 
 _MAX_NEWTON_STEPS = 100
 _MAX_HALVINGS = 30
 _GRADIENT_TOLERANCE = 1e-12
 _GRADIENT_ROUNDING = 1e-14  # per bet on the busiest item
 _LOOSEST_SOLVE, _TIGHTEST_SOLVE = 0.1, 1e-6
+_MEAN_TOLERANCE = 1e-10
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +37,41 @@ def find_mode(tally: Tally, precision: float, start: FloatArray) -> Mode:
     Raises:
         NotConverged: the gradient does not vanish.
     """
-    state = start
+    bets = tally.at(start)
     goal = max(_GRADIENT_TOLERANCE, _GRADIENT_ROUNDING * tally.busiest)
-    height = tally.log_posterior(state, precision)
+    height = bets.log_posterior(precision)
     items = tally.wiring.items
     for steps in range(_MAX_NEWTON_STEPS):
-        gradient = tally.gradient(state, precision)
+        gradient = bets.gradient(precision)
         largest = float(np.abs(gradient).max())
         if largest <= goal:
+            state = bets.state
             centred = tally.wiring.centred(state[:items], by_island=precision == 0.0)
             return Mode(np.concatenate((centred, state[items:])), steps)
         tolerance = min(_LOOSEST_SOLVE, max(_TIGHTEST_SOLVE, largest))
-        step = tally.information(state, precision).solve(gradient, tolerance=tolerance)
-        state, height = _uphill(tally, precision, state, height, step)
+        step = bets.information(precision).solve(gradient, tolerance=tolerance)
+        bets, height = _uphill(tally, precision, bets, height, step)
     raise NotConverged(f"Newton left a gradient of {largest:.1e} after {_MAX_NEWTON_STEPS} steps")
 
 
+def beyond_mode(tally: Tally, bets: Bets, information: Information) -> tuple[FloatArray, FloatArray]:
+    """What leads from the mode to the mean of the posterior, to first order (Tierney & Kadane 1986).
+
+    Shaped like the state; and with it the posterior sd of the difference of scores in each term, shape (t,), on which
+    it rests. `bets` are those of the tally at the mode, `information` is theirs.
+    """
+    spread = np.sqrt(information.difference_variances())[tally.terms.pair]
+    return information.solve(bets.skew(spread), tolerance=_MEAN_TOLERANCE), spread
+
+
 def _uphill(
-    tally: Tally, precision: float, state: FloatArray, height: float, step: FloatArray
-) -> tuple[FloatArray, float]:
+    tally: Tally, precision: float, bets: Bets, height: float, step: FloatArray
+) -> tuple[Bets, float]:
     """Take the step, halved until it does not lose height (beyond rounding)."""
     slack = 1e-12 * (1.0 + abs(height))
     for _ in range(_MAX_HALVINGS):
-        candidate = state + step
-        reached = tally.log_posterior(candidate, precision)
+        candidate = tally.at(bets.state + step)
+        reached = candidate.log_posterior(precision)
         if reached >= height - slack:
             return candidate, reached
         step = step / 2.0

@@ -20,7 +20,7 @@ FEWEST_AUDITS = 10
 
 @dataclass(frozen=True, slots=True)
 class PositionBias:
-    """Of one judge configuration, in logits with its 95 % interval; above 0 whoever is shown first is favoured.
+    """Of one judge configuration, posterior mean in logits with 95 % interval; above 0 whoever is shown first is favoured.
 
     `first_share`: how often the first of two equal essays wins. `first_wins`: how often the first did win, whatever
     the essays, of `verdicts`; NaN without verdicts.
@@ -37,8 +37,8 @@ class PositionBias:
 
     @property
     def alarming(self) -> bool:
-        """Beyond `MOST_BIAS`, on either side."""
-        return abs(self.estimate) > MOST_BIAS
+        """Beyond `MOST_BIAS` on either side, and by more than three verdicts could show: 0 is not in the interval."""
+        return abs(self.estimate) > MOST_BIAS and self.low * self.high > 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def position_biases(verdicts: Verdicts, fit: Fit) -> list[PositionBias]:
     """One for each judge configuration, from the position terms of the fit."""
     found = []
     for judge, (estimate, se) in enumerate(
-        zip(fit.positions.tolist(), fit.position_errors.tolist(), strict=True)
+        zip(fit.position_means.tolist(), fit.position_errors.tolist(), strict=True)
     ):
         mine = verdicts.outcome[verdicts.judge == judge]
         found.append(

@@ -61,8 +61,9 @@ class SpreadSearch:
         if place not in self._evidence:
             sigma = _sigma_at(place)
             state = self.mode(sigma)
-            height = self.tally.log_posterior(state, sigma**-2) - self.tally.wiring.items * math.log(sigma)
-            determinant = self.tally.information(state, sigma**-2).log_determinant()
+            bets = self.tally.at(state)
+            height = bets.log_posterior(sigma**-2) - self.tally.wiring.items * math.log(sigma)
+            determinant = bets.information(sigma**-2).log_determinant()
             self._evidence[place] = height - determinant / 2.0
         return self._evidence[place]
 

@@ -11,6 +11,8 @@ one bet won and one lost, so the cumulative link for ordered categories (Agresti
 plain verdict does not need.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -129,7 +131,7 @@ class Terms:
 
 
 class Tally:
-    """The log posterior at a state: the n scores and, with a position term, the J advantages of being first.
+    """The log posterior of a state: the n scores and, with a position term, the J advantages of being first.
 
     Of a bet between scores x and y, judged by a judge of slope s with the advantage b for the first (side +-1),
     at a hurdle c, the gap is s (x - y) +- b - c, and the chance to win it F(gap) (Bradley & Terry 1952; position as
@@ -144,87 +146,23 @@ class Tally:
         self.slopes = slopes
         self.hurdles = hurdles
         self.positions = terms.judges if position else 0
-        self._slope = slopes[terms.judge]
+        self.slope = slopes[terms.judge]
         self._offset = terms.sign * hurdles[terms.judge, terms.hurdle]
 
     def blank(self) -> FloatArray:
         """The state that knows nothing."""
         return np.zeros(self.wiring.items + self.positions)
 
-    def log_posterior(self, state: FloatArray, precision: float) -> float:
-        """Log likelihood + log prior density, without the parts that the state does not change."""
-        return self.log_likelihood(state) - float(self._precisions(precision) @ (state * state)) / 2.0
-
-    def log_likelihood(self, state: FloatArray, shift: FloatArray | float = 0.0) -> float:
-        """Of the bets, without the constants of the hurdles, with every difference of scores shifted."""
-        terms, gaps = self.terms, self.gaps(state, shift)
-        apart = np.abs(gaps)
-        against = terms.count / 2.0 - terms.surplus * np.sign(gaps)  # the bets that contradict the scores
-        # no term can cancel another
-        return -terms.total(against * apart + terms.count * np.log1p(np.exp(-apart)))
-
-    def gradient(self, state: FloatArray, precision: float) -> FloatArray:
-        """First derivative of `log_posterior`."""
-        return self._by_parameter(self.residuals(state)) - self._precisions(precision) * state
-
-    def skew(self, state: FloatArray, spread: FloatArray) -> FloatArray:
-        """How much steeper the posterior falls on one side of the mode than on the other.
-
-        Half the third derivative of the log likelihood, contracted with the posterior variance of each bet's
-        difference; `spread` are their roots, shape (t,). Solved by the information it is the way from the mode to the
-        mean of the posterior (Tierney & Kadane 1986).
-        """
-        third = self.weights(state) * np.tanh(self.gaps(state) / 2.0)
-        return self._by_parameter(third * (self._slope * spread) ** 2 / 2.0)
-
-    def _by_parameter(self, per_term: FloatArray) -> FloatArray:
-        """Sum what each bet says about its gap over scores and positions."""
-        wiring, terms = self.wiring, self.terms
-        per_pair = terms.summed(self._slope * per_term, terms.pair, len(wiring.low))
-        won = np.bincount(wiring.low, per_pair, wiring.items) - np.bincount(
-            wiring.high, per_pair, wiring.items
-        )
-        if self.positions:
-            won = np.concatenate((won, terms.summed(terms.side * per_term, terms.judge, terms.judges)))
-        return np.asarray(won, dtype=np.float64)
-
-    def information(self, state: FloatArray, precision: float) -> Information:
-        """Negative second derivative of `log_posterior`; a bet weighs p * (1 - p)."""
-        wiring, terms = self.wiring, self.terms
-        weights = self.weights(state)
-        per_pair = terms.summed(self._slope**2 * weights, terms.pair, len(wiring.low))
-        if not self.positions:
-            return Information(wiring, per_pair, precision)
-        judges, leaning = terms.judges, self._slope * terms.side * weights
-        border = np.zeros(wiring.items * judges)
-        per_edge = terms.summed(leaning, terms.pair * judges + terms.judge, len(wiring.low) * judges)
-        for ends, sign in ((wiring.low, 1.0), (wiring.high, -1.0)):
-            at = (ends[:, None] * judges + np.arange(judges)).ravel()
-            border += sign * np.bincount(at, per_edge, len(border))
-        corner = terms.summed(weights, terms.judge, judges) + (precision > 0.0)
-        return Information(wiring, per_pair, precision, border.reshape(-1, judges), corner)
-
-    def gaps(self, state: FloatArray, shift: FloatArray | float = 0.0) -> FloatArray:
-        """Logits of every bet, shape (t,)."""
-        gaps = self._slope * (self.differences(state) + shift) - self._offset
+    def at(self, state: FloatArray, shift: FloatArray | float = 0.0) -> Bets:
+        """The bets as they stand at a state, with every difference of scores shifted."""
+        gaps = self.slope * (self.differences(state) + shift) - self._offset
         if self.positions:
             gaps += self.terms.side * state[self.wiring.items :][self.terms.judge]
-        return gaps
+        return Bets(self, state, gaps)
 
     def differences(self, state: FloatArray) -> FloatArray:
         """Score of the lower-numbered item minus that of the other, per bet."""
         return np.asarray((state[self.wiring.low] - state[self.wiring.high])[self.terms.pair])
-
-    def residuals(self, state: FloatArray, shift: FloatArray | float = 0.0) -> FloatArray:
-        """Bets won by the lower-numbered item beyond what its chances promise, shape (t,)."""
-        return np.asarray(
-            self.terms.surplus - self.terms.count * np.tanh(self.gaps(state, shift) / 2.0) / 2.0
-        )
-
-    def weights(self, state: FloatArray, shift: FloatArray | float = 0.0) -> FloatArray:
-        """Count * p * (1 - p) of every bet, shape (t,)."""
-        odds = np.exp(-np.abs(self.gaps(state, shift)))
-        return np.asarray(self.terms.count * odds / (1.0 + odds) ** 2)
 
     @cached_property
     def busiest(self) -> float:
@@ -237,6 +175,99 @@ class Tally:
             return float(self.terms.summed(self.terms.count, self.terms.judge, self.terms.judges).max())
         return float(self.wiring.per_item(per_pair).max(initial=0.0))
 
-    def _precisions(self, precision: float) -> FloatArray:
-        of_positions = np.full(self.positions, float(precision > 0.0))
-        return np.concatenate((np.full(self.wiring.items, precision), of_positions))
+
+class Bets:
+    """The bets of a tally at one state; what they have in common is computed once.
+
+    `gaps`, shape (t,), in logits.
+    """
+
+    def __init__(self, tally: Tally, state: FloatArray, gaps: FloatArray) -> None:
+        self.state = state
+        self._tally = tally
+        self._gaps = gaps
+        self._apart = np.abs(gaps)
+        self._odds = np.exp(-self._apart)
+
+    def log_posterior(self, precision: float) -> float:
+        """Log likelihood + log prior density, without the parts that the state does not change."""
+        scores, positions = self._parts
+        doubt = precision * float(scores @ scores) + (float(positions @ positions) if precision else 0.0)
+        return self.log_likelihood() - doubt / 2.0
+
+    def log_likelihood(self) -> float:
+        """Without the constants of the hurdles."""
+        terms = self._tally.terms
+        against = terms.count / 2.0 - terms.surplus * np.sign(
+            self._gaps
+        )  # the bets that contradict the scores
+        # no term can cancel another
+        return -terms.total(against * self._apart + terms.count * np.log1p(self._odds))
+
+    def gradient(self, precision: float) -> FloatArray:
+        """First derivative of `log_posterior`."""
+        gradient, items = self._by_parameter(self.residuals), self._tally.wiring.items
+        scores, positions = self._parts
+        gradient[:items] -= precision * scores
+        if precision:
+            gradient[items:] -= positions
+        return gradient
+
+    def information(self, precision: float) -> Information:
+        """Negative second derivative of `log_posterior`; a bet weighs p * (1 - p)."""
+        tally, weights = self._tally, self.weights
+        wiring, terms, slope = tally.wiring, tally.terms, tally.slope
+        per_pair = terms.summed(slope**2 * weights, terms.pair, len(wiring.low))
+        if not tally.positions:
+            return Information(wiring, per_pair, precision)
+        judges, leaning = terms.judges, slope * terms.side * weights
+        border = np.zeros(wiring.items * judges)
+        per_edge = terms.summed(leaning, terms.pair * judges + terms.judge, len(wiring.low) * judges)
+        for ends, sign in ((wiring.low, 1.0), (wiring.high, -1.0)):
+            at = (ends[:, None] * judges + np.arange(judges)).ravel()
+            border += sign * np.bincount(at, per_edge, len(border))
+        corner = terms.summed(weights, terms.judge, judges) + (precision > 0.0)
+        return Information(wiring, per_pair, precision, border.reshape(-1, judges), corner)
+
+    def skew(self, spread: FloatArray) -> FloatArray:
+        """How much steeper the posterior falls on one side of the mode than on the other.
+
+        Half the third derivative of the log likelihood, contracted with the posterior variance of each bet's
+        difference; `spread` are their roots, shape (t,). Solved by the information it is the way from the mode to the
+        mean of the posterior (Tierney & Kadane 1986).
+        """
+        third = self.weights * np.copysign(1.0 - 2.0 * self._upset, self._gaps)
+        return self._by_parameter(third * (self._tally.slope * spread) ** 2 / 2.0)
+
+    @cached_property
+    def residuals(self) -> FloatArray:
+        """Bets won by the lower-numbered item beyond what its chances promise, shape (t,)."""
+        terms = self._tally.terms
+        return np.asarray(terms.surplus - terms.count * np.copysign(0.5 - self._upset, self._gaps))
+
+    @cached_property
+    def weights(self) -> FloatArray:
+        """Count * p * (1 - p) of every bet, shape (t,)."""
+        return np.asarray(self._tally.terms.count * self._upset * (1.0 - self._upset))
+
+    @cached_property
+    def _upset(self) -> FloatArray:
+        """The chance of the less likely end of every bet."""
+        return np.asarray(self._odds / (1.0 + self._odds))
+
+    @property
+    def _parts(self) -> tuple[FloatArray, FloatArray]:
+        items = self._tally.wiring.items
+        return self.state[:items], self.state[items:]
+
+    def _by_parameter(self, per_term: FloatArray) -> FloatArray:
+        """Sum what each bet says about its gap over scores and positions."""
+        tally = self._tally
+        wiring, terms = tally.wiring, tally.terms
+        per_pair = terms.summed(tally.slope * per_term, terms.pair, len(wiring.low))
+        won = np.bincount(wiring.low, per_pair, wiring.items) - np.bincount(
+            wiring.high, per_pair, wiring.items
+        )
+        if tally.positions:
+            won = np.concatenate((won, terms.summed(terms.side * per_term, terms.judge, terms.judges)))
+        return np.asarray(won, dtype=np.float64)

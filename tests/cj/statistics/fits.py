@@ -24,6 +24,7 @@ def fit_of(
         reliability=0.5,
         iterations=0,
         positions=np.array(positions, float),
+        position_means=np.array(positions, float),
         position_errors=np.full(len(positions), 0.1),
         slopes=np.ones(len(positions)) if slopes is None else np.array(slopes, float),
         islands=np.zeros(count, np.int64) if islands is None else np.array(islands, np.int64),

@@ -115,6 +115,41 @@ def test_two_judges_have_a_position_each(*, position: bool) -> None:
         assert np.abs(found.position_errors**2 - np.diag(inverse)[30:]).max() < 1e-9
 
 
+def test_the_mean_of_a_position_lies_beyond_its_mode_by_the_skewness_of_the_posterior() -> None:
+    """Half the inverse information times the third derivatives, each with the variance of its difference."""
+    items, sigma = 40, 1.8
+    given = judged(items, 12)
+    state, inverse = newton_in_full(given, items, sigma)
+    first, second = given.first, given.second
+    chance = 1 / (1 + np.exp(state[second] - state[first] - state[items]))
+    third = -chance * (1 - chance) * (1 - 2 * chance)
+    variance = inverse[first, first] + inverse[second, second] - 2 * inverse[first, second]
+    pull = np.zeros(items + 1)
+    np.add.at(pull, first, third * variance / 2)
+    np.add.at(pull, second, -third * variance / 2)
+    pull[items] = (third * variance / 2).sum()
+    found = fit(given, items, sigma=sigma)
+    assert found.position_means[0] == pytest.approx(state[items] + inverse[items] @ pull, abs=1e-9)
+
+
+def test_a_position_is_told_without_the_shrinkage_of_the_scores() -> None:
+    """Forty batches: the interval of the mean holds the truth as often as it says, the mode lies too low."""
+    bias, modes, means, held = 0.9, [], [], 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        truth = 1.8 * rng.standard_normal(50)
+        first = np.tile(np.arange(50), 10)
+        second = (first + rng.integers(1, 50, len(first))) % 50
+        won = rng.random(len(first)) < 1 / (1 + np.exp(truth[second] - truth[first] - bias))
+        found = fit(Verdicts(first, second, won.astype(float)), 50)
+        modes.append(found.positions[0])
+        means.append(found.position_means[0])
+        held += abs(means[-1] - bias) <= 1.96 * found.position_errors[0]
+    assert held >= 36
+    assert np.mean(modes) < 0.85
+    assert abs(np.mean(means) - bias) < 0.05
+
+
 def test_the_gradient_vanishes_at_the_scores() -> None:
     given = judged(60, 10)
     scores = fit(given, 60, sigma=1.5, position=False).scores
