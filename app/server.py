@@ -24,6 +24,8 @@ from app.lock import announce
 from app.settings import Settings
 
 NEXT_PORTS = 50
+KEEP_ALIVE = 75
+"""Seconds that an idle connection is kept: longer than clients keep theirs (5 to 60), so that none sends into its end."""
 
 
 class Server(uvicorn.Server):
@@ -92,6 +94,7 @@ def serve(container: punq.Container, *, ready: Callable[[str], None], demo: bool
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=max(1, int(settings.answers_within)),
     )
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)

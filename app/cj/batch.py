@@ -65,7 +65,7 @@ class BatchSettings(Wire):
     comparisons_per_essay: int = Field(10, ge=1, le=1000)
     target_reliability: float = Field(0.8, gt=0, lt=1)
     budget_usd: float | None = Field(None, gt=0)
-    random_rounds: int = Field(5, ge=1, le=50)
+    random_rounds: int = Field(4, ge=1, le=50)
     audit_share: float = Field(0.05, ge=0, le=0.5)
     seed: int = Field(0, ge=0, lt=2**63)
     expires_in: float = Field(DAY, gt=0, le=MOST_EXPIRES_IN)

@@ -59,7 +59,7 @@ def simulate(
     ] = None,
     random_rounds: Annotated[
         int, typer.Option(help="Rounds at random before ours pairs neighbours.", min=1)
-    ] = 5,
+    ] = 4,
     position_term: Annotated[
         OnOff, typer.Option(help="Fit the judges' preference for whoever is shown first.")
     ] = "on",

@@ -37,7 +37,7 @@ def run() -> list[Bar]:
         lambda: next_pairs(
             items=ITEMS,
             rounds_done=20,
-            random_rounds=5,
+            random_rounds=4,
             scores=known.scores,
             met=met,
             sides=sides,

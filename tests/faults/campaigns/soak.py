@@ -32,7 +32,7 @@ from tests.faults.findings import Figure, Observed
 from tests.flow.house import QUESTION, essay, furnish, rows
 from tests.flow.process import Process, until
 
-ESSAYS, EACH = 40, 30
+ESSAYS, EACH = 100, 30
 BATCH = ESSAYS * EACH // 2
 AT_ONCE = 24
 COMPARISONS, SHORT_COMPARISONS = 100_000, 2_400

@@ -30,7 +30,7 @@ class Scene:
     judges: tuple[JudgeProfile, ...] = (JudgeProfile(),)
     policy: Policy = Policy.OURS
     rounds: int = 20
-    random_rounds: int = 5
+    random_rounds: int = 4
     in_flight: int = _IN_FLIGHT
     position: bool = True
     slopes: bool = True
