@@ -23,7 +23,7 @@ from app.contracts import (
     LLMOrchestratorResponse,
     Outcome,
 )
-from app.errors import BusUnavailable, RecordRefused, TopicAbsent
+from app.errors import BusUnavailable, RecordRefused, StoreUnavailable, TopicAbsent
 from app.provider.judges.protocol import JudgeError
 from app.provider.judging import RetryPolicy
 from app.provider.lane import LaneLimits
