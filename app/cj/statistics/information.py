@@ -18,6 +18,9 @@ EXACT_ITEMS = 2000
 _COVARIANCE_ITEMS = 300
 """Up to here the whole covariance is cheap enough to have in every round of an iteration."""
 
+_AT_ONCE_ITEMS = 150
+"""Up to here eliminating costs less than iterating."""
+
 _PROBE_SEED = 20_240_229  # fixed: the same verdicts must always give the same standard errors
 _VARIANCE_PROBES = 64
 _DETERMINANT_PROBES = 4
@@ -128,12 +131,15 @@ class Information:
 
         A target of length n is solved for the block of the scores alone. Stops when the residual is `tolerance`
         times the target. It converges on every graph, also on chains of neighbours where MM and fixed-point
-        schemes stand still.
+        schemes stand still. Small systems are eliminated at once.
 
         Raises:
             NotConverged: the residual is still too large after many steps.
         """
         items = self.wiring.items
+        if items <= _AT_ONCE_ITEMS:
+            whole = self._dense[: len(target), : len(target)]
+            return np.linalg.solve(whole, target).astype(np.float64, copy=False)
         diagonal = self.diagonal if len(target) == items else np.concatenate((self.diagonal, self.corner))
         solution = np.zeros_like(target)
         residual = target.copy()
@@ -220,7 +226,7 @@ class Information:
         return 1.0 / self.wiring.island_sizes
 
     @cached_property
-    def _cholesky(self) -> FloatArray:
+    def _dense(self) -> FloatArray:
         wiring, items = self.wiring, self.wiring.items
         dense = np.diag(np.concatenate((self.diagonal, self.corner)))
         dense[wiring.low, wiring.high] = -self._weights
@@ -230,7 +236,11 @@ class Information:
         if not self.precision:  # give the mean of each island the variance that `_level` takes away again
             same = wiring.islands[:, None] == wiring.islands
             dense[:items, :items] += same / wiring.island_sizes
-        return np.linalg.cholesky(dense).astype(np.float64, copy=False)
+        return dense
+
+    @cached_property
+    def _cholesky(self) -> FloatArray:
+        return np.linalg.cholesky(self._dense).astype(np.float64, copy=False)
 
     @cached_property
     def _half_inverse(self) -> FloatArray:

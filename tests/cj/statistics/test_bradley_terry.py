@@ -404,7 +404,7 @@ def test_an_iteration_that_does_not_end_is_an_error(
 ) -> None:
     monkeypatch.setattr(module, limit, 1)
     with pytest.raises(NotConverged):
-        fit(judged(30, 20, sd=6.0), 30)
+        fit(judged(200, 20, sd=6.0), 200)
 
 
 def test_a_spread_that_is_not_found_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
