@@ -36,7 +36,7 @@ class JudgeReport:
     `first_wins` is how often the first did win. `agreement` is how often it agrees with the scale, to be held against
     `expected_agreement`. `infit` and `outfit`: 1 is usual, above it contradicts the scale more. `slope`: how sharply it
     judges, beside the other judges. `consistency`: in how many of `audits` it named the same winner with the sides
-    swapped. `confidence_used`: whether its stated confidence counts, and `confidence_reason` why.
+    swapped, beside `expected_consistency`, if its errors came anew each time. `confidence_used`: whether its stated confidence counts, and `confidence_reason` why.
     """
 
     judge: int
@@ -53,6 +53,7 @@ class JudgeReport:
     misfitting: bool
     audits: int
     consistency: Interval
+    expected_consistency: Figure
     consistency_alarming: bool
     confidence_used: bool
     confidence_reason: str
@@ -194,6 +195,9 @@ class GradesReport:
     """Grades on `scale`, or in `reason` why this is a ranking and not grades.
 
     `boundaries`, in logits, lie between neighbouring `grades`; null when essays on several islands have several.
+    `severity`, with its SE: how many logits higher they lie than the shares of the grades alone would put them, which
+    is how much more strictly the anchors were graded. `unanchored`: grades that no anchor has, placed by those shares.
+    `ungraded`: why essays of some islands have no grade.
     """
 
     batch_id: UUID
@@ -203,6 +207,9 @@ class GradesReport:
     reason: str | None
     boundaries: Sequence[float] | None
     severity: Figure
+    severity_se: Figure
+    unanchored: Sequence[str]
+    ungraded: Sequence[str]
     essays: Sequence[GradedEssay]
     inversions: Sequence[InversionReport]
 
@@ -228,6 +235,7 @@ def judges_report(analysis: Analysis, *, most: int = 100) -> JudgesReport:
             misfitting=bias.judge in misfits,
             audits=swap.audits,
             consistency=_interval(swap.share, swap.low, swap.high),
+            expected_consistency=figure(swap.expected),
             consistency_alarming=swap.alarming,
             confidence_used=levels.used,
             confidence_reason=levels.reason,
@@ -327,6 +335,11 @@ def grades_report(analysis: Analysis, graded: Graded) -> GradesReport:
         reason=None if isinstance(found, Grading) else found.reason,
         boundaries=only.thresholds.tolist() if only else None,
         severity=figure(only.severity) if only else None,
+        severity_se=figure(only.severity_error) if only else None,
+        unanchored=[grade for grade, known in zip(scale, grading.anchored, strict=True) if not known]
+        if grading
+        else [],
+        ungraded=[only.reason for only in grading.ungraded.values()] if grading else [],
         essays=[
             GradedEssay(
                 position=n,

@@ -16,7 +16,7 @@ from app.cj.reports import (
     grades_report,
 )
 from app.cj.statistics.normal import TWO_SIDED_95
-from app.cj.statistics.sides import MOST_BIAS
+from app.cj.statistics.sides import is_alarming
 from app.cj.store import Milestone
 from app.cj.views import Flagged, Summary
 from app.cj.worklist import NeedsLook
@@ -41,7 +41,7 @@ class Bias:
     @property
     def alarming(self) -> bool:
         """Beyond what verdicts of either order can be trusted with."""
-        return abs(self.value) > MOST_BIAS
+        return is_alarming(self.value, self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,24 @@ class Quality:
     def graded(self) -> dict[int, GradedEssay]:
         """Grades by the number of the essay; nothing when this is a ranking."""
         return {} if self.grades.reason else {one.position: one for one in self.grades.essays}
+
+    @property
+    def caveats(self) -> list[str]:
+        """What the grades rest on, in sentences: how strictly the anchors were graded, and what no anchor shows."""
+        found, said = self.grades, []
+        if found.severity is not None and found.severity_se is not None:
+            how = "more strictly" if found.severity > 0 else "more leniently"
+            reach = TWO_SIDED_95 * found.severity_se
+            said.append(
+                f"The anchors were graded {how} than the shares of the grades alone would do it, by"
+                f" {words.figure(abs(found.severity))} logits (± {reach:.2f})."
+            )
+        if found.unanchored:
+            names = ", ".join(found.unanchored)
+            said.append(
+                f"No anchor has the grade {names}: its place comes from the shares of the grades alone."
+            )
+        return [*said, *(f"One group is not graded. {reason}" for reason in found.ungraded)]
 
     @property
     def islands(self) -> dict[int, int]:

@@ -111,10 +111,17 @@ async def test_anchors_carry_grades_and_without_them_the_reason_is_said(place: P
             await it.analyses.graded(it.batch.id, "england-1-9")
     assert (report.scale, report.reason) == ("letters", None)
     assert all(sum(essay.probabilities or ()) == pytest.approx(1.0) for essay in report.essays)
+    assert report.severity is not None
+    assert report.severity_se is not None
+    assert report.severity_se > 0.0
+    levels = {essay.level for essay in report.essays}
+    assert list(report.unanchored) == [grade for grade in report.grades if grade not in levels]
+    assert report.ungraded == []
     async with judged(place.beside("bare"), batch_of(6)) as it:
         bare = reports.grades_report(*await it.analyses.graded(it.batch.id))
     assert bare.reason == "Ranking, not grades: no essay has a known grade."
     assert {essay.grade for essay in bare.essays} == {None}
+    assert (bare.severity, bare.unanchored, bare.ungraded) == (None, [], [])
 
 
 async def test_a_batch_without_one_verdict_has_no_figures_and_no_fault(place: Place) -> None:

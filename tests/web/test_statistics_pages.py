@@ -123,12 +123,28 @@ def test_grades_come_with_all_their_chances_and_as_an_illustration_when_rules_ju
     assert "Grade (illustration)" in page
     assert page.count('class="chances"') == 20
     assert page.count('class="boundary"') == 2 * len(report.boundaries or ())
+    severity, reach = report.severity or 0.0, 1.96 * (report.severity_se or 0.0)
+    how = "more strictly" if severity > 0 else "more leniently"
+    assert f"The anchors were graded {how} than the shares of the grades" in page
+    assert f"by {words.figure(abs(severity))} logits (± {reach:.2f})." in page
+    assert not report.unanchored
+    assert "No anchor has the grade" not in page
     by_name = {row[1]: row for row in cells(page) if len(row) == 9}
     for essay in report.essays:
         row = by_name[essay.essay]
         assert row[7] == essay.grade
         best = max(essay.probabilities or ())
         assert row[8].startswith(f"{essay.grade} {words.share(best)}".replace(words.SPACE, " "))
+
+
+def test_a_grade_that_no_anchor_has_is_said_to_come_from_the_shares(site: Site, client: TestClient) -> None:
+    site.provider.verdict = erring
+    given = sorted(set(LEVELS.values()))
+    new = graded()
+    essays = [e.model_copy(update={"level": None}) if e.level == given[1] else e for e in new.essays]
+    batch_id = site.finished(new.model_copy(update={"essays": tuple(essays)}))
+    page = html.unescape(client.get(f"/batches/{batch_id}/ranking").text)
+    assert f"No anchor has the grade {given[1]}: its place comes from the shares" in page
 
 
 def test_without_anchors_it_is_a_ranking_and_the_page_says_why(site: Site, client: TestClient) -> None:
@@ -192,7 +208,8 @@ def test_judges_are_shown_with_intervals_time_and_cost(judged: Judged) -> None:
         assert scale[4] == words.figure(one.infit)
         assert sides[1].startswith(words.share(one.first_wins).replace(words.SPACE, " "))
         assert sides[2] == words.between(one.position.value, one.position.low, one.position.high)
-        assert sides[4] == str(one.audits)
+        assert sides[4] == words.share(one.expected_consistency).replace(words.SPACE, " ")
+        assert sides[5] == str(one.audits)
         assert cost[3] == "250 ms"
         assert cost[4] == f"{0.01 * int(cost[1]):.2f} USD"
     assert "Disagreements by size" in page

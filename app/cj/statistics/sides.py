@@ -18,12 +18,16 @@ FEWEST_AUDITS = 10
 """Below, one or two audits that went the other way would raise the alarm."""
 
 
+def is_alarming(estimate: float, low: float, high: float) -> bool:
+    """Whether a bias lies beyond `MOST_BIAS` on either side, and its interval beside 0: a few verdicts show nothing."""
+    return abs(estimate) > MOST_BIAS and low * high > 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class PositionBias:
     """Of one judge configuration, posterior mean in logits with 95 % interval; above 0 whoever is shown first is favoured.
 
-    `first_share`: how often the first of two equal essays wins. `first_wins`: how often the first did win, whatever
-    the essays, of `verdicts`; NaN without verdicts.
+    `first_wins`: how often the first did win, whatever the essays, of `verdicts`; NaN without verdicts.
     """
 
     judge: int
@@ -32,13 +36,12 @@ class PositionBias:
     se: float
     low: float
     high: float
-    first_share: float
     first_wins: float
 
     @property
     def alarming(self) -> bool:
-        """Beyond `MOST_BIAS` on either side, and by more than three verdicts could show: 0 is not in the interval."""
-        return abs(self.estimate) > MOST_BIAS and self.low * self.high > 0.0
+        """See `is_alarming`."""
+        return is_alarming(self.estimate, self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,6 @@ def position_biases(verdicts: Verdicts, fit: Fit) -> list[PositionBias]:
                 se=se,
                 low=estimate - TWO_SIDED_95 * se,
                 high=estimate + TWO_SIDED_95 * se,
-                first_share=1.0 / (1.0 + math.exp(-estimate)),
                 first_wins=float(mine.mean()) if mine.size else math.nan,
             )
         )

@@ -24,13 +24,12 @@ _ALL_SPLITS_OF = 12  # judges: up to 462 ways, few enough to list and draw from
 
 @dataclass(frozen=True, slots=True)
 class SplitHalf:
-    """`correlation`: mean of r over `splits` splits, with `sd` between them. `reliability`: stepped up, at least 0.
+    """`correlation`: mean of r over `splits` splits. `reliability`: stepped up, at least 0.
 
     All NaN when no split left two halves that can be correlated, which `splits` = 0 says.
     """
 
     correlation: float
-    sd: float
     reliability: float
     splits: int
 
@@ -107,6 +106,6 @@ def _scores(half: Verdicts, known: Fit) -> FloatArray:
 def _summary(correlations: Iterator[float] | list[float]) -> SplitHalf:
     found = np.array([each for each in correlations if not math.isnan(each)])
     if not found.size:
-        return SplitHalf(math.nan, math.nan, math.nan, 0)
+        return SplitHalf(math.nan, math.nan, 0)
     mean = float(found.mean())
-    return SplitHalf(mean, float(found.std()), step_up(mean), len(found))
+    return SplitHalf(mean, step_up(mean), len(found))

@@ -13,6 +13,7 @@ def fit_of(
     errors: Sequence[float] | float = 0.5,
     sigma: float = 1.5,
     positions: Sequence[float] = (0.0,),
+    position_error: float = 0.1,
     slopes: Sequence[float] | None = None,
     islands: Sequence[int] | None = None,
 ) -> Fit:
@@ -25,7 +26,7 @@ def fit_of(
         iterations=0,
         positions=np.array(positions, float),
         position_means=np.array(positions, float),
-        position_errors=np.full(len(positions), 0.1),
+        position_errors=np.full(len(positions), position_error),
         slopes=np.ones(len(positions)) if slopes is None else np.array(slopes, float),
         islands=np.zeros(count, np.int64) if islands is None else np.array(islands, np.int64),
     )

@@ -13,10 +13,14 @@ def test_position_bias_in_words_that_people_can_check() -> None:
     (bias,) = position_biases(
         said((0, 1, 1.0), (1, 0, 1.0), (0, 1, 0.0)), fit_of([0.0, 0.0], positions=[math.log(3)])
     )
-    assert bias.first_share == pytest.approx(0.75)
     assert bias.first_wins == pytest.approx(2 / 3)
     assert (bias.low, bias.high) == pytest.approx((math.log(3) - 0.19599640, math.log(3) + 0.19599640))
     assert bias.alarming
+
+
+def test_a_bias_that_may_be_none_raises_no_alarm() -> None:
+    (bias,) = position_biases(said((0, 1, 1.0)), fit_of([0.0, 0.0], positions=[1.4], position_error=0.8))
+    assert not bias.alarming
 
 
 @pytest.mark.parametrize(("estimate", "alarming"), [(0.9, False), (-0.9, False), (0.91, True), (-0.91, True)])
