@@ -41,6 +41,27 @@ class Graded:
     scale: GradeScale | None
     found: Grading | RankingOnly
 
+    @property
+    def grading(self) -> Grading | None:
+        """The grades, if there are any."""
+        return self.found if isinstance(self.found, Grading) else None
+
+    @property
+    def reason(self) -> str | None:
+        """Why this is a ranking and not grades, if it is none."""
+        return self.found.reason if isinstance(self.found, RankingOnly) else None
+
+    @property
+    def grades(self) -> Sequence[str]:
+        """The grades of the scale, lowest first."""
+        return self.scale.grades if self.scale else ()
+
+    def likeliest(self, essays: int) -> list[str | None]:
+        """The most probable grade of each of so many essays; None where there is none."""
+        if (grading := self.grading) is None:
+            return [None] * essays
+        return [None if number == NO_GRADE else self.grades[number] for number in grading.likeliest.tolist()]
+
 
 def analyse(material: Material) -> Analysis:
     """Fit from the beginning, so that the figures depend on the verdicts alone; halves are drawn by the batch's seed."""
@@ -97,8 +118,8 @@ def needs_a_look(analysis: Analysis, graded: Graded) -> list[NeedsLook]:
             words=material.words,
             judges=material.judges,
             flags=material.flags,
-            grading=graded.found if isinstance(graded.found, Grading) else None,
-            grades=graded.scale.grades if graded.scale else (),
+            grading=graded.grading,
+            grades=graded.grades,
             anchors=frozenset(n for n, level in enumerate(material.levels) if level is not None),
             fit=analysis.quality.essays,
             favours=analysis.quality.favours,

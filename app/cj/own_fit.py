@@ -170,14 +170,9 @@ def _endless(verdicts: Verdicts, items: int) -> Mask:
 def _fit(judgements: Judgements, endless: Mask, *, sigma: float | None, position: bool) -> Fit:
     """Fit the items that have finite scores and the judges who judged them; all others get NaN."""
     verdicts, judges = judgements.verdicts, len(judgements.judges)
-    kept = verdicts.where(~endless[verdicts.first] & ~endless[verdicts.second])
-    place, present = np.cumsum(~endless) - 1, np.unique(kept.judge)
-    counted = replace(
-        kept,
-        first=place[kept.first],
-        second=place[kept.second],
-        judge=np.searchsorted(present, kept.judge),
-    )
+    kept = verdicts.among(np.flatnonzero(~endless))
+    present = np.unique(kept.judge)
+    counted = replace(kept, judge=np.searchsorted(present, kept.judge))
     if endless.all():  # an empty fit, for its form alone: it says nothing of anybody
         known = replace(fit(counted, 1, sigma=1.0), sigma=math.inf, reliability=math.nan)
     else:

@@ -322,9 +322,7 @@ def diagnostics_report(
 
 def grades_report(analysis: Analysis, graded: Graded) -> GradesReport:
     """Every essay with its grades, or the reason why there are none."""
-    material, found = analysis.material, graded.found
-    grading = found if isinstance(found, Grading) else None
-    scale = graded.scale.grades if graded.scale else ()
+    material, grading, scale = analysis.material, graded.grading, graded.grades
     lines = list(grading.lines.values()) if grading else []
     only = lines[0] if len(lines) == 1 else None
     return GradesReport(
@@ -332,7 +330,7 @@ def grades_report(analysis: Analysis, graded: Graded) -> GradesReport:
         fitted_wave=material.batch.fitted_wave,
         scale=graded.name,
         grades=scale,
-        reason=None if isinstance(found, Grading) else found.reason,
+        reason=graded.reason,
         boundaries=only.thresholds.tolist() if only else None,
         severity=figure(only.severity) if only else None,
         severity_se=figure(only.severity_error) if only else None,
@@ -345,10 +343,12 @@ def grades_report(analysis: Analysis, graded: Graded) -> GradesReport:
                 position=n,
                 essay=name,
                 level=level,
-                grade=likeliest(grading, scale, n),
+                grade=grade,
                 probabilities=_chances(grading, n),
             )
-            for n, (name, level) in enumerate(zip(material.names, material.levels, strict=True))
+            for n, (name, level, grade) in enumerate(
+                zip(material.names, material.levels, graded.likeliest(len(material.names)), strict=True)
+            )
         ],
         inversions=[
             InversionReport(
@@ -360,13 +360,6 @@ def grades_report(analysis: Analysis, graded: Graded) -> GradesReport:
             for each in (grading.inversions if grading else ())
         ],
     )
-
-
-def likeliest(grading: Grading | None, scale: Sequence[str], essay: int) -> str | None:
-    """The most probable grade of an essay, if it has any."""
-    if grading is None or (number := int(grading.likeliest[essay])) < 0:
-        return None
-    return scale[number]
 
 
 def _chances(grading: Grading | None, essay: int) -> list[float] | None:

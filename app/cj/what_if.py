@@ -16,9 +16,8 @@ from pydantic import Field, TypeAdapter
 from app.cj.analysis import Graded, grades_of
 from app.cj.grade_scales import GradeScale
 from app.cj.material import Material
-from app.cj.reports import Figure, likeliest
+from app.cj.reports import Figure
 from app.cj.statistics.bradley_terry import Fit, Verdicts, fit
-from app.cj.statistics.grades import Grading
 from app.cj.statistics.graph import island_count
 from app.contracts.wire import Text, Wire, figure
 from app.errors import InvalidRequest
@@ -173,18 +172,13 @@ def _check(material: Material, question: Question) -> None:
 
 def _left(material: Material, question: Question, kept: Sequence[int]) -> Verdicts:
     """The verdicts that are left, with essays numbered anew. Judges keep their numbers."""
-    number = np.full(len(material.names), -1)
-    number[list(kept)] = np.arange(len(kept))
     scored = material.scored
-    first, second = number[scored.first], number[scored.second]
-    wanted = (first >= 0) & (second >= 0) & ~np.isin(scored.judge, list(question.without_judges))
-    left = scored.where(wanted)
-    return Verdicts(first[wanted], second[wanted], left.outcome, left.judge, left.confidence)
+    heard = ~np.isin(scored.judge, list(question.without_judges))
+    return scored.where(heard).among(np.array(kept, dtype=np.int64))
 
 
 def _places(fitted: Fit, graded: Graded) -> list[Place]:
-    grading = graded.found if isinstance(graded.found, Grading) else None
-    grades = graded.scale.grades if graded.scale else ()
+    grades = graded.likeliest(len(fitted.scores))
     order = np.argsort(-fitted.scores, kind="stable").tolist()
     ranks = {n: rank for rank, n in enumerate(order, start=1)}
     return [
@@ -192,7 +186,7 @@ def _places(fitted: Fit, graded: Graded) -> list[Place]:
             rank=ranks[n],
             score=float(fitted.scores[n]),
             se=float(fitted.standard_errors[n]),
-            grade=likeliest(grading, grades, n),
+            grade=grades[n],
             island=int(fitted.islands[n]),
         )
         for n in range(len(order))

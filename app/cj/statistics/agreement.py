@@ -7,7 +7,7 @@ import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray
 from app.cj.statistics.bradley_terry import Fit
-from app.cj.statistics.expected import TIE, expected
+from app.cj.statistics.expected import TIE, alike, expected
 from app.cj.statistics.normal import wilson_interval
 from app.cj.statistics.verdicts import Verdicts, pair_code
 
@@ -105,8 +105,8 @@ def _agreement(one: int, other: int, views: list[_OneView]) -> Agreement:
     pairs = len(mine)
     if not pairs:
         return Agreement(one, other, 0, math.nan, 0.0, 1.0, math.nan)
-    alike = float((1.0 - np.abs(views[one].said[mine] - views[other].said[theirs])).sum())
+    same = float((1.0 - np.abs(views[one].said[mine] - views[other].said[theirs])).sum())
     p, q = views[one].chance[mine], views[other].chance[theirs]
-    low, high = wilson_interval(alike, pairs)
-    likely = float((p * q + (1.0 - p) * (1.0 - q)).mean())
-    return Agreement(one, other, pairs, alike / pairs, low, high, likely)
+    low, high = wilson_interval(same, pairs)
+    likely = float(alike(p, q).mean())
+    return Agreement(one, other, pairs, same / pairs, low, high, likely)

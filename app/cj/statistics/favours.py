@@ -14,6 +14,7 @@ import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray, NotConverged
 from app.cj.statistics.bradley_terry import Fit
+from app.cj.statistics.coins import heads
 from app.cj.statistics.normal import logistic
 from app.cj.statistics.verdicts import Verdicts
 
@@ -174,7 +175,7 @@ def _tails(view: _View, score: FloatArray, variance: FloatArray) -> FloatArray:
     wins, likely = view.won.sum(axis=1), chance.sum(axis=2)
     expected = likely @ _SHARES
     spread = ((chance * (1.0 - chance)).sum(axis=2) + (likely - expected[:, None]) ** 2) @ _SHARES
-    ways = np.einsum("n,kns->ks", _SHARES, _sums_of_coins(chance))
+    ways = np.einsum("n,kns->ks", _SHARES, heads(chance))
     # ties leave halves between whole numbers of wins; rounding away from the extreme keeps the test honest
     sums = np.arange(ways.shape[1])
     more = (ways * (sums >= np.floor(wins)[:, None])).sum(axis=1)
@@ -182,13 +183,3 @@ def _tails(view: _View, score: FloatArray, variance: FloatArray) -> FloatArray:
     z = (wins - expected) / np.sqrt(np.maximum(spread, 1e-24))
     count = np.full(len(wins), view.won.shape[1])
     return np.column_stack((count, wins, expected, z, np.minimum(more, 1.0), np.minimum(less, 1.0)))
-
-
-def _sums_of_coins(chance: FloatArray) -> FloatArray:
-    """Distribution of the number of heads of c independent coins, (k, nodes, c) to (k, nodes, c + 1)."""
-    ways = np.zeros((*chance.shape[:2], chance.shape[2] + 1))
-    ways[..., 0] = 1.0
-    for coin in np.moveaxis(chance, 2, 0)[..., None]:
-        ways[..., 1:] = ways[..., 1:] * (1.0 - coin) + ways[..., :-1] * coin
-        ways[..., :1] *= 1.0 - coin
-    return ways

@@ -51,6 +51,13 @@ def separation_reliability(scores: FloatArray, standard_errors: FloatArray) -> S
     return SeparationReliability(max(0.0, 1.0 - error / spread), spread / (spread + error))
 
 
+def pearson(x: FloatArray, y: FloatArray) -> float:
+    """Correlation of two rows of equal length; NaN when one of them does not vary."""
+    x, y = x - x.mean(), y - y.mean()
+    scale = math.sqrt(float(x @ x) * float(y @ y))
+    return float(x @ y) / scale if scale > 0.0 else math.nan
+
+
 def kendall_tau_b(x: FloatArray, y: FloatArray) -> float:
     """Kendall's tau-b (1945), which corrects for ties in either order: 1 same, -1 opposite.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.cj.statistics.bradley_terry import Fit
-from app.cj.statistics.expected import expected
+from app.cj.statistics.expected import alike, expected
 from app.cj.statistics.normal import TWO_SIDED_95, wilson_interval
 from app.cj.statistics.verdicts import Verdicts
 
@@ -116,7 +116,7 @@ def swap_consistencies(verdicts: Verdicts, fit: Fit) -> list[SwapConsistency]:
                 share=same / audits if audits else math.nan,
                 low=low,
                 high=high,
-                expected=float((p * q + (1.0 - p) * (1.0 - q)).mean()) if audits else math.nan,
+                expected=float(alike(p, q).mean()) if audits else math.nan,
             )
         )
     return found

@@ -15,6 +15,7 @@ import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray
 from app.cj.statistics.bradley_terry import Fit, fit
+from app.cj.statistics.reliability import pearson
 from app.cj.statistics.verdicts import Verdicts
 
 _FEWEST_ITEMS = 3  # two points always lie on a line
@@ -86,10 +87,7 @@ def _correlation(verdicts: Verdicts, known: Fit, one: IntArray, other: IntArray)
     both = np.flatnonzero((halves[0].count(items) > 0) & (halves[1].count(items) > 0))
     if len(both) < _FEWEST_ITEMS:
         return math.nan
-    x, y = (_scores(half, known)[both] for half in halves)
-    x, y = x - x.mean(), y - y.mean()
-    scale = math.sqrt(float(x @ x) * float(y @ y))
-    return float(x @ y) / scale if scale > 0.0 else math.nan
+    return pearson(*(_scores(half, known)[both] for half in halves))
 
 
 def _scores(half: Verdicts, known: Fit) -> FloatArray:

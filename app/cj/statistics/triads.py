@@ -11,6 +11,7 @@ import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray
 from app.cj.statistics.bradley_terry import Fit
+from app.cj.statistics.coins import heads
 from app.cj.statistics.expected import expected
 from app.cj.statistics.verdicts import Verdicts, pair_code
 
@@ -64,12 +65,8 @@ def _majority(chance: FloatArray, times: IntArray) -> FloatArray:
     result = chance.copy()
     for n in np.unique(times[times > 1]).tolist():
         here = times == n
-        ways = np.zeros((n + 1, int(here.sum())))
-        ways[0] = 1.0
-        for _ in range(n):
-            ways[1:] = ways[1:] * (1.0 - chance[here]) + ways[:-1] * chance[here]
-            ways[0] *= 1.0 - chance[here]
-        most, least = ways[n // 2 + 1 :].sum(axis=0), ways[: (n + 1) // 2].sum(axis=0)
+        ways = heads(np.repeat(chance[here][:, None], n, axis=1))
+        most, least = ways[:, n // 2 + 1 :].sum(axis=1), ways[:, : (n + 1) // 2].sum(axis=1)
         result[here] = most / (most + least)
     return result
 

@@ -86,6 +86,16 @@ class Verdicts:
         refuse_strangers(self, items)
         return np.bincount(np.concatenate((self.first, self.second)), minlength=items).astype(np.int64)
 
+    def among(self, kept: IntArray) -> Self:
+        """The verdicts between items that are kept, these numbered anew in the order of `kept`; judges stay."""
+        number = np.full(int(max(self.first.max(initial=-1), self.second.max(initial=-1), *kept)) + 1, -1)
+        number[kept] = np.arange(len(kept))
+        first, second = number[self.first], number[self.second]
+        both = (first >= 0) & (second >= 0)
+        return type(self)(
+            first[both], second[both], self.outcome[both], self.judge[both], self.confidence[both]
+        )
+
     def where(self, kept: np.typing.NDArray[np.bool_] | IntArray) -> Self:
         """Some of the verdicts, by a mask or by places in a row."""
         return type(self)(*(getattr(self, name)[kept] for name in _TYPES))

@@ -1,5 +1,6 @@
 """One rehearsal from the first round to the last: choose, judge, fit, and compare with the truth."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from app.cj.statistics import FloatArray
 from app.cj.statistics.bradley_terry import Fit, fit
 from app.cj.statistics.graph import islands
 from app.cj.statistics.normal import TWO_SIDED_95
-from app.cj.statistics.reliability import kendall_tau_b
+from app.cj.statistics.reliability import kendall_tau_b, pearson
 from app.cj.statistics.simulation.judging import JudgeProfile, Panel
 from app.cj.statistics.simulation.policies import Policy, choose
 from app.cj.statistics.stopping import LEAST_VERDICTS
@@ -131,9 +132,8 @@ def _measure(fitted: Fit, verdicts: Verdicts, truth: FloatArray, scale: float) -
 
 def squared_correlation(one: FloatArray, other: FloatArray) -> float:
     """Pearson's r squared; 0 when one side does not vary."""
-    a, b = one - one.mean(), other - other.mean()
-    norm = float((a @ a) * (b @ b))
-    return float(a @ b) ** 2 / norm if norm > 0.0 else 0.0
+    r = pearson(one, other)
+    return 0.0 if math.isnan(r) else r**2
 
 
 def _joined(rounds: Sequence[Verdicts]) -> Verdicts:
