@@ -48,7 +48,7 @@ def essay(number: int) -> str:
     return f"A page about the sea, number {number:03}."
 
 
-SCORES = {text_sha256(essay(n)): 0.4 * (n % 40) for n in range(100)}
+SCORES = {text_sha256(essay(n)): 0.4 * n for n in range(40)}
 
 
 class HeldJudge:
