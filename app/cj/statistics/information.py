@@ -323,7 +323,9 @@ class Information:
         return self.wiring.neighbour_sums(self._row_weights, vector / root) / root
 
     def _probes(self, count: int) -> FloatArray:
-        coins = np.random.default_rng(_PROBE_SEED).integers(0, 2, size=(count, self.wiring.items), dtype=np.int8)
+        coins = np.random.default_rng(_PROBE_SEED).integers(
+            0, 2, size=(count, self.wiring.items), dtype=np.int8
+        )
         return np.where(coins == 1, 1.0, -1.0)
 
 

@@ -1,4 +1,4 @@
-"""Races with gates: thirteen of them in every order, and for each a mutant that it must catch."""
+"""Races with gates: thirteen of them in every order (the short form draws some), and for each a mutant that it must catch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tests.faults.findings import Figure, Observed
 
 from . import bus_races, cj_races, mutants, provider_races
-from .stage import Cast, Race, enumerated
+from .stage import Cast, Race, enumerated, sampled
 
 
 class Entry(NamedTuple):
@@ -46,11 +46,21 @@ RACES = {
 }
 
 
+SHORT_TRIES, SHORT_LEAST = 30, 5
+"""Of each race in the short form: interleavings drawn, and how many of them differ at least."""
+
+
 def run(seed: int, *, full: bool) -> Observed:
-    """Go through every interleaving of every race, and until the mutant of each is caught."""
+    """Go through every interleaving of every race, or some drawn ones, and until the mutant of each is caught."""
     figures, complaints = [], []
     for name, entry in RACES.items():
-        found = enumerated(entry.race, essays=entry.essays)
+        if full:
+            found, least = enumerated(entry.race, essays=entry.essays), entry.interleavings
+        else:
+            found, least = (
+                sampled(entry.race, essays=entry.essays, tries=SHORT_TRIES, seed=seed),
+                SHORT_LEAST,
+            )
         maimed = enumerated(entry.race, entry.mutant, essays=entry.essays, until_broken=True)
         caught = bool(maimed.broken)
         mutant = f"mutant caught at order {maimed.interleavings:,}" if caught else "mutant not caught"
@@ -58,8 +68,8 @@ def run(seed: int, *, full: bool) -> Observed:
             Figure(
                 name,
                 f"{found.interleavings:,} interleavings, {len(found.broken)} broken; {mutant}",
-                f"≥ {entry.interleavings}, 0; caught",
-                met=found.interleavings >= entry.interleavings and not found.broken and caught,
+                f"≥ {least}, 0; caught",
+                met=found.interleavings >= least and not found.broken and caught,
             )
         )
         complaints += [f"{name}: {broken}" for broken in found.broken]

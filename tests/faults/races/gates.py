@@ -2,7 +2,7 @@
 
 A part's await is stopped at a closed gate. When everybody stands at one, or waits for somebody who does, one gate
 is opened: that is a choice, and a race is run again until each choice was taken at each place. So the interleavings
-are enumerated, not sampled, and a list of choices replays one.
+are enumerated, and a list of choices replays one. Where time is short, some are drawn instead.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
+from random import Random
 from typing import Any, NamedTuple
 
 from .clockwork import Clockwork, Stuck, no_threads
@@ -30,9 +31,10 @@ class Choice(NamedTuple):
 class Gates:
     """Closed only while a race runs; before and after it everybody passes."""
 
-    def __init__(self, schedule: Sequence[int] = ()) -> None:
+    def __init__(self, schedule: Sequence[int] = (), draw: Random | None = None) -> None:
         self.choices: list[Choice] = []
         self._schedule = schedule
+        self._draw = draw
         self._waiting: list[tuple[str, asyncio.Future[None]]] = []
         self._closed = False
         self._ended: Callable[[], bool] = lambda: True
@@ -82,7 +84,7 @@ class Gates:
         self._closed = False
 
     def open_one(self) -> bool:
-        """Open the gate that the schedule names, or the first; False when nobody stands at any."""
+        """Open the gate that the schedule names, after its end one that is drawn, or the first; False when nobody stands at any."""
         if not self._closed:
             return False
         waiting = [one for one in self._waiting if not one[1].done()]
@@ -90,7 +92,8 @@ class Gates:
             if len(self.choices) >= MOST_STEPS:
                 raise Stuck("it goes round in circles")
             place = len(self.choices)
-            number = self._schedule[place] if place < len(self._schedule) else 0
+            beyond = self._draw.randrange(len(waiting)) if self._draw else 0
+            number = self._schedule[place] if place < len(self._schedule) else beyond
             name, opened = waiting[number]
             self.choices.append(Choice(name, number, len(waiting)))
             opened.set_result(None)
@@ -111,7 +114,7 @@ Play = Callable[[Gates], Awaitable[None]]
 
 @dataclass
 class Explored:
-    """What the enumeration of one race came to. `broken`: each interleaving that broke a promise, and how."""
+    """How many interleavings of one race were run. `broken`: each that broke a promise, and how."""
 
     interleavings: int = 0
     broken: list[str] = field(default_factory=list)
@@ -123,16 +126,31 @@ def explore(play: Play, *, until_broken: bool = False) -> Explored:
     schedule: list[int] | None = []
     while schedule is not None:
         gates = Gates(schedule)
-        try:
-            run(play, gates)
-        except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - whatever went wrong, it went wrong here
-            order = " > ".join(choice.gate for choice in gates.choices)
-            explored.broken.append(f"{order}: {_words(error)}")
-        explored.interleavings += 1
+        _try(play, gates, explored)
         if until_broken and explored.broken:
             break
         schedule = _next(gates.choices)
     return explored
+
+
+def sample(play: Play, tries: int, draw: Random) -> Explored:
+    """Draw so many interleavings of a race and run them; those that come again count once."""
+    explored, seen = Explored(), set()
+    for _ in range(tries):
+        gates = Gates(draw=draw)
+        _try(play, gates, explored)
+        seen.add(tuple(choice.number for choice in gates.choices))
+    explored.interleavings = len(seen)
+    return explored
+
+
+def _try(play: Play, gates: Gates, explored: Explored) -> None:
+    try:
+        run(play, gates)
+    except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - whatever went wrong, it went wrong here
+        order = " > ".join(choice.gate for choice in gates.choices)
+        explored.broken.append(f"{order}: {_words(error)}")
+    explored.interleavings += 1
 
 
 def run(play: Play, gates: Gates) -> None:
