@@ -72,7 +72,7 @@ def probe(settings: Settings, name: str, client: ModelClient) -> Probe:
 
 
 def require_key(settings: Settings, name: str) -> None:
-    """Return when there is a key, or the server is one's own and may need none.
+    """Check that there is a key, or that the server is one's own and may need none.
 
     :raises ConfigurationError: there is none.
     """

@@ -24,7 +24,7 @@ _KEPT = 8
 
 
 class Analyses:
-    """What the statistics say of the shown scores. Every method raises NotFound when there is no such batch.
+    """What the statistics say of the shown scores. Methods that take a batch's id raise NotFound when there is none.
 
     Only complete waves are read, and these never change: an analysis is good as long as no later wave is fitted.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from app.cj.own_fit import OwnFit
+from app.cj.statistics.sides import shared_position
 
 
 def document(found: OwnFit) -> dict[str, object]:
@@ -59,7 +60,7 @@ def document(found: OwnFit) -> dict[str, object]:
 
 
 def _position(found: OwnFit) -> dict[str, float | None] | None:
-    """One judge's position term; of several judges their mean, weighted by precision, and its standard error."""
+    """One judge's position term; of several judges what it is if they share it."""
     terms = [
         (judge.position, judge.position_se)
         for judge in found.judges
@@ -67,6 +68,6 @@ def _position(found: OwnFit) -> dict[str, float | None] | None:
     ]
     if not terms:
         return None
-    weights = np.array([se**-2 for _, se in terms])
-    estimate = float(weights @ np.array([value for value, _ in terms]) / weights.sum())
-    return {"estimate": estimate, "se": float(weights.sum() ** -0.5)}
+    means, errors = (np.array(column) for column in zip(*terms, strict=True))
+    estimate, se = shared_position(means, errors, prior=found.sigma is not None)
+    return {"estimate": estimate, "se": se}

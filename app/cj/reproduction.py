@@ -20,8 +20,8 @@ _HUGE = 1e300  # nothing in a bundle comes near; NaN is not below it either
 class Reproduction:
     """The scores of a bundle, fitted here. `exact`: byte for byte. `largest`: difference of a number, shown ones included.
 
-    `differing` names what is not here as it was there, `unlike` every figure of the bundle that did not come out,
-    among them those that were shown.
+    `differing` names the fields of `Origin` in which this machine differs from that of the bundle, `unlike` every
+    figure of the bundle that did not come out, among them those that were shown.
     """
 
     fit: Fit

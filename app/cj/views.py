@@ -81,7 +81,7 @@ class Comparison:
 class Summary:
     """A batch with what is counted over its comparisons: judges by kind and model, failures by class, roads.
 
-    `ai_models` are the language models among `models`, as their servers named them; `prompts` counts verdicts by the
+    `pairs` were asked for: audits and what was asked again do not count. `ai_models` are the language models among `models`, as their servers named them; `prompts` counts verdicts by the
     version of their prompt.
     """
 
@@ -91,13 +91,14 @@ class Summary:
     failures: dict[str, int]
     roads: dict[str, int]
     queued: int
+    pairs: int
     ai_models: tuple[str, ...]
     prompts: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flagged:
-    """An essay that a person should look at: what was `found` in it, in so many comparisons."""
+    """An essay that judges flagged: what they `found` in it, in so many comparisons."""
 
     position: int
     essay: str
@@ -186,6 +187,7 @@ class Views:
                 models=count("model", "state = 'decided'"),
                 failures=count("error_code", "state = 'failed'"),
                 roads=count("road", "state = 'decided'"),
+                pairs=sum(count("state", "again = 0 AND audit_of IS NULL").values()),
                 ai_models=tuple(count("model", "state = 'decided' AND judge_kind = 'llm'")),
                 prompts=count("prompt_version", "state = 'decided' AND prompt_version IS NOT NULL"),
                 queued=count("state", "state = 'submitted' AND queued_at IS NOT NULL").get("submitted", 0),
@@ -231,7 +233,7 @@ class Views:
         return await self._database.read(work)
 
     async def flagged(self, batch_id: UUID) -> Sequence[Flagged]:
-        """The essays that a person should look at, in their order."""
+        """The essays that judges flagged, in their order."""
         sql = text(f"{_VERDICTS} WHERE c.batch_id = :id AND c.flags IS NOT NULL ORDER BY c.sequence")
         rows = await self._database.read(lambda c: c.execute(sql, {"id": str(batch_id)}).all())
         return flagged(_comparison(row) for row in rows)

@@ -16,7 +16,7 @@ CLOSE_CALL = 0.10
 """Two grades whose probabilities differ by less are as good as equally likely."""
 
 WIDE_GAP = 2.0
-"""Logits: judges who differ over a closer pair say nothing about either essay; here one of them errs in 88 of 100."""
+"""Logits: the better of two essays so far apart wins 88 of 100, so that a judge against it is worth a look."""
 
 
 class Reason(StrEnum):

@@ -16,11 +16,11 @@ T = TypeVar("T")
 
 
 async def insist(work: Callable[[], Awaitable[T]], draw: Callable[[], float]) -> T:
-    """Do `work` until the ledger takes it, or refuses it for another reason; `draw` gives 0 to 1, for the jitter."""
+    """Do `work` until the ledger takes it, or refuses it for another reason; `draw` gives 0 to 1, and takes up to half of each pause away."""
     pause = PAUSE
     while True:
         try:
             return await work()
         except StoreUnavailable:
-            await anyio.sleep(pause * (0.5 + draw()))
+            await anyio.sleep(pause * (0.5 + draw() / 2))
             pause = min(PAUSE_CAP, pause * 2)

@@ -30,7 +30,7 @@ _UNREAL = {JudgeKind.RULES.value, JudgeKind.SIMULATED.value}
 
 @dataclass(frozen=True, slots=True)
 class Bias:
-    """The position term that lies farthest from 0, among `judges` of them."""
+    """The position term of one judge, among `judges` of them."""
 
     judge: int
     judges: int
@@ -129,12 +129,13 @@ async def worked_out(
 
 
 def strongest_bias(milestone: Milestone) -> Bias | None:
-    """Of the last fitted wave, or of any."""
-    if not milestone.positions:
-        return None
-    judge = max(range(len(milestone.positions)), key=lambda n: abs(milestone.positions[n]))
-    value, reach = milestone.positions[judge], TWO_SIDED_95 * milestone.position_errors[judge]
-    return Bias(judge, len(milestone.positions), value, value - reach, value + reach)
+    """The alarming position term that lies farthest from 0; if none is, the farthest."""
+    count = len(milestone.positions)
+    found = [
+        Bias(judge, count, value, value - TWO_SIDED_95 * se, value + TWO_SIDED_95 * se)
+        for judge, (value, se) in enumerate(zip(milestone.positions, milestone.position_errors, strict=True))
+    ]
+    return max(found, key=lambda bias: (bias.alarming, abs(bias.value)), default=None)
 
 
 def chances(grades: Sequence[str], essay: GradedEssay) -> str:

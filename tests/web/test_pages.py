@@ -86,6 +86,14 @@ def test_a_finished_batch_offers_more_comparisons_and_a_double_click_adds_them_o
     assert client.post(f"/batches/{batch_id}/add", data={"comparisons": "x"}).status_code == 422
 
 
+def test_audits_take_nothing_from_the_pairs_that_are_left_to_add(site: Site, client: TestClient) -> None:
+    batch_id = site.finished(new_batch(audit_share=0.3))
+    summary = site.call(site.cj.views.summary, batch_id)
+    assert summary.pairs < summary.batch.planned
+    left = 15 - summary.pairs
+    assert f"Add {left} comparisons" in client.get(f"/batches/{batch_id}/ranking").text
+
+
 def test_the_live_page_speaks_without_javascript(site: Site, client: TestClient) -> None:
     site.provider.verdict = queued
     site.status = ProviderStatus(lanes=(lane("rules/panel-v1"), lane("rules/other"), lane("openai/m")))

@@ -8,7 +8,7 @@ import io
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,8 +18,10 @@ from starlette.testclient import TestClient
 from app.cj.analysis import Analysis
 from app.cj.batch import NewBatch
 from app.cj.reports import grades_report, judges_report
+from app.cj.store import Milestone
 from app.contracts import LLMComparisonRequest, LLMComparisonResponse, Winner
 from app.web import pages, statistics_pages, words
+from app.web.quality import strongest_bias
 from tests.cj.conftest import RULES, answer, better, queued
 from tests.web.conftest import Site, new_batch
 from tests.web.test_pages import Outline
@@ -329,3 +331,21 @@ def test_every_figure_of_an_analysis_is_finite_or_a_dash(judged: Judged) -> None
     for name in PAGES:
         assert not re.search(r"\bnan\b|\binf\b|None", judged.page(name)), name
     assert math.isfinite(judged.analysis.fit.reliability)
+
+
+def test_the_bias_that_is_shown_is_one_that_alarms_before_one_that_is_larger() -> None:
+    fitted = Milestone(
+        wave=3,
+        verdicts=90,
+        reliability=0.8,
+        sigma=1.5,
+        positions=(1.5, 1.2, 0.1),
+        position_errors=(0.8, 0.1, 0.1),
+        islands=1,
+        cost_usd=0.0,
+        fitted_at=0.0,
+    )
+    shown = strongest_bias(fitted)
+    assert shown is not None
+    assert (shown.judge, shown.judges, shown.alarming) == (1, 3, True)
+    assert strongest_bias(replace(fitted, positions=(), position_errors=())) is None

@@ -45,8 +45,8 @@ class Fit:
     Per judge configuration, shape (J,): `positions`, the advantage in logits of whoever is shown first, likeliest
     together with these scores; `position_means` and `position_errors`, its posterior mean and sd, by which a judge is
     judged; `slopes`, discrimination, geometric mean 1: at half the slope a judge's odds are the square root; `levels`,
-    what the stated confidence is worth. Scores that are drawn in draw a position in with them, by a tenth of it at 20
-    verdicts per item; the mean is not (it is the position itself without a prior).
+    what the stated confidence is worth. The prior that shrinks the scores shrinks the positions with them, by a tenth
+    at 20 verdicts per item; their means are not shrunk. Without a prior both are the same.
     `sigma`: prior sd of the scores, infinite without a prior. `reliability`: see `eb_reliability`; at an
     estimated sigma below 1.3 it rests on the verdicts alone (`SpreadSearch.proven_sigma`); NaN without a prior.
     `iterations`: Newton steps.
@@ -81,7 +81,7 @@ def fit(
     hyperprior log sigma ~ N(log 1.3, 0.6^2). An infinite `sigma` takes every prior on scores and positions away:
     maximum likelihood, each island on a scale of its own with mean 0.
 
-    `position` gives each judge an advantage of being shown first, with prior N(0, 1); its uncertainty is in the
+    `position` gives whoever is shown first an advantage with each judge, with prior N(0, 1); its uncertainty is in the
     standard errors. `slopes` lets judges differ in sharpness, if there are several. `levels` reads stated
     confidence where it proves itself (`ConfidenceLevels`). Slopes and levels are taken as known once they are
     fitted, as sigma is. They are averages over the posterior of the scores: without a prior there is none, and all

@@ -184,7 +184,7 @@ class Calibration:
         return height
 
     def _sharpened(self, judges: Judges, state: FloatArray, spread: FloatArray) -> Judges:
-        """One Gauss-Newton step in the log slopes under the constraint that they sum to 0."""
+        """One step of Fisher scoring in the log slopes under the constraint that they sum to 0."""
         logs = np.log(judges.slopes)
         pull, bend = Expected(self._tally(judges), state, spread).of_slopes()
         pull, bend = pull - logs / SLOPE_SD**2, bend + 1.0 / SLOPE_SD**2
@@ -239,7 +239,7 @@ class Calibration:
 
 
 def _extrapolated(seen: Sequence[tuple[FloatArray, FloatArray]]) -> FloatArray:
-    """Where the newest round ended, corrected by the combination of rounds whose lengths cancel best."""
+    """Where the newest round ended, corrected by the combination of rounds whose steps cancel best."""
     ends, steps = (np.array(some) for some in zip(*seen, strict=True))
     if len(seen) == 1:
         return np.asarray(ends[-1])

@@ -27,8 +27,8 @@ class ConfidenceLevels:
     """How one judge's stated confidence is read.
 
     `bounds`: where stated confidence passes from one level to the next, ascending, shape (k - 1,) for k levels,
-    at most five. `means`: the difference of scores, in logits, that the judge saw on average in a verdict of
-    each level, shape (k,); empty when nothing was fitted. `used`: whether the scores rest on it; otherwise only
+    at most five. `means`: what the judge saw on average in a verdict of each level, shape (k,), in the judge's
+    own logits for the winner: slope * difference of scores + position + noise; empty when nothing was fitted. `used`: whether the scores rest on it; otherwise only
     on who won. `reason`: why it is used or not, in words for people. `gain`: out-of-fold log-loss saved per
     verdict, nats; NaN when not tried. `verdicts`: how many had a confidence and a winner.
     """

@@ -31,8 +31,8 @@ _SHIFT, _STRETCH, _NOISE, _GAPS = 0, 1, 2, 3  # places of the parameters
 class GradeLine:
     """Thresholds between K grades, in logits.
 
-    `thresholds`: shape (K - 1,), ascending; grade k lies between thresholds k - 1 and k. `threshold_errors`: their
-    posterior sd. `noise`: sd of the graders' error. `severity`: mean distance of the thresholds above those of the
+    `thresholds`: shape (K - 1,), ascending, c_1 to c_(K-1) above; grade 0 lies below the first of them.
+    `threshold_errors`: their posterior sd. `noise`: sd of the graders' error. `severity`: mean distance of the thresholds above those of the
     population's shape; positive when the anchors were graded more strictly than the shares say, with
     `severity_error`, its posterior sd. `variants`: shape (2 d, K - 1), equally likely thresholds that stand for the
     uncertainty of all d parameters.
@@ -62,7 +62,7 @@ def grade_line(scores: FloatArray, variances: FloatArray, grades: IntArray, shap
     """Posterior mode of the thresholds from anchors: scores, their variances and grades 0..K-1, shape (a,).
 
     `shape`: thresholds of the population in logits, shape (K - 1,), strictly ascending. Priors: shift N(0, 2^2), log
-    stretch N(0, .5^2), log of each gap N(0, .35^2), log noise N(log .5, .5^2). Uncertainty by Laplace's
+    stretch N(0, .5^2), log of each gap beside the stretched one of the population N(0, .35^2), log noise N(log .5, .5^2). Uncertainty by Laplace's
     approximation, carried through by 2 d points of third-degree cubature (Arasaratnam & Haykin 2009).
 
     Raises:

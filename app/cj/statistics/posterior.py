@@ -14,7 +14,7 @@ from app.cj.statistics.tally import Bets, Tally
 _MAX_NEWTON_STEPS = 100
 _MAX_HALVINGS = 30
 _GRADIENT_TOLERANCE = 1e-12
-_GRADIENT_ROUNDING = 1e-14  # per bet on the busiest item
+_GRADIENT_ROUNDING = 1e-14  # per bet on the busiest judge or item
 _LOOSEST_SOLVE, _TIGHTEST_SOLVE = 0.1, 1e-6
 _MEAN_TOLERANCE = 1e-10
 
@@ -60,8 +60,9 @@ def beyond_mode(tally: Tally, bets: Bets, information: Information) -> tuple[Flo
     Shaped like the state; and with it the posterior sd of the difference of scores in each term, shape (t,), on which
     it rests. `bets` are those of the tally at the mode, `information` is theirs.
     """
-    spread = np.sqrt(information.difference_variances())[tally.terms.pair]
-    return information.solve(bets.skew(spread), tolerance=_MEAN_TOLERANCE), spread
+    differences = information.difference_variances()[tally.terms.pair]
+    variances = tally.gap_variances(differences, information)
+    return information.solve(bets.skew(variances), tolerance=_MEAN_TOLERANCE), np.sqrt(differences)
 
 
 def _uphill(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.cj.statistics import FloatArray
 from app.cj.statistics.bradley_terry import Fit
 from app.cj.statistics.expected import alike, expected
 from app.cj.statistics.normal import TWO_SIDED_95, wilson_interval
@@ -85,6 +86,18 @@ def position_biases(verdicts: Verdicts, fit: Fit) -> list[PositionBias]:
             )
         )
     return found
+
+
+def shared_position(means: FloatArray, errors: FloatArray, *, prior: bool) -> tuple[float, float]:
+    """One position for all judges, in logits, as if they shared it: its mean and standard error.
+
+    Each posterior N(m, se^2) holds the prior N(0, 1); taken away, it leaves what the verdicts say, with precision
+    se^-2 - 1. All of that and the prior once have precision P = 1 + sum(se^-2 - 1) and mean sum(m se^-2) / P. Without a
+    `prior` P is sum(se^-2). Judges are taken as independent given the scores.
+    """
+    told = errors**-2.0
+    precision = float(told.sum() - len(told) + 1.0) if prior else float(told.sum())
+    return float(means @ told) / precision, precision**-0.5
 
 
 def swap_consistencies(verdicts: Verdicts, fit: Fit) -> list[SwapConsistency]:

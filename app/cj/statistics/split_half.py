@@ -95,7 +95,7 @@ def _scores(half: Verdicts, known: Fit) -> FloatArray:
 
     Positions are fitted where the whole has them: switched off, they would come back in each half.
     """
-    position = bool(known.positions.any())
+    position = bool(np.nan_to_num(known.positions).any())
     return fit(
         half, len(known.scores), sigma=known.sigma, position=position, slopes=False, levels=False
     ).scores

@@ -164,6 +164,17 @@ class Tally:
         """Score of the lower-numbered item minus that of the other, per bet."""
         return np.asarray((state[self.wiring.low] - state[self.wiring.high])[self.terms.pair])
 
+    def gap_variances(self, differences: FloatArray, information: Information) -> FloatArray:
+        """Posterior variance of every gap, shape (t,), from that of its difference of scores, the positions included."""
+        terms, wiring = self.terms, self.wiring
+        found = self.slope**2 * differences
+        if self.positions:
+            with_scores, alone = information.position_covariances()
+            low, high = wiring.low[terms.pair], wiring.high[terms.pair]
+            shared = with_scores[low, terms.judge] - with_scores[high, terms.judge]
+            found = found + 2.0 * self.slope * terms.side * shared + alone[terms.judge]
+        return np.asarray(np.maximum(found, 0.0))
+
     @cached_property
     def busiest(self) -> float:
         """The bets on the judge with the most of them, or without position terms on the item: what rounds a gradient.
@@ -229,15 +240,15 @@ class Bets:
         corner = terms.summed(weights, terms.judge, judges) + (precision > 0.0)
         return Information(wiring, per_pair, precision, border.reshape(-1, judges), corner)
 
-    def skew(self, spread: FloatArray) -> FloatArray:
+    def skew(self, variances: FloatArray) -> FloatArray:
         """How much steeper the posterior falls on one side of the mode than on the other.
 
-        Half the third derivative of the log likelihood, contracted with the posterior variance of each bet's
-        difference; `spread` are their roots, shape (t,). Solved by the information it is the way from the mode to the
-        mean of the posterior (Tierney & Kadane 1986).
+        Half the third derivative of the log likelihood, contracted with the posterior variance of each bet's gap,
+        shape (t,). Solved by the information it is the way from the mode to the mean of the posterior (Tierney &
+        Kadane 1986).
         """
         third = self.weights * np.copysign(1.0 - 2.0 * self._upset, self._gaps)
-        return self._by_parameter(third * (self._tally.slope * spread) ** 2 / 2.0)
+        return self._by_parameter(third * variances / 2.0)
 
     @cached_property
     def residuals(self) -> FloatArray:

@@ -116,18 +116,18 @@ def test_two_judges_have_a_position_each(*, position: bool) -> None:
 
 
 def test_the_mean_of_a_position_lies_beyond_its_mode_by_the_skewness_of_the_posterior() -> None:
-    """Half the inverse information times the third derivatives, each with the variance of its difference."""
+    """Half the inverse information times the third derivatives, each with the variance of its gap."""
     items, sigma = 40, 1.8
     given = judged(items, 12)
     state, inverse = newton_in_full(given, items, sigma)
     first, second = given.first, given.second
     chance = 1 / (1 + np.exp(state[second] - state[first] - state[items]))
     third = -chance * (1 - chance) * (1 - 2 * chance)
-    variance = inverse[first, first] + inverse[second, second] - 2 * inverse[first, second]
-    pull = np.zeros(items + 1)
-    np.add.at(pull, first, third * variance / 2)
-    np.add.at(pull, second, -third * variance / 2)
-    pull[items] = (third * variance / 2).sum()
+    design = np.zeros((len(given), items + 1))
+    design[np.arange(len(given)), first], design[np.arange(len(given)), second] = 1.0, -1.0
+    design[:, items] = 1.0
+    variance = np.einsum("mi,ij,mj->m", design, inverse, design)
+    pull = design.T @ (third * variance / 2)
     found = fit(given, items, sigma=sigma)
     assert found.position_means[0] == pytest.approx(state[items] + inverse[items] @ pull, abs=1e-9)
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from app.cj.statistics.sides import FEWEST_AUDITS, position_biases, swap_consistencies
+from app.cj.statistics.sides import FEWEST_AUDITS, position_biases, shared_position, swap_consistencies
 from app.cj.statistics.verdicts import Verdicts
 from tests.cj.statistics.fits import fit_of
 from tests.cj.statistics.judging import said
@@ -68,3 +68,13 @@ def test_expected_consistency_is_that_of_independent_errors() -> None:
     (found,) = swap_consistencies(said((0, 1, 1.0), (1, 0, 0.0)), fit_of([math.log(3), 0.0]))
     assert found.expected == pytest.approx(0.75**2 + 0.25**2)
     assert np.isclose(found.share, 1.0)
+
+
+def test_judges_who_share_a_position_are_not_drawn_towards_0_once_each() -> None:
+    """The prior N(0, 1) is in each posterior, and counts once."""
+    alone = shared_position(np.array([0.4]), np.array([0.3]), prior=True)
+    assert alone == pytest.approx((0.4, 0.3))
+    together = shared_position(np.array([0.5, 0.5]), np.array([0.5, 0.5]), prior=True)
+    assert together == pytest.approx((4.0 / 7.0, 7.0**-0.5))
+    without = shared_position(np.array([0.2, 0.8]), np.array([0.5, 0.5]), prior=False)
+    assert without == pytest.approx((0.5, 0.5**1.5))

@@ -31,7 +31,7 @@ class JudgeProfile:
     `sharpness`: 1 is the unit of the scores, 0 a coin. `bias`: logits towards whoever is shown first. `pair_noise`:
     share of the calls in which e belongs to the pair and comes again whenever it is asked (mirrored when the sides
     are swapped), as with a language model at temperature 0; in the others it is drawn anew. `confidence`: none;
-    graded: five levels by the quintiles of abs(x); noise: five levels by lot.
+    graded: five levels by the quintiles of abs(x) without the bias; noise: five levels by lot.
     """
 
     sharpness: float = 1.0
