@@ -25,6 +25,7 @@ class CountedBatch(Batch):
     failures: dict[str, int]
     roads: dict[str, int]
     queued: int
+    pairs: int
     ai_models: tuple[str, ...]
     prompts: dict[str, int]
 

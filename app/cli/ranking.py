@@ -27,7 +27,7 @@ from app.cj.estimate import estimate, require_prices, unpriced
 from app.cj.folder import Folder, read_folder
 from app.cj.provider_client import ProviderClient
 from app.cj.scoring_ranking import RankedEssay
-from app.cj.statistics.reliability import kendall_tau_b
+from app.cj.statistics.correlation import kendall_tau_b
 from app.cj.views import Comparison, Summary, Views, flagged
 from app.cj.workflow import Workflow
 from app.cli.options import say, settings_of, talk

@@ -13,7 +13,8 @@ from app.contracts.wire import Text, Tolerant
 class LaneStatus(Tolerant):
     """One judge configuration of one provider process; `words` says all of it in one line. Durations in seconds.
 
-    `open_seconds` is how long its breaker has not been closed; null when it is closed, or nobody counted.
+    `breaker` is its state, and after a colon the reason: "closed", "closed by hand: …", "half-open: …", "open for 12 s
+    more: …", "open by hand: …", and "closed, 2 recent failures". `open_seconds` is how long its breaker has not been closed; null when it is closed, or nobody counted.
     """
 
     name: Text

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.cj.statistics.reliability import kendall_tau_b
+from app.cj.statistics.correlation import kendall_tau_b
 from tests.prove_llm.stage import (
     BASE,
     assigned,

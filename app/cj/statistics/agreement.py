@@ -7,7 +7,7 @@ import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray
 from app.cj.statistics.bradley_terry import Fit
-from app.cj.statistics.expected import TIE, alike, expected
+from app.cj.statistics.expected import TIE, chance_to_agree, expected
 from app.cj.statistics.normal import wilson_interval
 from app.cj.statistics.verdicts import Verdicts, pair_code
 
@@ -108,5 +108,5 @@ def _agreement(one: int, other: int, views: list[_OneView]) -> Agreement:
     same = float((1.0 - np.abs(views[one].said[mine] - views[other].said[theirs])).sum())
     p, q = views[one].chance[mine], views[other].chance[theirs]
     low, high = wilson_interval(same, pairs)
-    likely = float(alike(p, q).mean())
+    likely = float(chance_to_agree(p, q).mean())
     return Agreement(one, other, pairs, same / pairs, low, high, likely)

@@ -60,7 +60,7 @@ class Expected:
 
     tally: Tally
     state: FloatArray
-    spread: FloatArray  # posterior sd of the difference of scores in each term
+    difference_sd: FloatArray  # posterior sd of the difference of scores in each term
 
     def height(self) -> float:
         """Log likelihood."""
@@ -92,7 +92,7 @@ class Expected:
     def _averaged(self, figure: Callable[[FloatArray], FloatArray]) -> FloatArray:
         """Mean over the posterior; nodes of the two signs meet in one addition, so that reversal is exact."""
         lowest, low, middle, high, highest = (
-            share * figure(node * self.spread) for node, share in zip(_NODES, _SHARES, strict=True)
+            share * figure(node * self.difference_sd) for node, share in zip(_NODES, _SHARES, strict=True)
         )
         return np.asarray(middle + (low + high) + (lowest + highest))
 
@@ -149,21 +149,21 @@ class Calibration:
         state, self.steps = found.state, self.steps + found.steps
         bets = tally.at(state)
         information = bets.information(sigma**-2)
-        beyond, spread = beyond_mode(tally, bets, information)
+        beyond, difference_sd = beyond_mode(tally, bets, information)
         if self.given is None:
             scores, further = state[: tally.wiring.items], beyond[: tally.wiring.items]
             unknown = float(information.rough_variances().sum())
             sigma = likely_spread(float(scores @ scores + 2.0 * scores @ further) + unknown, len(scores))
         if self.sharpening:
-            judges = self._sharpened(judges, state + beyond, spread)
+            judges = self._sharpened(judges, state + beyond, difference_sd)
         for judge in np.flatnonzero(judges.steps).tolist():
-            judges = self._shifted(judges, state + beyond, spread, judge)
+            judges = self._shifted(judges, state + beyond, difference_sd, judge)
         return judges, state, sigma
 
     def _tally(self, judges: Judges) -> Tally:
         return Tally(self.terms, slopes=judges.slopes, hurdles=judges.hurdles, position=self.position)
 
-    def _height(self, judges: Judges, state: FloatArray, spread: FloatArray) -> float:
+    def _height(self, judges: Judges, state: FloatArray, difference_sd: FloatArray) -> float:
         """The penalised expected log likelihood, which no turn may lower.
 
         But for constants it is
@@ -175,7 +175,7 @@ class Calibration:
         d_jk the distance from hurdle k of judge j to the next one, n_jk the verdicts in the level between the
         two: log(1 - exp(-d)) is what `Tally` leaves out, log d - d the prior Gamma(2, 1).
         """
-        height = Expected(self._tally(judges), state, spread).height()
+        height = Expected(self._tally(judges), state, difference_sd).height()
         height -= float((np.log(judges.slopes) ** 2).sum()) / (2.0 * SLOPE_SD**2)
         for judge in np.flatnonzero(judges.steps).tolist():
             apart = np.diff(judges.hurdles[judge, : judges.steps[judge]])
@@ -183,23 +183,23 @@ class Calibration:
             height += float(between + (np.log(apart) - apart).sum())
         return height
 
-    def _sharpened(self, judges: Judges, state: FloatArray, spread: FloatArray) -> Judges:
+    def _sharpened(self, judges: Judges, state: FloatArray, difference_sd: FloatArray) -> Judges:
         """One step of Fisher scoring in the log slopes under the constraint that they sum to 0."""
         logs = np.log(judges.slopes)
-        pull, bend = Expected(self._tally(judges), state, spread).of_slopes()
+        pull, bend = Expected(self._tally(judges), state, difference_sd).of_slopes()
         pull, bend = pull - logs / SLOPE_SD**2, bend + 1.0 / SLOPE_SD**2
         heard = self.terms.summed(self.terms.count, self.terms.judge, len(logs)) > 0.0
         free = heard / bend  # who never judged stays as sharp as the average
         step = (pull - (pull * free).sum() / free.sum()) * free
         step *= min(1.0, _LONGEST_STEP / max(float(np.abs(step).max()), _SETTLED))
         return self._higher(
-            judges, state, spread, lambda share: replace(judges, slopes=np.exp(logs + share * step))
+            judges, state, difference_sd, lambda share: replace(judges, slopes=np.exp(logs + share * step))
         )
 
-    def _shifted(self, judges: Judges, state: FloatArray, spread: FloatArray, judge: int) -> Judges:
+    def _shifted(self, judges: Judges, state: FloatArray, difference_sd: FloatArray, judge: int) -> Judges:
         """One Newton step in the hurdles of one judge, in which the likelihood is concave."""
         steps = int(judges.steps[judge])
-        pulls, bends = Expected(self._tally(judges), state, spread).of_hurdles()
+        pulls, bends = Expected(self._tally(judges), state, difference_sd).of_hurdles()
         apart = np.diff(judges.hurdles[judge, :steps])
         between = self.counts[judge, : len(apart)]
         stretch = between / np.expm1(apart) + 1.0 / apart - 1.0
@@ -214,11 +214,11 @@ class Calibration:
         step *= min(1.0, _LONGEST_STEP / narrowing) if narrowing > 0.0 else 1.0
         row = (np.arange(len(judges.slopes)) == judge)[:, None] * step
         return self._higher(
-            judges, state, spread, lambda share: replace(judges, hurdles=judges.hurdles + share * row)
+            judges, state, difference_sd, lambda share: replace(judges, hurdles=judges.hurdles + share * row)
         )
 
     def _higher(
-        self, judges: Judges, state: FloatArray, spread: FloatArray, moved: Callable[[float], Judges]
+        self, judges: Judges, state: FloatArray, difference_sd: FloatArray, moved: Callable[[float], Judges]
     ) -> Judges:
         """The whole step, or the first half, quarter... of it that does not lose height (beyond rounding).
 
@@ -228,11 +228,11 @@ class Calibration:
         Raises:
             NotConverged: none does.
         """
-        height = self._height(judges, state, spread)
+        height = self._height(judges, state, difference_sd)
         slack, share = 1e-12 * (1.0 + abs(height)), 1.0
         for _ in range(_MAX_HALVINGS):
             candidate = moved(share)
-            if self._height(candidate, state, spread) >= height - slack:
+            if self._height(candidate, state, difference_sd) >= height - slack:
                 return candidate
             share /= 2.0
         raise NotConverged("no step of any length makes slopes or confidence levels likelier")

@@ -34,7 +34,7 @@ def expected(verdicts: Verdicts, fit: Fit) -> Expected:
     return _of_logit(verdicts, _logit(verdicts, fit))
 
 
-def alike(p: FloatArray, q: FloatArray) -> FloatArray:
+def chance_to_agree(p: FloatArray, q: FloatArray) -> FloatArray:
     """The chance that two independent verdicts name the same of two essays: it wins with chance p, and with chance q."""
     return np.asarray(p * q + (1.0 - p) * (1.0 - q))
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray
 from app.cj.statistics.bradley_terry import Fit
+from app.cj.statistics.correlation import kendall_tau_b
 from app.cj.statistics.grade_line import GradeLine, grade_line
 from app.cj.statistics.normal import quantiles
-from app.cj.statistics.reliability import kendall_tau_b
 
 NO_GRADE = -1
 """In `anchors`: this essay is not an anchor."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from app.cj.statistics import FloatArray
 from app.cj.statistics.bradley_terry import Fit
-from app.cj.statistics.expected import alike, expected
+from app.cj.statistics.expected import chance_to_agree, expected
 from app.cj.statistics.normal import TWO_SIDED_95, wilson_interval
 from app.cj.statistics.verdicts import Verdicts
 
@@ -129,7 +129,7 @@ def swap_consistencies(verdicts: Verdicts, fit: Fit) -> list[SwapConsistency]:
                 share=same / audits if audits else math.nan,
                 low=low,
                 high=high,
-                expected=float(alike(p, q).mean()) if audits else math.nan,
+                expected=float(chance_to_agree(p, q).mean()) if audits else math.nan,
             )
         )
     return found

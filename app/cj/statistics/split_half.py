@@ -15,7 +15,7 @@ import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray
 from app.cj.statistics.bradley_terry import Fit, fit
-from app.cj.statistics.reliability import pearson
+from app.cj.statistics.correlation import pearson
 from app.cj.statistics.verdicts import Verdicts
 
 _FEWEST_ITEMS = 3  # two points always lie on a line

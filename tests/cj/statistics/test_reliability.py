@@ -5,13 +5,9 @@ import pytest
 
 from app.cj.statistics import FloatArray
 from app.cj.statistics.bradley_terry import Fit, Verdicts, fit
+from app.cj.statistics.correlation import kendall_tau_b
 from app.cj.statistics.pairing import next_pairs
-from app.cj.statistics.reliability import (
-    SeparationReliability,
-    eb_reliability,
-    kendall_tau_b,
-    separation_reliability,
-)
+from app.cj.statistics.reliability import SeparationReliability, eb_reliability, separation_reliability
 from app.cj.statistics.spread import SpreadSearch
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from app.cj.statistics import FloatArray
 from app.cj.statistics.bradley_terry import Fit, fit
+from app.cj.statistics.correlation import kendall_tau_b, pearson
 from app.cj.statistics.graph import islands
 from app.cj.statistics.normal import TWO_SIDED_95
-from app.cj.statistics.reliability import kendall_tau_b, pearson
 from app.cj.statistics.simulation.judging import JudgeProfile, Panel
 from app.cj.statistics.simulation.policies import Policy, choose
 from app.cj.statistics.stopping import LEAST_VERDICTS
