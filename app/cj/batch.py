@@ -58,7 +58,8 @@ class BatchSettings(Wire):
     Each pair is judged by one of `judges`, shared fairly. `comparisons_per_essay` caps the verdicts an essay gets on
     average, `target_reliability` ends the batch earlier. Once what verdicts and failures cost has reached `budget_usd`,
     nothing more is sent: only calls under way at that moment can exceed it. `audit_share` of the verdicts are asked for
-    again with the sides swapped, within the cap: they say how consistent a judge is, and count in no score.
+    again with the sides swapped, within the cap: they say how consistent a judge is, and count in no score. A comparison
+    ends without a verdict `expires_in` seconds after the provider took it.
     """
 
     judges: Annotated[tuple[LLMConfigOverrides, ...], Field(min_length=1)]

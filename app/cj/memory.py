@@ -23,7 +23,7 @@ class Memory:
     `withdrawn`: the budget is spent, and what waited at the provider was taken back.
     `pairs` are those asked for a score, `audits` those asked for a second time to see whether the judge is consistent, and
     `audited` the verdicts these are about; `newest` are the verdicts of the last wave, which may be. `seen` counts how often
-    each essay was put before each judge.
+    each essay was put before each judge. `share` is the outcome of each verdict: 1 when the first won, 0.5 for a tie.
     """
 
     texts: Sequence[str]

@@ -60,7 +60,11 @@ class Counts:
 
 
 class Publishing:
-    """The half of the queue processor that needs no judge; its closer leases as many rows as there is room for."""
+    """The half of the queue processor that needs no judge.
+
+    The other half, a subclass, leases as many rows as `_room_to_publish` says, counts them in `_publishing` at once, and
+    runs each in `_in_room`, which counts it down and rings for its closer.
+    """
 
     def __init__(
         self,
@@ -96,7 +100,7 @@ class Publishing:
                 self._closer.ring()
 
     async def _deliver(self, lease: Lease, stored: StoredOutcome) -> None:
-        """Publish, then mark. Without the bus the row keeps its outcome and is tried later: no try, no judge."""
+        """Publish, then mark. Without the bus the row keeps its outcome until later; that costs no try and asks no judge."""
         topic = lease.request.callback_topic
         if topic is None:
             await self._mark(lease)
