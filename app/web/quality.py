@@ -87,10 +87,9 @@ class Quality:
                 f" {words.figure(abs(found.severity))} logits (± {reach:.2f})."
             )
         if found.unanchored:
-            names = ", ".join(found.unanchored)
-            said.append(
-                f"No anchor has the grade {names}: its place comes from the shares of the grades alone."
-            )
+            several, names = len(found.unanchored) > 1, ", ".join(found.unanchored)
+            what, place = ("grades", "their places come") if several else ("grade", "its place comes")
+            said.append(f"No anchor has the {what} {names}: {place} from the shares of the grades alone.")
         return [*said, *(f"One group is not graded. {reason}" for reason in found.ungraded)]
 
     @property
