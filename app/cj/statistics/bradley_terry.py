@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from app.cj.statistics import FloatArray, IntArray, Mask, NotConverged
-from app.cj.statistics.calibration import SLOPE_SD, Calibration, Judges
+from app.cj.statistics.calibration import SLOPE_SD, Calibration, Judges, price_of_slopes
 from app.cj.statistics.confidence import (
     ConfidenceLevels,
     Fitted,
@@ -24,7 +24,7 @@ from app.cj.statistics.graph import islands, unbounded
 from app.cj.statistics.information import Information
 from app.cj.statistics.posterior import beyond_mode
 from app.cj.statistics.reliability import eb_reliability
-from app.cj.statistics.spread import TYPICAL_SIGMA, SpreadSearch
+from app.cj.statistics.spread import TYPICAL_SIGMA, SpreadSearch, doubted
 from app.cj.statistics.tally import Tally, Terms
 from app.cj.statistics.verdicts import Verdicts
 
@@ -109,9 +109,7 @@ def fit(
         raise Unbounded(lost)
     work = _Work(verdicts, items, given=sigma, position=position)
     work.begin(start)
-    sharpening = slopes and verdicts.judges > 1 and sigma != math.inf
-    if sharpening:
-        work.sharpen()
+    sharpening = slopes and verdicts.judges > 1 and sigma != math.inf and work.sharpen()
     described = work.read_confidence(sharpening=sharpening) if levels else ()
     return work.finish(described)
 
@@ -166,16 +164,29 @@ class _Work:
                 raise
             raise Unbounded(np.zeros(0, np.int64), np.arange(self._verdicts.judges)) from None
 
-    def sharpen(self) -> None:
-        """Fit slopes, or leave all judges alike where the verdicts do not settle them."""
-        before = self._state()
+    def sharpen(self) -> bool:
+        """Fit slopes, or leave all judges alike where the verdicts do not settle them or bear them out.
+
+        A few verdicts from each judge let some of them seem sharp whatever they say; and a judge who tosses coins agrees
+        with a scale that is made of its verdicts alone. So slopes have to be worth their price in evidence.
+        """
+        before, alike = self._state(), self._evidence()
         try:
             self.calibrate(sharpening=True)
-            settled = float(np.log(self._judges.slopes).max()) <= _SHARPEST * SLOPE_SD
+            price = price_of_slopes(self._search.tally, self._search.mode(self._sigma), self._sigma)
+            used = (
+                float(np.log(self._judges.slopes).max()) <= _SHARPEST * SLOPE_SD
+                and self._evidence() - price > alike
+            )
         except NotConverged:
-            settled = False
-        if not settled:
+            used = False
+        if not used:
             self._restore(before)
+        return used
+
+    def _evidence(self) -> float:
+        doubt = 0.0 if self._given is not None else doubted(self._sigma)
+        return self._search.evidence(self._sigma) - doubt
 
     def calibrate(self, *, sharpening: bool) -> None:
         """Fit slopes, if `sharpening`, and the confidence that is read; then sigma by its evidence."""

@@ -97,6 +97,27 @@ class Expected:
         return np.asarray(middle + (low + high) + (lowest + highest))
 
 
+def price_of_slopes(tally: Tally, state: FloatArray, sigma: float) -> float:
+    """Log of what their prior takes away from the evidence for slopes that were chosen to fit (Laplace), positive.
+
+    With J judges it is, in the J - 1 directions in which the log slopes sum to 0,
+
+    sum_j log^2(slope_j) / (2 SLOPE_SD^2) + (J - 1) log SLOPE_SD + log det(D) / 2,
+
+    where D is the diagonal of their information, prior included, and its determinant in those directions is
+    prod_j D_j * sum_j (1 / D_j) / J (MacKay 1992b, "Bayesian interpolation": the Occam factor). The scores are held, so
+    that the information, and with it the price, is rather too large.
+    """
+    bets = tally.at(state)
+    beyond, difference_sd = beyond_mode(tally, bets, bets.information(sigma**-2))
+    _, bend = Expected(tally, state + beyond, difference_sd).of_slopes()
+    told = bend + SLOPE_SD**-2
+    logs, judges = np.log(tally.slopes), len(tally.slopes)
+    determinant = float(np.log(told).sum() + math.log(float((1.0 / told).sum()) / judges))
+    prior = float((logs**2).sum()) / (2.0 * SLOPE_SD**2) + (judges - 1) * math.log(SLOPE_SD)
+    return prior + determinant / 2.0
+
+
 @dataclass(slots=True)
 class Calibration:
     """Fits judges and sigma together.

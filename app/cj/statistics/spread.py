@@ -57,14 +57,15 @@ class SpreadSearch:
             _peak(lambda place: self._at(place) - _doubt(max(place, 0.0)), near=_place_of(likely))
         )
 
+    def evidence(self, sigma: float) -> float:
+        """Log of the marginal likelihood of the verdicts at this sigma, but for a constant (Laplace)."""
+        bets = self.tally.at(self.mode(sigma))
+        height = bets.log_posterior(sigma**-2) - self.tally.wiring.items * math.log(sigma)
+        return height - bets.information(sigma**-2).log_determinant() / 2.0
+
     def _at(self, place: int) -> float:
         if place not in self._evidence:
-            sigma = _sigma_at(place)
-            state = self.mode(sigma)
-            bets = self.tally.at(state)
-            height = bets.log_posterior(sigma**-2) - self.tally.wiring.items * math.log(sigma)
-            determinant = bets.information(sigma**-2).log_determinant()
-            self._evidence[place] = height - determinant / 2.0
+            self._evidence[place] = self.evidence(_sigma_at(place))
         return self._evidence[place]
 
 
@@ -95,8 +96,12 @@ def _place_of(sigma: float) -> int:
     return round(math.log(sigma / TYPICAL_SIGMA) / _GRID)
 
 
+def doubted(sigma: float) -> float:
+    """What the hyperprior takes away from the evidence for this sigma."""
+    return (math.log(sigma / TYPICAL_SIGMA) / _HYPERPRIOR_SD) ** 2 / 2.0
+
+
 def _doubt(place: float) -> float:
-    """What the hyperprior takes away from the evidence."""
     return (place * _GRID / _HYPERPRIOR_SD) ** 2 / 2.0
 
 
