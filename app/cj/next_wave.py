@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.cj.batch import Batch, PlannedPair, comparison_id, freeze
+from app.cj.batch import Batch, BatchState, PlannedPair, comparison_id, freeze
 from app.cj.memory import Memory
 from app.cj.scoring_ranking import Scoring, as_verdicts, score
 from app.cj.statistics.auditing import draw_audits
@@ -41,6 +41,7 @@ def decide(batch: Batch, memory: Memory, topic: str) -> Plan:
             reason = None if pairs else reason or StopReason.NO_PAIRS
     return Plan(
         batch_id=batch.id,
+        state=batch.state,
         waves=batch.waves,
         fitted_wave=memory.wave,
         scores=scoring.fit.scores.tolist(),
@@ -48,7 +49,7 @@ def decide(batch: Batch, memory: Memory, topic: str) -> Plan:
         verdicts=scoring.verdicts.tolist(),
         fitted=_fitted(memory, scoring) if memory.share else None,
         stop_reason=reason,
-        finished=reason is not None and memory.wave >= batch.waves,
+        finished=batch.state is BatchState.RUNNING and reason is not None and memory.wave >= batch.waves,
         pairs=[(pair, _body(batch, memory, pair, topic)) for pair in pairs],
     )
 

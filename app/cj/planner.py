@@ -112,9 +112,7 @@ class Planner:
             del self._memories[batch_id]
             return True
         if batch.state is not BatchState.RUNNING:
-            if batch.state is not BatchState.PAUSED:
-                self._memories.pop(batch_id, None)
-            return False
+            return await self._rest(batch)
         if is_broke(batch) and not (memory and memory.withdrawn):
             return await self._withdraw(batch, memory)
         to_the_end = batch.stop_reason or batch.freshly_extended or (memory and memory.closing)
@@ -129,6 +127,19 @@ class Planner:
             return await self._pause(batch)
         plan = await anyio.to_thread.run_sync(decide, batch, memory, self._topic)
         return await self._carry_out(plan, memory)
+
+    async def _rest(self, batch: Batch) -> bool:
+        """Forget what has ended. All verdicts of a cancelled batch count, also those of its last waves."""
+        if batch.state is not BatchState.PAUSED:
+            self._memories.pop(batch.id, None)
+        if batch.state is BatchState.CANCELLED and batch.decided and batch.fitted_wave < batch.waves:
+            ended = (await self._store.progress(batch.id, since=0)).ended
+            memory = Memory((), np.zeros((batch.essays, len(batch.settings.judges)), dtype=np.int64))
+            memory.absorb(ended, batch.waves)
+            plan = await anyio.to_thread.run_sync(decide, batch, memory, self._topic)
+            await self._store.commit_plan(plan)
+            self._changes.announce(batch.id)
+        return False
 
     async def _withdraw(self, batch: Batch, memory: Memory | None) -> bool:
         """Spend no more. What was never sent is ended by whoever claims it next."""

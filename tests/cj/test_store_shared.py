@@ -102,6 +102,7 @@ def plan(batch_id: UUID, *, waves: int = 0, finished: bool = False) -> Plan:
     pairs = [(a, b) for a in range(ESSAYS) for b in range(a)]
     return Plan(
         batch_id=batch_id,
+        state=BatchState.RUNNING,
         waves=waves,
         fitted_wave=0,
         scores=[0.0] * ESSAYS,

@@ -227,6 +227,46 @@ async def test_cancelling_tells_the_provider_and_late_results_change_nothing(pla
     assert set(provider.cancelled) == {r.correlation_id for r in provider.requests}
 
 
+@pytest.mark.parametrize("paused", [False, True])
+async def test_every_verdict_of_a_cancelled_batch_counts_also_of_waves_that_were_not_complete(
+    place: Place, *, paused: bool
+) -> None:
+    given: list[UUID] = []
+
+    def some(request: LLMComparisonRequest) -> Answer:
+        given.append(request.correlation_id)
+        return answer(request) if len(given) <= 11 else queued(request)
+
+    async with cj_on(place, ScriptedProvider(some)) as cj:
+        batch_id = await cj.workflow.create(batch_of(8, comparisons_per_essay=7), start=True)
+        await cj.until(batch_id, lambda b: b.decided == 11)
+        if paused:
+            await cj.workflow.pause(batch_id)
+        assert (await cj.views.batch(batch_id)).fitted_wave < 3
+        await cj.workflow.cancel(batch_id)
+        await cj.until(batch_id, lambda b: b.fitted_wave == b.waves)
+        batch, rows = await cj.views.batch(batch_id), await cj.views.ranking(batch_id)
+    assert (batch.state, batch.stop_reason, batch.decided) == (BatchState.CANCELLED, "cancelled", 11)
+    assert sum(row.comparisons for row in rows) == 22
+    assert batch.reliability is not None
+
+
+async def test_verdicts_of_a_cancelled_batch_that_nobody_fitted_count_after_the_next_start(
+    place: Place,
+) -> None:
+    async with cj_on(place, ScriptedProvider(), run=False) as cj:
+        batch_id = await cj.workflow.create(batch_of(6), start=True)
+        await cj.planner.plan(batch_id)
+        for task in await cj.store.claim(limit=2, hold=60):
+            await cj.deliver(task.request(), batch_id)
+        await cj.workflow.cancel(batch_id)
+        assert (await cj.views.batch(batch_id)).fitted_wave == 0
+    async with cj_on(place, ScriptedProvider()) as cj:
+        await cj.until(batch_id, lambda b: b.fitted_wave == b.waves)
+        ranking = await cj.views.ranking(batch_id)
+    assert sum(row.comparisons for row in ranking) == 4
+
+
 async def test_what_a_verdict_that_came_too_late_has_cost_is_counted_once(place: Place) -> None:
     provider = ScriptedProvider(queued)
     async with cj_on(place, provider) as cj:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from app.cj.batch import Batch, ComparisonState, PlannedPair, comparison_id
+from app.cj.batch import Batch, BatchState, ComparisonState, PlannedPair, comparison_id
 from app.cj.store import fits
 from app.cj.store.batches import find
 from app.cj.store.fits import FittedWave
@@ -20,6 +20,8 @@ _SCORE = """UPDATE essays SET score = given.column2, se = given.column3, verdict
     FROM {given integer float8 float8 integer} WHERE batch_id = :id AND position = given.column1"""
 _STANDING = """SELECT excused, (SELECT min(number) FROM waves WHERE batch_id = :id AND open > 0) AS first_open
     FROM batches WHERE id = :id"""
+_TO_VISIT = """SELECT id FROM batches
+    WHERE state = 'running' OR state = 'cancelled' AND decided > 0 AND fitted_wave < waves ORDER BY created_at"""
 _FITTED = "UPDATE waves SET reliability = :reliability WHERE batch_id = :id AND number = :wave"
 _ENDED = """SELECT sequence, wave, first, second, judge, winner, confidence, again, retryable, cost_usd, audit_of
     FROM comparisons
@@ -66,13 +68,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The planner's decision, committed only if the batch still has `waves` waves and runs.
+    """The planner's decision, committed only if the batch still has `waves` waves and is in this `state`.
 
     Scores and standard errors are by essay position, over all waves up to `fitted_wave`; `fitted` says what else that
     fit found, and is None while there is no verdict.
     """
 
     batch_id: UUID
+    state: BatchState
     waves: int
     fitted_wave: int
     scores: Sequence[float]
@@ -85,8 +88,8 @@ class Plan:
 
 
 def running(connection: Connection) -> list[UUID]:
-    """Batches that may need planning, the oldest first."""
-    rows = fetch(connection, "SELECT id FROM batches WHERE state = 'running' ORDER BY created_at")
+    """Batches that may need planning, the oldest first, and cancelled ones whose verdicts do not all count yet."""
+    rows = fetch(connection, _TO_VISIT)
     return [UUID(row.id) for row in rows]
 
 
@@ -139,11 +142,12 @@ def commit(connection: Connection, plan: Plan, now: float) -> bool:
             fitted_wave = :fitted, reliability = :reliability, stop_reason = coalesce(stop_reason, :reason), version = version + 1,
             state = CASE WHEN :finished THEN 'finished' ELSE state END,
             finished_at = CASE WHEN :finished THEN :now ELSE finished_at END
-            WHERE id = :id AND waves = :waves AND state = 'running'"""
+            WHERE id = :id AND waves = :waves AND state = :state"""
         ),
         {
             "id": str(plan.batch_id),
             "waves": plan.waves,
+            "state": plan.state,
             "more": int(bool(plan.pairs)),
             "planned": len(plan.pairs),
             "fitted": plan.fitted_wave,
