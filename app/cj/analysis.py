@@ -119,6 +119,7 @@ def needs_a_look(analysis: Analysis, graded: Graded) -> list[NeedsLook]:
             judges=material.judges,
             flags=material.flags,
             grading=graded.grading,
+            inversions=graded.found.inversions,
             grades=graded.grades,
             anchors=frozenset(n for n, level in enumerate(material.levels) if level is not None),
             fit=analysis.quality.essays,

@@ -26,7 +26,7 @@ from app.cj.scoring_ranking import RankedEssay
 from app.cj.statistics.bradley_terry import Fit, Verdicts, fit
 from app.cj.statistics.verdicts import refuse_strangers
 from app.cj.views import COMPARISON, Comparison
-from app.errors import InvalidRequest
+from app.errors import InvalidRequest, NotFound
 
 FORMAT = "juxta-bundle-1"
 LOCK = "requirements.txt"
@@ -130,6 +130,8 @@ def read_bundle(path: Path) -> Bundle:
             verdicts=known,
             scores=members[_SCORES],
         )
+    except FileNotFoundError as error:
+        raise NotFound(f"There is no file {path}.") from error
     except OSError as error:
         raise InvalidRequest(f"{path}: cannot be read ({error.strerror or error}).") from error
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:

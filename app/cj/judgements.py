@@ -103,7 +103,7 @@ class _Reading:
         columns = tuple(zip(*self.rows, strict=True)) or ((),) * 6
         count = np.asarray(columns[3], dtype=np.int64)
         if not self.faults and not count.sum():
-            self.faults.append((_at(1), "there is not one judgement below the header"))
+            self.faults.append((_at(1), "not one judgement below the header counts"))
         if count.sum() > MOST_JUDGEMENTS:
             self.faults.append(
                 (

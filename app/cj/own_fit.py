@@ -67,9 +67,13 @@ class OwnJudge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnReliability:
-    """Four figures and their methods; None where one is not defined, as for EB without a prior."""
+    """Four figures and their methods; None where one is not defined, as for EB without a prior.
+
+    `eb_sigma`: the sigma, with its standard errors, that EB rests on, where it is not that of the scores.
+    """
 
     eb: float | None
+    eb_sigma: float | None
     split_half: float | None
     split_by: str
     ssr: float | None
@@ -77,7 +81,8 @@ class OwnReliability:
 
     def lines(self) -> Iterator[tuple[str, str, float | None]]:
         """Name, method and value of each."""
-        yield "EB", "empirical Bayes, 1 - mean(SE^2) / (sigma^2 (1 - 1/n)); needs a prior", self.eb
+        where = "" if self.eb_sigma is None else f", where the verdicts alone show sigma {self.eb_sigma:.4g}"
+        yield "EB", f"empirical Bayes, 1 - mean(SE^2) / (sigma^2 (1 - 1/n)){where}; needs a prior", self.eb
         yield "split-half", f"by {self.split_by}, 2 r / (1 + r)", self.split_half
         yield "SSR", "legacy, (V - MSE) / V; inflated by adaptive pairing", self.ssr
         yield "SSR", "legacy, the other formula in print, V / (V + MSE)", self.ssr_observed
@@ -260,6 +265,7 @@ def _reliability(verdicts: Verdicts, known: Fit, endless: Mask) -> OwnReliabilit
         half = (split_by_judges if by_judges else split_by_verdicts)(verdicts, known).reliability
     return OwnReliability(
         eb=figure(known.reliability),
+        eb_sigma=figure(known.reliability_sigma) if known.reliability_sigma != known.sigma else None,
         split_half=figure(half),
         split_by="judges" if by_judges else "random halves of the judgements",
         ssr=figure(separation.of_true_spread),

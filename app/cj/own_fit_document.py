@@ -26,6 +26,7 @@ def document(found: OwnFit) -> dict[str, object]:
         ],
         "reliability": {
             "eb": found.reliability.eb,
+            "eb_sigma": found.reliability.eb_sigma,
             "split_half": found.reliability.split_half,
             "ssr": found.reliability.ssr,
             "split_half_by": found.reliability.split_by,

@@ -357,7 +357,7 @@ def grades_report(analysis: Analysis, graded: Graded) -> GradesReport:
                 gap=each.gap,
                 z=each.z,
             )
-            for each in (grading.inversions if grading else ())
+            for each in graded.found.inversions
         ],
     )
 

@@ -71,12 +71,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One of the two: how many verdicts its scores rest on, and how reliable they are."""
+    """One of the two: how many verdicts its scores rest on, how reliable they are, and why there are no grades, if none."""
 
     verdicts: int
     reliability: Figure
     sigma: Figure
     islands: int
+    ungraded: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,8 +134,8 @@ def suppose(material: Material, question: Question, scales: Mapping[str, GradeSc
         fitted_wave=material.batch.fitted_wave,
         question=question,
         scale=graded.name,
-        before=_side(before, first),
-        after=_side(after, second),
+        before=_side(before, first, graded),
+        after=_side(after, second, regraded),
         essays=changes,
     )
 
@@ -193,10 +194,11 @@ def _places(fitted: Fit, graded: Graded) -> list[Place]:
     ]
 
 
-def _side(verdicts: Verdicts, fitted: Fit) -> Side:
+def _side(verdicts: Verdicts, fitted: Fit, graded: Graded) -> Side:
     return Side(
         verdicts=len(verdicts),
         reliability=figure(fitted.reliability),
         sigma=figure(fitted.sigma),
         islands=island_count(fitted.islands),
+        ungraded=graded.reason,
     )

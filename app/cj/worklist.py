@@ -10,7 +10,7 @@ from app.cj.essays import FEW_WORDS
 from app.cj.statistics.agreement import Disagreement
 from app.cj.statistics.favours import Favours
 from app.cj.statistics.fit_statistics import FitStatistics
-from app.cj.statistics.grades import Grading
+from app.cj.statistics.grades import Grading, Inversion
 
 CLOSE_CALL = 0.10
 """Two grades whose probabilities differ by less are as good as equally likely."""
@@ -61,7 +61,7 @@ class Evidence:
     """What is known about the essays of a batch; what is not known is left out and raises no concern.
 
     `names` and `words` (their number) by essay. `judges`: the judge configurations as people know them. `flags`: per
-    essay, the names of what judges flagged. `grades`: names of the grades, lowest first, for `grading`; `anchors`:
+    essay, the names of what judges flagged. `grades`: names of the grades, lowest first, for `grading`; `inversions`: anchors that contradict each other; `anchors`:
     essays whose grade was known beforehand.
     """
 
@@ -70,6 +70,7 @@ class Evidence:
     judges: Sequence[str] = ()
     flags: Mapping[int, Sequence[str]] = field(default_factory=dict)
     grading: Grading | None = None
+    inversions: Sequence[Inversion] = ()
     grades: Sequence[str] = ()
     anchors: frozenset[int] = frozenset()
     fit: FitStatistics | None = None
@@ -119,9 +120,7 @@ def _favoured(evidence: Evidence) -> _Found:
 
 
 def _inverted(evidence: Evidence) -> _Found:
-    if evidence.grading is None:
-        return
-    for pair in evidence.grading.inversions:
+    for pair in evidence.inversions:
         higher, lower = evidence.names[pair.higher_graded], evidence.names[pair.lower_graded]
         how = f"by {pair.gap:.1f} logits, {pair.z:.1f} standard errors"
         yield (

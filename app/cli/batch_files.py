@@ -62,6 +62,8 @@ def what_if(
         side = found[name]
         reliability = "none" if side["reliability"] is None else f"{side['reliability']:.2f}"
         say(f"{name}: {side['verdicts']} verdicts, reliability {reliability} (empirical Bayes)")
+        if found["scale"] is not None and side["ungraded"]:
+            say(f"{name}: {side['ungraded']}")
     say(
         "change: of the score in logits beside the mean of the essays that are left; both columns of scores have mean 0"
     )

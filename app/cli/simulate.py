@@ -39,7 +39,7 @@ def simulate(
     repetitions: Annotated[int, typer.Option(help="Rehearsals that the figures average.", min=1)] = 8,
     seed: Annotated[int, typer.Option(help="The same seed gives the same figures.", min=0)] = 1,
     spread: Annotated[
-        float, typer.Option(help="Standard deviation of the true scores, in logits.", min=0.0)
+        float, typer.Option(help="Standard deviation of the true scores, in logits.", min=0.0, max=100.0)
     ] = 1.8,
     judge: Annotated[
         list[str] | None,

@@ -126,9 +126,9 @@ class CircuitBreaker:
             self._probe_until = None
 
     def trip(self, reason: str, now: float | None = None) -> None:
-        """Open by hand; only `reset` closes it again."""
+        """Open by hand, since now whatever it was before; only `reset` closes it again."""
         self._permit += 1
-        self._opened_at = now if self._opened_at is None else self._opened_at
+        self._opened_at = now
         self._open_until, self._probe_until = math.inf, None
         self._reason = f"by hand: {reason}"
 

@@ -84,7 +84,9 @@ class Quality:
             reach = TWO_SIDED_95 * found.severity_se
             said.append(
                 f"The anchors were graded {how} than the shares of the grades alone would do it, by"
-                f" {words.figure(abs(found.severity))} logits (± {reach:.2f})."
+                f" {words.figure(abs(found.severity))} logits"
+                f" (95 % interval {words.figure(abs(found.severity) - reach)} to {words.figure(abs(found.severity) + reach)})"
+                + (", which may be chance." if reach > abs(found.severity) else ".")
             )
         if found.unanchored:
             several, names = len(found.unanchored) > 1, ", ".join(found.unanchored)

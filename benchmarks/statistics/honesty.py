@@ -22,6 +22,8 @@ def run() -> list[Bar]:
         for target in (0.8, 0.9):
             bars += _at_stop(items, repetitions, target)
         bars += _coins(items, repetitions)
+        bars += _coins(items, repetitions, judges=5)
+    bars += _panel(0.5), _panel(1.0)
     return bars
 
 
@@ -45,14 +47,25 @@ def _at_stop(items: int, repetitions: int, target: float) -> list[Bar]:
     ]
 
 
-def _coins(items: int, repetitions: int) -> list[Bar]:
-    courses = [rehearse(Scene(items=items, rounds=12, judges=(COIN,)), [SEED, n]) for n in range(repetitions)]
+def _panel(sharpness: float) -> Bar:
+    """Five equal judges, each of whom gives few verdicts: do they seem better than they are?"""
+    scene = Scene(items=30, rounds=12, judges=(JudgeProfile(sharpness=sharpness),) * 5)
+    courses = [rehearse(scene, [SEED, number]) for number in range(40)]
+    over = np.mean([course.reliability[-1] - course.r2[-1] for course in courses])
+    name = f"30 essays, five judges of sharpness {sharpness:g}, 12 rounds: stated reliability above the true r² by"
+    return Bar(name, float(over), most=0.03)
+
+
+def _coins(items: int, repetitions: int, *, judges: int = 1) -> list[Bar]:
+    scene = Scene(items=items, rounds=12, judges=(COIN,) * judges)
+    courses = [rehearse(scene, [SEED, n]) for n in range(repetitions)]
     eb = np.array([course.reliability[-1] for course in courses])
     ssr = [_separation(course) for course in courses]
+    who = "coins" if judges == 1 else f"{judges} coins"
     return [
-        Bar(f"{items} essays, coins: mean stated reliability", float(eb.mean()), most=0.15),
-        Bar(f"{items} essays, coins: batches above .15", float(np.mean(eb > 0.15)), unit="share"),
-        Bar(f"{items} essays, coins: SSR of scores with next to no prior", float(np.mean(ssr))),
+        Bar(f"{items} essays, {who}: mean stated reliability", float(eb.mean()), most=0.15),
+        Bar(f"{items} essays, {who}: batches above .15", float(np.mean(eb > 0.15)), unit="share"),
+        Bar(f"{items} essays, {who}: SSR of scores with next to no prior", float(np.mean(ssr))),
     ]
 
 

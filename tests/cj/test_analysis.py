@@ -291,7 +291,7 @@ async def test_a_bundle_that_was_changed_is_refused_and_the_member_named(tmp_pat
         (tmp_path / name).write_bytes(held)
         with pytest.raises(InvalidRequest, match="no bundle"):
             read_bundle(tmp_path / name)
-    with pytest.raises(InvalidRequest, match="cannot be read"):
+    with pytest.raises(NotFound, match="There is no file"):
         read_bundle(tmp_path / "missing.zip")
 
 

@@ -58,7 +58,9 @@ def test_an_anchor_does_not_straddle_and_an_essay_without_grade_neither() -> Non
 
 def test_anchors_that_contradict_each_other_name_each_other() -> None:
     grading = graded([3.0, -1.0, 4.0, -4.0], [0, 1, 2, 0])
-    rows = worklist(evidence(grading=grading, grades=("a", "b", "c"), anchors=frozenset(range(4))))
+    rows = worklist(
+        evidence(inversions=grading.inversions, grades=("a", "b", "c"), anchors=frozenset(range(4)))
+    )
     assert reasons(rows) == {"Ann": [Reason.ANCHOR], "Ben": [Reason.ANCHOR]}
     assert "above that of Ann" in words_of(rows)
     assert "below that of Ben" in words_of(rows)

@@ -128,7 +128,9 @@ def test_grades_come_with_all_their_chances_and_as_an_illustration_when_rules_ju
     severity, reach = report.severity or 0.0, 1.96 * (report.severity_se or 0.0)
     how = "more strictly" if severity > 0 else "more leniently"
     assert f"The anchors were graded {how} than the shares of the grades" in page
-    assert f"by {words.figure(abs(severity))} logits (± {reach:.2f})." in page
+    low, high = (words.figure(abs(severity) + sign * reach) for sign in (-1, 1))
+    assert f"by {words.figure(abs(severity))} logits (95 % interval {low} to {high})" in page
+    assert (", which may be chance." in page) == (reach > abs(severity))
     assert not report.unanchored
     assert "No anchor has" not in page
     by_name = {row[1]: row for row in cells(page) if len(row) == 9}

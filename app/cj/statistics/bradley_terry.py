@@ -47,8 +47,9 @@ class Fit:
     judged; `slopes`, discrimination, geometric mean 1: at half the slope a judge's odds are the square root; `levels`,
     what the stated confidence is worth. The prior that shrinks the scores shrinks the positions with them, by a tenth
     at 20 verdicts per item; their means are not shrunk. Without a prior both are the same.
-    `sigma`: prior sd of the scores, infinite without a prior. `reliability`: see `eb_reliability`; at an
-    estimated sigma below 1.3 it rests on the verdicts alone (`SpreadSearch.proven_sigma`); NaN without a prior.
+    `sigma`: prior sd of the scores, infinite without a prior. `reliability`: see `eb_reliability`, NaN without a prior;
+    it rests on `reliability_sigma`, which below 1.3 is what the verdicts alone show (`SpreadSearch.proven_sigma`), and on
+    the standard errors that go with it.
     `iterations`: Newton steps.
     """
 
@@ -62,6 +63,7 @@ class Fit:
     position_errors: FloatArray = field(default_factory=lambda: np.zeros(1))
     slopes: FloatArray = field(default_factory=lambda: np.ones(1))
     levels: tuple[ConfidenceLevels, ...] = ()
+    reliability_sigma: float = math.nan
     islands: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
@@ -315,6 +317,7 @@ class _Work:
             position_errors=np.sqrt(information.position_variances()) if self._position else silent,
             slopes=self._judges.slopes,
             levels=described,
+            reliability_sigma=proven,
             islands=islands(self._verdicts, items),
         )
 

@@ -20,13 +20,6 @@ _OUTERMOST = 1.5  # sd of the population: beyond, on either side, lies 1 essay i
 
 
 @dataclass(frozen=True, slots=True)
-class RankingOnly:
-    """These essays can be ranked, not graded; `reason` says why, in words for the people who read the ranking."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Inversion:
     """Two anchors whose scores contradict their grades: `lower_graded` scored above `higher_graded`.
 
@@ -37,6 +30,17 @@ class Inversion:
     lower_graded: int
     gap: float
     z: float
+
+
+@dataclass(frozen=True, slots=True)
+class RankingOnly:
+    """These essays can be ranked, not graded; `reason` says why, in words for the people who read the ranking.
+
+    `inversions`: the anchors that contradict each other by more than 2 SE, worst first, as in `Grading`.
+    """
+
+    reason: str
+    inversions: tuple[Inversion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +98,7 @@ def grade(
         lines[island] = line
         probabilities[here] = line.probabilities(fit.scores[here], fit.standard_errors[here])
     if not lines:
-        return RankingOnly(_whole_reason(anchors[anchors != NO_GRADE], ungraded))
+        return RankingOnly(_whole_reason(anchors[anchors != NO_GRADE], ungraded), inversions(fit, anchors))
     anchored = tuple(bool((anchors == each).any()) for each in range(grades))
     return Grading(probabilities, lines, ungraded, anchored, inversions(fit, anchors))
 
@@ -127,6 +131,8 @@ def _equal_widths(grades: int) -> FloatArray:
 def _too_few(grades: IntArray) -> str | None:
     if not grades.size:
         return "Ranking, not grades: no essay among these has a known grade."
+    if len(grades) == 1:
+        return "Ranking, not grades: there is one anchor, and at least two of different grades are needed."
     if len(set(grades.tolist())) < _FEWEST_GRADES:
         return "Ranking, not grades: all anchors have the same grade, and at least two different ones are needed."
     return None

@@ -63,8 +63,8 @@ class SwapConsistency:
 
     @property
     def alarming(self) -> bool:
-        """Below `LEAST_CONSISTENCY` in at least `FEWEST_AUDITS` audits."""
-        return self.audits >= FEWEST_AUDITS and self.share < LEAST_CONSISTENCY
+        """Below `LEAST_CONSISTENCY` beyond chance, in at least `FEWEST_AUDITS` audits."""
+        return self.audits >= FEWEST_AUDITS and self.high < LEAST_CONSISTENCY
 
 
 def position_biases(verdicts: Verdicts, fit: Fit) -> list[PositionBias]:

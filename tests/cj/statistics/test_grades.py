@@ -71,7 +71,7 @@ def test_each_island_is_graded_by_its_own_anchors_or_not_at_all() -> None:
     known = fit_of([-1.0, 1.0, 0.0, -1.0, 1.0], errors=0.3, islands=[0, 0, 0, 1, 1])
     found = graded(known, [0, 2, NONE, 1, NONE])
     assert list(found.lines) == [0]
-    assert "same grade" in found.ungraded[1].reason
+    assert "one anchor" in found.ungraded[1].reason
     assert found.likeliest.tolist() == [0, 2, 1, NONE, NONE]
     assert np.isnan(found.probabilities[3:]).all()
 
@@ -102,9 +102,17 @@ def test_relabelling_the_essays_relabels_their_grades() -> None:
     assert moved.probabilities == pytest.approx(plain.probabilities[new], abs=1e-9)
 
 
+def test_anchors_that_stand_upside_down_carry_no_grades_and_are_named() -> None:
+    known = fit_of([-3.0, -1.0, 0.0, 1.0, 3.0], errors=0.3)
+    found = grade(known, np.array([2, NONE, 1, NONE, 0]), grades=3)
+    assert isinstance(found, RankingOnly)
+    assert "do not rise" in found.reason
+    assert [(one.higher_graded, one.lower_graded) for one in found.inversions] == [(0, 4), (0, 2), (2, 4)]
+
+
 def test_one_essay_and_no_verdicts_are_a_ranking() -> None:
     assert "no essay" in refused(fit(Verdicts.empty(), 1), [NONE])
-    assert "same grade" in refused(fit(Verdicts.empty(), 1), [1])
+    assert "one anchor" in refused(fit(Verdicts.empty(), 1), [1])
     assert "3 groups" in refused(fit(Verdicts.empty(), 3), [0, 1, 2])
 
 
