@@ -25,7 +25,6 @@ class CountedBatch(Batch):
     failures: dict[str, int]
     roads: dict[str, int]
     queued: int
-    pairs: int
     ai_models: tuple[str, ...]
     prompts: dict[str, int]
 

@@ -36,7 +36,8 @@ class JudgeReport:
     `first_wins` is how often the first did win. `agreement` is how often it agrees with the scale, to be held against
     `expected_agreement`. `infit` and `outfit`: 1 is usual, above it contradicts the scale more. `slope`: how sharply it
     judges, beside the other judges. `consistency`: in how many of `audits` it named the same winner with the sides
-    swapped, beside `expected_consistency`, if its errors came anew each time. `confidence_used`: whether its stated confidence counts, and `confidence_reason` why.
+    swapped, beside `expected_consistency`, if its errors came anew each time. `confidence_used`: whether its stated
+    confidence counts, and `confidence_reason` why.
     """
 
     judge: int

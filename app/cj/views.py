@@ -17,7 +17,7 @@ from app.cj.judge_tally import JudgeTally, judge_tallies
 from app.cj.material import Material, material
 from app.cj.scoring_ranking import RankedEssay, ranking
 from app.cj.store import Milestone, batch_of
-from app.cj.store.batches import find_kept
+from app.cj.store.batches import find_kept, pairs_asked
 from app.cj.store.fits import milestones
 from app.contracts import JudgeKind, Winner
 from app.contracts.wire import At
@@ -81,7 +81,7 @@ class Comparison:
 class Summary:
     """A batch with what is counted over its comparisons: judges by kind and model, failures by class, roads.
 
-    `pairs` were asked for: audits and what was asked again do not count. `ai_models` are the language models among `models`, as their servers named them; `prompts` counts verdicts by the
+    `ai_models` are the language models among `models`, as their servers named them; `prompts` counts verdicts by the
     version of their prompt.
     """
 
@@ -91,7 +91,6 @@ class Summary:
     failures: dict[str, int]
     roads: dict[str, int]
     queued: int
-    pairs: int
     ai_models: tuple[str, ...]
     prompts: dict[str, int]
 
@@ -187,13 +186,16 @@ class Views:
                 models=count("model", "state = 'decided'"),
                 failures=count("error_code", "state = 'failed'"),
                 roads=count("road", "state = 'decided'"),
-                pairs=sum(count("state", "again = 0 AND audit_of IS NULL").values()),
                 ai_models=tuple(count("model", "state = 'decided' AND judge_kind = 'llm'")),
                 prompts=count("prompt_version", "state = 'decided' AND prompt_version IS NOT NULL"),
                 queued=count("state", "state = 'submitted' AND queued_at IS NOT NULL").get("submitted", 0),
             )
 
         return await self._database.read(work)
+
+    async def pairs(self, batch_id: UUID) -> int:
+        """How many different pairs were asked for a score: no audits, and what was asked again once."""
+        return await self._database.read(lambda c: pairs_asked(c, batch_id))
 
     async def ranking(self, batch_id: UUID) -> list[RankedEssay]:
         """The essays by score, best first.

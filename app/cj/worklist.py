@@ -61,8 +61,8 @@ class Evidence:
     """What is known about the essays of a batch; what is not known is left out and raises no concern.
 
     `names` and `words` (their number) by essay. `judges`: the judge configurations as people know them. `flags`: per
-    essay, the names of what judges flagged. `grades`: names of the grades, lowest first, for `grading`; `inversions`: anchors that contradict each other; `anchors`:
-    essays whose grade was known beforehand.
+    essay, the names of what judges flagged. `grades`: names of the grades, lowest first, for `grading`; `inversions`:
+    anchors that contradict each other; `anchors`: essays whose grade was known beforehand.
     """
 
     names: Sequence[str]

@@ -14,7 +14,8 @@ class LaneStatus(Tolerant):
     """One judge configuration of one provider process; `words` says all of it in one line. Durations in seconds.
 
     `breaker` is its state, and after a colon the reason: "closed", "closed by hand: …", "half-open: …", "open for 12 s
-    more: …", "open by hand: …", and "closed, 2 recent failures". `open_seconds` is how long its breaker has not been closed; null when it is closed, or nobody counted.
+    more: …", "open by hand: …", and "closed, 2 recent failures". `open_seconds` is how long its breaker has not been
+    closed, or has been open by hand; null when it is closed, or nobody counted.
     """
 
     name: Text

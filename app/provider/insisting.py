@@ -16,7 +16,10 @@ T = TypeVar("T")
 
 
 async def insist(work: Callable[[], Awaitable[T]], draw: Callable[[], float]) -> T:
-    """Do `work` until the ledger takes it, or refuses it for another reason; `draw` gives 0 to 1, and takes up to half of each pause away."""
+    """Do `work` until the ledger takes it, or refuses it for another reason.
+
+    `draw` gives 0 to 1, and takes up to half of each pause away.
+    """
     pause = PAUSE
     while True:
         try:

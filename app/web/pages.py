@@ -17,7 +17,7 @@ from app.cj.analyses import Analyses
 from app.cj.batch import Batch, BatchState
 from app.cj.material import judge_names
 from app.cj.scoring_ranking import RankedEssay
-from app.cj.views import Summary, Views
+from app.cj.views import Views
 from app.cj.workflow import Workflow
 from app.errors import InvalidRequest, NotFound
 from app.web import STATIC
@@ -164,7 +164,7 @@ class Pages:
             falling=falling,
             plot=caterpillar(rows, grades=lines),
             narrow_plot=caterpillar(rows, grades=lines, width=NARROW, ident="narrow"),
-            addition=addition(summary),
+            addition=addition(summary.batch, await self._views.pairs(summary.batch.id)),
         )
 
     async def start(self, request: Request) -> Response:
@@ -271,10 +271,10 @@ def routes(
     ]
 
 
-def addition(summary: Summary) -> int:
-    """How many comparisons the page offers to add: three rounds, or what is left of all pairs."""
-    essays = summary.batch.essays
-    return max(0, min(3 * (essays // 2), essays * (essays - 1) // 2 - summary.pairs))
+def addition(batch: Batch, asked: int) -> int:
+    """How many comparisons the page offers to add: three rounds, or what is left of all pairs; `asked` were."""
+    every_pair = batch.essays * (batch.essays - 1) // 2
+    return max(0, min(3 * (batch.essays // 2), every_pair - asked))
 
 
 def whole_number(typed: object, name: str) -> int:

@@ -81,12 +81,11 @@ class Quality:
         found, said = self.grades, []
         if found.severity is not None and found.severity_se is not None:
             how = "more strictly" if found.severity > 0 else "more leniently"
-            reach = TWO_SIDED_95 * found.severity_se
+            by, reach = abs(found.severity), TWO_SIDED_95 * found.severity_se
             said.append(
-                f"The anchors were graded {how} than the shares of the grades alone would do it, by"
-                f" {words.figure(abs(found.severity))} logits"
-                f" (95 % interval {words.figure(abs(found.severity) - reach)} to {words.figure(abs(found.severity) + reach)})"
-                + (", which may be chance." if reach > abs(found.severity) else ".")
+                f"The anchors were graded {how} than the shares of the grades alone would do it, by {words.figure(by)}"
+                f" logits (95 % interval {words.figure(by - reach)} to {words.figure(by + reach)})"
+                f"{', which may be chance' if reach > by else ''}."
             )
         if found.unanchored:
             several, names = len(found.unanchored) > 1, ", ".join(found.unanchored)

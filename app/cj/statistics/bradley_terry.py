@@ -175,16 +175,16 @@ class _Work:
         before, alike = self._state(), self._evidence()
         try:
             self.calibrate(sharpening=True)
-            price = price_of_slopes(self._search.tally, self._search.mode(self._sigma), self._sigma)
-            used = (
-                float(np.log(self._judges.slopes).max()) <= _SHARPEST * SLOPE_SD
-                and self._evidence() - price > alike
-            )
+            settled = float(np.log(self._judges.slopes).max()) <= _SHARPEST * SLOPE_SD
+            used = settled and self._evidence() - self._price() > alike
         except NotConverged:
             used = False
         if not used:
             self._restore(before)
         return used
+
+    def _price(self) -> float:
+        return price_of_slopes(self._search.tally, self._search.mode(self._sigma), self._sigma)
 
     def _evidence(self) -> float:
         doubt = 0.0 if self._given is not None else doubted(self._sigma)

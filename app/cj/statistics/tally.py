@@ -209,10 +209,8 @@ class Bets:
     def log_likelihood(self) -> float:
         """Without the constants of the hurdles."""
         terms = self._tally.terms
-        against = terms.count / 2.0 - terms.surplus * np.sign(
-            self._gaps
-        )  # the bets that contradict the scores
-        # no term can cancel another
+        # the bets that contradict the scores; no term can cancel another
+        against = terms.count / 2.0 - terms.surplus * np.sign(self._gaps)
         return -terms.total(against * self._apart + terms.count * np.log1p(self._odds))
 
     def gradient(self, precision: float) -> FloatArray:

@@ -1,6 +1,6 @@
 """What judges said, as parallel arrays."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -88,13 +88,12 @@ class Verdicts:
 
     def among(self, kept: IntArray) -> Self:
         """The verdicts between items that are kept, these numbered anew in the order of `kept`; judges stay."""
-        number = np.full(int(max(self.first.max(initial=-1), self.second.max(initial=-1), *kept)) + 1, -1)
+        last = max(int(some.max(initial=-1)) for some in (self.first, self.second, kept))
+        number = np.full(last + 1, -1)
         number[kept] = np.arange(len(kept))
         first, second = number[self.first], number[self.second]
         both = (first >= 0) & (second >= 0)
-        return type(self)(
-            first[both], second[both], self.outcome[both], self.judge[both], self.confidence[both]
-        )
+        return replace(self.where(both), first=first[both], second=second[both])
 
     def where(self, kept: np.typing.NDArray[np.bool_] | IntArray) -> Self:
         """Some of the verdicts, by a mask or by places in a row."""

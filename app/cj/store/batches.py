@@ -135,11 +135,16 @@ def extend(connection: Connection, batch_id: UUID, more: int, beyond: int | None
         raise Conflict(f"The batch has {batch.planned} comparisons by now, not {beyond}.", hint="Look again.")
     if is_broke(batch):
         raise Conflict("The budget of the batch is spent, so that no comparison would be sent.")
-    ((asked,),) = fetch(connection, _PAIRS, id=str(batch_id))
-    if asked >= batch.essays * (batch.essays - 1) // 2:
+    if pairs_asked(connection, batch_id) >= batch.essays * (batch.essays - 1) // 2:
         raise Conflict("Every pair of essays has been compared already.")
     fetch(connection, _EXTEND, id=str(batch_id), more=more)
     return find(connection, batch_id)
+
+
+def pairs_asked(connection: Connection, batch_id: UUID) -> int:
+    """How many different pairs were asked for a score."""
+    ((asked,),) = fetch(connection, _PAIRS, id=str(batch_id))
+    return int(asked)
 
 
 def _extended_before(connection: Connection, batch: Batch, more: int) -> Batch:

@@ -127,6 +127,7 @@ def explore(play: Play, *, until_broken: bool = False) -> Explored:
     while schedule is not None:
         gates = Gates(schedule)
         _try(play, gates, explored)
+        explored.interleavings += 1
         if until_broken and explored.broken:
             break
         schedule = _next(gates.choices)
@@ -150,7 +151,6 @@ def _try(play: Play, gates: Gates, explored: Explored) -> None:
     except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - whatever went wrong, it went wrong here
         order = " > ".join(choice.gate for choice in gates.choices)
         explored.broken.append(f"{order}: {_words(error)}")
-    explored.interleavings += 1
 
 
 def run(play: Play, gates: Gates) -> None:
